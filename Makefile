@@ -1,0 +1,47 @@
+# Two commands from a fresh clone: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint types bench ui clean
+
+help:
+	@echo "make demo   install, run every selector on digits under two noises, write the leaderboard"
+	@echo "make test   run the whole test suite"
+	@echo "make lint   ruff, check and format"
+	@echo "make types  mypy --strict"
+	@echo "make bench  timings of noise, scoring and selection"
+	@echo "make ui     open MLflow on the demo's runs"
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "nlbench needs Python >= 3.10; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --progress-bar on -e '.[test]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/nlbench sweep
+	$(BIN)/nlbench leaderboard
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed-dev
+	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python -m pytest tests/benchmarks -m bench --benchmark-enable --benchmark-columns=min,median,max,rounds
+
+ui: .venv/installed
+	$(BIN)/nlbench ui
+
+clean:
+	rm -rf .venv build dist .tox .pytest_cache .mypy_cache .ruff_cache

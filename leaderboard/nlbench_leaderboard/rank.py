@@ -1,0 +1,254 @@
+"""Run records -> ranked boards. Pure functions: no files, no clock, no printing.
+
+The rules, in the order in which they are applied to a board:
+
+1. Finished runs with one seed must have the same noisy labels. The hash that most rows share
+   wins; runs with another one are excluded, and named.
+2. A seed counts once per row: of several records the newest finished one.
+3. Selectors are ranked by mean test accuracy after the last epoch. Bounds are not ranked; a row
+   with missing seeds is ranked in parentheses; a row without a finished run comes last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from nlbench.results import RunRecord
+from nlbench_leaderboard.keys import (
+    RowKey,
+    board_ids,
+    board_titles,
+    group_boards,
+    group_rows,
+    row_key,
+    tag_rows,
+)
+from nlbench_leaderboard.model import COLUMNS, RANKED_BY, Board, Bound, Row, SeedRun
+from nlbench_leaderboard.stats import Summary, summarize
+
+
+def rank_boards(records: Iterable[RunRecord]) -> list[Board]:
+    """Group records into boards and rank each, in a fixed order whatever the input's order.
+
+    Args:
+        records: Records from anywhere; exact copies count once.
+
+    Returns:
+        Boards in order of data set, noise and rate; the rows of each as they are shown.
+    """
+    # Sorting first makes every later tie-break independent of where the records came from.
+    unique = sorted(
+        {record.model_dump_json(): record for record in records}.values(),
+        key=lambda r: (r.finished_at, r.fingerprint, r.seed),
+    )
+    groups = group_boards(unique)
+    titles = board_titles(groups)
+    ids = board_ids(titles)
+    boards = [_board(ids[key], titles[key], groups[key]) for key in groups]
+    return sorted(boards, key=lambda b: (b.dataset.name, b.noise.kind, _rate(b), b.title))
+
+
+def odd_noise(records: Sequence[RunRecord]) -> dict[int, str]:
+    """Find the finished runs whose noisy labels are not those of their seed.
+
+    One vote per row, so that a selector that ran often cannot outvote the others. A tie goes to
+    the labels that were finished first. A run that recorded no hash never wins.
+
+    Args:
+        records: The records of one board, oldest first.
+
+    Returns:
+        The index of each deviating record, with the hash it should have had.
+    """
+    votes: dict[int, dict[str, set[RowKey]]] = {}
+    for record in filter(_counts, records):
+        votes.setdefault(record.seed, {}).setdefault(record.noise.sha256, set()).add(
+            row_key(record)
+        )
+    # max() gives the first of equals, and dicts keep the order of insertion: oldest first.
+    winner = {
+        seed: max(by_hash, key=lambda sha: len(by_hash[sha]) if sha else 0)
+        for seed, by_hash in votes.items()
+    }
+    return {
+        i: winner[r.seed]
+        for i, r in enumerate(records)
+        if _counts(r) and r.noise.sha256 != winner[r.seed]
+    }
+
+
+def _board(board_id: str, title: str, records: Sequence[RunRecord]) -> Board:
+    odd = odd_noise(records)
+    excluded = {id(records[i]): wanted for i, wanted in odd.items()}
+    seeds = tuple(sorted({record.seed for record in records}))
+    grouped = group_rows(records)
+    tags = tag_rows(list(grouped))
+    rows = [_row(key, tags[key], grouped[key], seeds, excluded) for key in grouped]
+    newest = records[-1]
+    return Board(
+        id=board_id,
+        title=title,
+        # A failed run may know less about the data than a finished one.
+        dataset=next((r.dataset for r in records if r.metrics), newest.dataset),
+        noise=next((r.noise for r in records if r.metrics), newest.noise),
+        protocol=newest.protocol,
+        seeds=seeds,
+        rows=_in_order(rows),
+        notes=_board_notes(rows, tags),
+    )
+
+
+def _row(
+    key: RowKey,
+    tag: str,
+    records: Sequence[RunRecord],
+    seeds: tuple[int, ...],
+    excluded: dict[int, str],
+) -> Row:
+    runs = [run for seed in seeds for run in _runs_of_seed(seed, records, excluded)]
+    row = Row(
+        label=key.label,
+        tag=tag,
+        bound=_bound(records[-1]),
+        knowledge=tuple(sorted({k for r in records for k in r.selector.knowledge})),
+        runs=tuple(runs),
+        missing_seeds=tuple(s for s in seeds if all(r.seed != s for r in records)),
+        n_expected=len(seeds),
+        stats=_stats(runs),
+        notes=(),
+    )
+    return dataclasses.replace(row, notes=_row_notes(row))
+
+
+def _runs_of_seed(
+    seed: int, records: Sequence[RunRecord], excluded: dict[int, str]
+) -> list[SeedRun]:
+    """Decide which of a row's records of one seed counts; the others are kept, with the reason."""
+    mine = [record for record in records if record.seed == seed]
+    fair = [record for record in mine if id(record) not in excluded]
+    # The list is oldest first; a finished run beats a newer failed one.
+    best = max(enumerate(fair), key=lambda pair: (_counts(pair[1]), pair[0]), default=None)
+    runs = []
+    for record in mine:
+        if id(record) in excluded:
+            reason = (
+                f"noisy labels {_short_hash(record.noise.sha256)} differ from "
+                f"{_short_hash(excluded[id(record)])}, which the other runs of this seed have"
+            )
+            runs.append(SeedRun(record, "excluded", reason))
+        elif best and record is best[1]:
+            runs.append(_judge(record))
+        else:
+            runs.append(SeedRun(record, "superseded", "another record of this seed is shown"))
+    return runs
+
+
+def _judge(record: RunRecord) -> SeedRun:
+    if _counts(record):
+        return SeedRun(record, "finished")
+    if record.status == "running":
+        return SeedRun(record, "running", "not finished yet")
+    if record.error is None:
+        return SeedRun(record, "failed", "the record holds neither metrics nor an error")
+    return SeedRun(record, "failed", f"{record.error.type}: {record.error.message}")
+
+
+def _counts(record: RunRecord) -> bool:
+    return record.status == "finished" and record.metrics is not None
+
+
+def _stats(runs: Iterable[SeedRun]) -> dict[str, Summary]:
+    records = [run.record for run in runs if run.status == "finished"]
+    stats = {}
+    for column in COLUMNS:
+        summary = summarize(column.read(r.metrics, r.times) for r in records if r.metrics)
+        if summary is not None:
+            stats[column.key] = summary
+    return stats
+
+
+def _bound(record: RunRecord) -> Bound:
+    if record.selector.name == "none":
+        return "lower"
+    return "upper" if record.selector.is_bound else ""
+
+
+def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Give rank to the rows and put all in the order in which they are shown."""
+    by_name = sorted(rows, key=lambda row: row.name)
+    done = [row for row in by_name if row.accuracy]
+    contest = sorted((r for r in done if not r.bound), key=lambda r: -_mean(r))
+    ranked = [
+        # Equal means share the better rank.
+        dataclasses.replace(row, rank=1 + sum(_mean(other) > _mean(row) for other in contest))
+        for row in contest
+    ]
+    undone = [row for row in by_name if not row.accuracy]
+    return (
+        *(row for row in done if row.bound == "upper"),
+        *ranked,
+        *(row for row in done if row.bound == "lower"),
+        *(row for row in undone if row.status != "failed"),
+        *(row for row in undone if row.status == "failed"),
+    )
+
+
+def _row_notes(row: Row) -> tuple[str, ...]:
+    notes = []
+    if not row.is_complete:
+        notes.append(f"n = {row.n} of {row.n_expected} seeds finished")
+    if row.n == 1:
+        notes.append("single seed: no spread can be given")
+    for status in ("failed", "running", "excluded"):
+        reasons = {run.reason: None for run in row.runs if run.status == status}
+        notes += [
+            f"{_seeds([r.seed for r in row.runs if (r.status, r.reason) == (status, reason)])} "
+            f"{status}: {reason}"
+            for reason in reasons
+        ]
+    if row.missing_seeds:
+        notes.append(f"not run: {_seeds(row.missing_seeds)}")
+    return (*notes, *_duplicate_notes(row))
+
+
+def _duplicate_notes(row: Row) -> list[str]:
+    notes = []
+    for seed in sorted(set(row.seeds_with("superseded"))):
+        left_out = [r.record for r in row.runs if (r.seed, r.status) == (seed, "superseded")]
+        names = ", ".join(_short_hash(record.fingerprint) for record in left_out)
+        newest = "newest finished" if seed in row.seeds_with("finished") else "newest"
+        notes.append(f"seed {seed} has more than one record: the {newest} counts, not {names}")
+    return notes
+
+
+def _board_notes(rows: Iterable[Row], tags: dict[RowKey, str]) -> tuple[str, ...]:
+    notes = [
+        f"More than one selector is called {label}: they differ in their source or parameters, "
+        "have a row each, and are never averaged together."
+        for label in sorted({key.label for key, tag in tags.items() if tag})
+    ]
+    for row in sorted(rows, key=lambda row: row.name):
+        notes += [
+            f"Excluded for unequal noisy labels: {row.name}, seed {run.seed}, "
+            f"run {_short_hash(run.record.fingerprint)}: {run.reason}."
+            for run in row.runs
+            if run.status == "excluded"
+        ]
+    return tuple(notes)
+
+
+def _mean(row: Row) -> float:
+    return row.stats[RANKED_BY].mean
+
+
+def _rate(board: Board) -> float:
+    return -1.0 if board.noise.nominal_rate is None else board.noise.nominal_rate
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _short_hash(sha: str) -> str:
+    return sha[:12] or "(none recorded)"

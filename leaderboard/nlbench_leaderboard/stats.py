@@ -1,0 +1,64 @@
+"""Mean, sample SD and 95 % t-interval of a handful of seeds."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Times and memory come from plugins and clocks: a value beyond this is a fault, and would make
+# the sum overflow.
+_LARGEST = 1e15
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What n runs say about one number; `sd` and `half_width` are None for a single run."""
+
+    n: int
+    mean: float
+    sd: float | None
+    half_width: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean; not clipped, so it may pass 0 or 1."""
+        if self.half_width is None:
+            return None
+        return self.mean - self.half_width, self.mean + self.half_width
+
+
+def summarize(values: Iterable[float | None]) -> Summary | None:
+    """Summarize the values that are there, or give None where there is none.
+
+    Args:
+        values: One number per seed; None, NaN and infinite values are left out and lower `n`.
+
+    >>> summarize([0.5])
+    Summary(n=1, mean=0.5, sd=None, half_width=None)
+    >>> print(f"{summarize([0.90, 0.92, 0.94]).half_width:.4f}")
+    0.0497
+    """
+    known = [v for v in values if v is not None and is_usable(v)]
+    if not known:
+        return None
+    n = len(known)
+    mean = math.fsum(known) / n
+    if n == 1:
+        return Summary(1, mean, None, None)
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (n - 1))
+    return Summary(n, mean, sd, t_quantile(n - 1) * sd / math.sqrt(n))
+
+
+def is_usable(value: float) -> bool:
+    """Tell whether a number can be averaged and written as JSON."""
+    return math.isfinite(value) and abs(value) <= _LARGEST
+
+
+@functools.cache
+def t_quantile(degrees_of_freedom: int) -> float:
+    """Give the two-sided 95 % quantile of Student's t."""
+    from scipy.stats import t  # takes a second to import; a single-seed board never needs it
+
+    return float(t.ppf(0.975, degrees_of_freedom))

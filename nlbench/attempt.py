@@ -1,0 +1,232 @@
+"""The steps of one run and what each leaves for the next."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlbench import registry
+from nlbench.config import RunConfig, make_component
+from nlbench.data.image_data import ImageData, TensorImages, all_positions
+from nlbench.device import PeakMemory
+from nlbench.encoders.cache import EmbeddingCache
+from nlbench.encoders.features import FeatureBank
+from nlbench.errors import ConfigError
+from nlbench.metrics import accuracy_per_class, evaluate_selection
+from nlbench.noise import ASYMMETRIC_MAPS, NoisyLabels, corrupt
+from nlbench.online import OnlineSelection
+from nlbench.results import Metrics, SelectionMetrics, TestMetrics
+from nlbench.seeds import derive_seed
+from nlbench.selector import (
+    AnySelector,
+    BoundSelector,
+    OnlineSelector,
+    Selection,
+    TrainingData,
+    opaque_ids,
+)
+from nlbench.training.loop import TrainingOutcome, TrainingTask
+
+log = logging.getLogger("nlbench")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(eq=False)
+class Attempt:
+    """The state of one run while it goes from step to step."""
+
+    config: RunConfig
+    device: torch.device
+    data_dir: Path | None
+    progress: Progress
+    times: dict[str, float] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Read the data, corrupt its labels, hold out the validation part."""
+        self.started = time.perf_counter()
+        self.memory = PeakMemory(self.device)
+        self.progress("data", 0, 1)
+        config = self.config
+        options = tuple(sorted(config.dataset.options.items()))
+        self.data = load_data(config.dataset.name, options, self.data_dir)
+        self.noisy = _corrupted(config, self.data)
+        self.fit, self.val = _validation_split(self.data, config)
+        self.times["data_s"] = time.perf_counter() - self.started
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of the training set at the protocol's size."""
+        return len(self.data.train_labels) * self.config.protocol.image_size**2
+
+    def select(self) -> None:
+        """Give the selector what it may see, and take its first answer."""
+        started = time.perf_counter()
+        config, data = self.config, self.data
+        size = config.protocol.image_size
+        images = pixels(data, "train", size, self.device)
+        self.fit_images, self.val_images = images[self.fit], images[self.val]
+        self.noisy_labels = torch.from_numpy(self.noisy.labels)[self.fit].to(self.device)
+        self.clean_labels = torch.from_numpy(data.train_labels)[self.fit].to(self.device)
+        self.times["data_s"] += time.perf_counter() - started
+        self.bank = FeatureBank(
+            images=data.train_images,
+            data_key=f"{data.fingerprint}/train",
+            data_name=data.name,
+            rows=self.fit,
+            class_names=data.class_names,
+            roles={
+                "image-text": config.protocol.image_text_encoder,
+                "image": config.protocol.image_encoder,
+            },
+            prompts=config.protocol.prompts,
+            device=self.device,
+            cache=EmbeddingCache(),
+        )
+        self.progress("select", 0, 1)
+        self.selector = registry.get_selector(config.selector.name, **config.selector.params)
+        self.seen = self._training_data(self.selector)
+        started = time.perf_counter()
+        self.selection = self._first_selection()
+        elapsed = time.perf_counter() - started
+        self.times |= {"embed_s": self.bank.seconds, "select_s": elapsed - self.bank.seconds}
+
+    def train(self) -> None:
+        """Train on the selection; an online selector answers after every epoch."""
+        data, config = self.data, self.config
+        test_images = pixels(data, "test", config.protocol.image_size, self.device)
+        noisy_labels = torch.from_numpy(self.noisy.labels)
+        trainer = make_component("trainers", config.trainer.name, config.trainer.params)
+        self.test_labels = torch.from_numpy(data.test_labels).to(self.device)
+        started = time.perf_counter()
+        self.outcome: TrainingOutcome = trainer.train(
+            TrainingTask(
+                images=self.fit_images,
+                noisy_labels=self.noisy_labels,
+                val_images=self.val_images,
+                val_labels=noisy_labels[self.val].to(self.device),
+                test_images=test_images,
+                test_labels=self.test_labels,
+                n_classes=data.n_classes,
+                selection=self.selection,
+                reselect=self.online,
+                seed=config.seed,
+                device=self.device,
+                progress=lambda done, total: self.progress("train", done, total),
+            )
+        )
+        elapsed = time.perf_counter() - started
+        self.selection = self.outcome.selection
+        self.times["select_s"] += self.outcome.reselect_s
+        self.times["train_s"] = elapsed - self.outcome.reselect_s
+
+    def metrics(self) -> Metrics:
+        """Measure the last selection and the network against the truth."""
+        found = evaluate_selection(self.selection, self.noisy_labels, self.clean_labels)
+        out, k = self.outcome, self.data.n_classes
+        right = [a for a in out.curves["test_accuracy"] if a is not None]
+        noisy_val = out.test_predictions_noisy_val
+        by_val = [-1.0 if a is None else a for a in out.curves["noisy_val_accuracy"]]
+        test = TestMetrics(
+            accuracy_last=right[-1],
+            accuracy_noisy_val=(
+                None if noisy_val is None else _share(noisy_val == self.test_labels)
+            ),
+            accuracy_best_oracle=max(right),
+            accuracy_per_class=accuracy_per_class(out.test_predictions, self.test_labels, k),
+            epoch_noisy_val=None if noisy_val is None else by_val.index(max(by_val)) + 1,
+            epoch_best_oracle=right.index(max(right)) + 1,
+        )
+        return Metrics(selection=SelectionMetrics(**found), test=test)
+
+    def _training_data(self, selector: AnySelector) -> TrainingData:
+        knows_rate = "noise rate" in selector.knowledge_used()
+        ids = [self.data.train_ids[i] for i in self.fit.tolist()]
+        return TrainingData(
+            noisy_labels=self.noisy_labels.clone(),
+            n_classes=self.data.n_classes,
+            class_names=self.data.class_names,
+            sample_ids=opaque_ids(ids),
+            device=self.device,
+            seed=self.config.seed,
+            _features=self.bank,
+            _images=TensorImages(self.fit_images),
+            _noise_rate=self.noisy.nominal_rate if knows_rate else None,
+        )
+
+    def _first_selection(self) -> Selection:
+        self.online: OnlineSelection | None = None
+        if isinstance(self.selector, OnlineSelector):
+            n_epochs = int(self.config.trainer.params["epochs"])
+            self.online = OnlineSelection(
+                self.selector, self.seen, n_epochs, self.noisy_labels == self.clean_labels
+            )
+            return self.online.first()
+        if isinstance(self.selector, BoundSelector):
+            selection = self.selector.select_with_truth(self.seen, self.clean_labels)
+        else:
+            selection = self.selector.select(self.seen)
+        selection.check(self.seen)
+        return selection
+
+
+@lru_cache(maxsize=2)
+def load_data(name: str, options: tuple[tuple[str, Any], ...], data_dir: Path | None) -> ImageData:
+    """Read a data set; a sweep reads it once."""
+    data: ImageData = make_component("datasets", name, dict(options)).load(data_dir)
+    if data.unreadable:
+        log.warning(
+            "%d images cannot be decoded and are left out: %s",
+            len(data.unreadable),
+            ", ".join(data.unreadable[:5]),
+        )
+    return data
+
+
+@lru_cache(maxsize=4)
+def pixels(data: ImageData, part: str, size: int, device: torch.device) -> Tensor:
+    """Give a part's images as one uint8 tensor on the device."""
+    images = data.train_images if part == "train" else data.test_images
+    batches = [images.load(p, size) for p in all_positions(images).split(4096)]
+    return torch.cat(batches).to(device)
+
+
+def _corrupted(config: RunConfig, data: ImageData) -> NoisyLabels:
+    options = dict(config.noise.options)
+    if config.noise.kind == "asymmetric" and "class_map" not in options:
+        if data.name not in ASYMMETRIC_MAPS:
+            raise ConfigError(
+                f"there is no map of look-alike classes for {data.name!r}: give one as "
+                "--set 'noise.class_map={0: 1, 1: 0}', or use --noise pair."
+            )
+        options["class_map"] = data.name
+    return corrupt(
+        data.train_labels,
+        n_classes=data.n_classes,
+        kind=config.noise.kind,
+        rate=config.noise.rate,
+        seed=config.seed,
+        **options,
+    )
+
+
+def _validation_split(data: ImageData, config: RunConfig) -> tuple[Tensor, Tensor]:
+    """Give the positions to train on and those held out, by (seed, data set)."""
+    n = len(data.train_labels)
+    rng = np.random.default_rng(derive_seed("validation", data.fingerprint, config.seed))
+    order = rng.permutation(n)
+    n_val = round(config.protocol.val_fraction * n)
+    return torch.from_numpy(np.sort(order[n_val:])), torch.from_numpy(np.sort(order[:n_val]))
+
+
+def _share(right: Tensor) -> float:
+    return float(right.double().mean())

@@ -1,0 +1,210 @@
+"""``nlbench list`` and ``nlbench show``: what there is, and everything about one of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nlbench.cli.console import printable
+from nlbench.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nlbench.registry import Component, Kind
+
+LISTED = ("selectors", "datasets", "noises", "trainers", "encoders", "recipes")
+
+
+def list_command(
+    kind: Annotated[str | None, typer.Argument(help=", ".join(LISTED))] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List selectors, data sets, noises, trainers, encoders and recipes.
+
+    Examples:
+
+      nlbench list
+
+      nlbench list selectors --json
+    """
+    kinds = LISTED if kind is None else (_plural(kind, LISTED),)
+    entries = [entry for k in kinds for entry in _entries(k)]
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for k in kinds:
+        console.print(_table(k, [entry for entry in entries if entry["kind"] == k]))
+
+
+def _entries(kind: str) -> list[dict[str, str]]:
+    if kind == "recipes":
+        from nlbench.recipe_files import load_recipe, recipe_names
+
+        found = [
+            (name, str(load_recipe(name).get("summary", "")), "", "") for name in recipe_names()
+        ]
+    else:
+        from nlbench.registry import components
+
+        known = components(kind)  # type: ignore[arg-type]
+        found = [(c.name, c.summary, c.owner, c.problem) for c in known.values()]
+    keys = ("kind", "name", "summary", "owner", "problem")
+    return [dict(zip(keys, (kind, *entry), strict=True)) for entry in found]
+
+
+def _table(kind: str, entries: list[dict[str, str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=kind, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(no_wrap=True, style="cyan", min_width=20)
+    table.add_column(ratio=1)
+    table.show_header = False
+    for entry in entries:
+        problem = entry["problem"]
+        text = f"broken: {problem}" if problem else entry["summary"]
+        style = "red" if problem else ""
+        table.add_row(Text(printable(entry["name"])), Text(printable(text), style=style))
+    return table
+
+
+def show(
+    kind: Annotated[
+        str, typer.Argument(help="selector, dataset, noise, trainer, encoder, recipe or run.")
+    ],
+    name: Annotated[str, typer.Argument(help="Its name; for a run the start of its fingerprint.")],
+) -> None:
+    """Show everything about one selector, data set, noise, trainer, encoder, recipe or run.
+
+    Examples:
+
+      nlbench show selector clipcleaner
+
+      nlbench show recipe standard/digits
+
+      nlbench show run 1f3a9c
+    """
+    plural = _plural(kind, (*LISTED, "runs"))
+    if plural == "recipes":
+        _show_recipe(name)
+    elif plural == "runs":
+        _show_run(name)
+    else:
+        _show_component(plural, name)  # type: ignore[arg-type]
+
+
+def _plural(kind: str, known: tuple[str, ...]) -> str:
+    plural = kind if kind.endswith("s") else f"{kind}s"
+    if plural not in known:
+        raise ConfigError(f"unknown kind {kind!r}. {did_you_mean(plural, known)}")
+    return plural
+
+
+def _show_recipe(name: str) -> None:
+    import yaml
+
+    from nlbench.recipe_files import load_recipe
+    from nlbench.registry import find
+
+    recipe = load_recipe(name)
+    find("datasets", recipe.get("dataset", "digits"))
+    typer.echo(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _show_run(prefix: str) -> None:
+    from rich.console import Console
+
+    from nlbench.cli.result_table import result_table
+    from nlbench.store import RunStore
+
+    records, problems = RunStore().records()
+    found = [r for r in records if r.fingerprint.startswith(prefix)]
+    if len(found) != 1:
+        damaged = f", {len(problems)} damaged" if problems else ""
+        raise ConfigError(
+            f"{len(found)} recorded runs start with {prefix!r}; one is needed. "
+            f"There are {len(records)} records{damaged}."
+        )
+    record = found[0]
+    Console().print(result_table(record))
+    typer.echo(f"fingerprint {record.fingerprint}\nnoise       {record.noise.sha256}")
+    typer.echo(f"repeat      {printable(record.command)}")
+    if record.error is not None:
+        typer.echo(printable(record.error.traceback))
+
+
+def _show_component(kind: Kind, name: str) -> None:
+    from nlbench.registry import find
+
+    component = find(kind, name)
+    loaded = component.load()
+    typer.secho(f"{component.name}", bold=True, nl=False)
+    typer.echo(f"  ({kind[:-1]}, from {printable(component.owner)})")
+    typer.echo(f"\n{printable(_documentation(component, loaded))}\n")
+    for line in (*_facts(kind, loaded), *_settings(kind, loaded)):
+        typer.echo(printable(line))
+
+
+def _documentation(component: Component, loaded: Any) -> str:
+    import inspect
+    import sys
+
+    module = sys.modules[loaded.__module__]
+    source = module if not component.attribute else loaded
+    return inspect.getdoc(source) or "No description."
+
+
+def _facts(kind: Kind, loaded: Any) -> list[str]:
+    if kind == "selectors":
+        knows = ", ".join(loaded.knowledge) or "noisy labels only"
+        when = "after every epoch" if hasattr(loaded, "history_epochs") else "once, before training"
+        lines = [f"knowledge   {knows}", f"chooses     {when}"]
+        return [*lines, "bound       yes: shown, never ranked"] if loaded.is_bound else lines
+    if kind == "datasets":
+        return [
+            f"origin      {loaded.origin}",
+            f"licence     {loaded.licence or 'yours'}",
+            f"how to get  {loaded.how_to_get}",
+            f"recipe      {loaded.recipe}",
+        ]
+    if kind == "noises":
+        from nlbench.noise import ASYMMETRIC_MAPS, noise_options, noise_takes_rate
+
+        options = noise_options(loaded)
+        lines = [f"rate        {'in [0, 1)' if noise_takes_rate(loaded) else 'none'}"]
+        lines += [f"options     {', '.join(options)}"] if options else []
+        if "class_map" in options:
+            lines += [f"  map {name:<8} {pairs}" for name, pairs in ASYMMETRIC_MAPS.items()]
+        return lines
+    return []
+
+
+def _settings(kind: Kind, loaded: Any) -> list[str]:
+    from dataclasses import fields, is_dataclass
+
+    from nlbench.registry import default_of
+
+    if not is_dataclass(loaded) or not fields(loaded):
+        return []
+    word = "hyper-parameters" if kind == "selectors" else "settings"
+    rows = [(f.name, _type_text(f.type), repr(default_of(loaded, f.name))) for f in fields(loaded)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [
+        f"  {name:<{widths[0]}}  {default:<{widths[2]}}  {annotation}".rstrip()
+        for name, annotation, default in rows
+    ]
+    return [f"\n{word} (default, type):", *lines]
+
+
+def _type_text(annotation: Any) -> str:
+    """Give an annotation as a reader wants it: Annotated[float, Field(gt=0)] is float (gt=0)."""
+    import re
+
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return re.sub(r"Annotated\[([^,\[\]]+), Field\(([^)]*)\)\]", r"\1 (\2)", text)

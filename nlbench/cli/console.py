@@ -1,0 +1,86 @@
+"""How commands talk: errors, tables, progress. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+
+from nlbench.errors import NlbenchError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def guarded(command: F) -> F:
+    """Give a command that ends a user's mistake with its message and exit code."""
+
+    @functools.wraps(command)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        _quiet()
+        try:
+            return command(*args, **kwargs)
+        except NlbenchError as error:
+            fail(error)
+
+    return inner  # type: ignore[return-value]
+
+
+def fail(error: NlbenchError) -> None:
+    """Print an error and leave with its exit code."""
+    typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
+    typer.echo(printable(str(error)), err=True)
+    raise typer.Exit(error.exit_code)
+
+
+def printable(text: str) -> str:
+    """Give text without control characters: names from plugins may hold terminal escapes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
+def _quiet() -> None:
+    """Send our log to stderr, and keep other libraries' warnings from between the lines."""
+    logger = logging.getLogger("nlbench")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logger.addHandler(handler)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+@contextmanager
+def run_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one run's stage and epoch on stderr while it goes; nothing where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda stage, done, total: None
+        return
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("start", total=1)
+        yield lambda stage, done, total: bar.update(
+            task, description=stage, completed=done, total=total
+        )
+
+
+def percent(share: float | None) -> str:
+    """Give a share as percent with two decimals, or a dash.
+
+    >>> percent(0.97781)
+    '97.78 %'
+    """
+    return "–" if share is None else f"{100 * share:.2f} %"

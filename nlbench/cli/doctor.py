@@ -1,0 +1,76 @@
+"""``nlbench doctor``: versions, device, stores, and what is missing."""
+
+from __future__ import annotations
+
+import platform
+
+import typer
+
+from nlbench.cli.console import printable
+
+
+def doctor() -> None:
+    """Show versions, device, cache and store, and what is missing.
+
+    Examples:
+
+      nlbench doctor
+    """
+    from nlbench.environment import package_versions
+    from nlbench.registry import KINDS, components
+
+    _line("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    missing = []
+    for package, version in package_versions().items():
+        _line(package, version or "missing")
+        missing += [] if version else [f"package {package}: pip install {package}"]
+    missing += _devices()
+    missing += _stores()
+    for kind in KINDS:
+        for component in components(kind).values():
+            if component.problem:
+                missing.append(f"{kind[:-1]} {component.name}: {component.problem}")
+    if not missing:
+        typer.secho("Nothing is missing.", fg=typer.colors.GREEN)
+    for problem in missing:
+        typer.secho("missing  ", fg=typer.colors.YELLOW, nl=False)
+        typer.echo(printable(problem))
+
+
+def _line(name: str, text: str) -> None:
+    typer.echo(f"{name:<16} {printable(text)}")
+
+
+def _devices() -> list[str]:
+    from nlbench.device import device_name, resolve_device
+
+    try:
+        import torchvision  # noqa: F401 - a mismatched pair fails here, at import
+    except (ImportError, RuntimeError) as error:
+        return [f"torchvision does not fit this torch ({error}): pip install -U torch torchvision"]
+    chosen = resolve_device("auto")
+    _line("device", f"{chosen} ({device_name(chosen)})")
+    return []
+
+
+def _stores() -> list[str]:
+    from nlbench.encoders.cache import EmbeddingCache
+    from nlbench.encoders.features import load_encoder
+    from nlbench.errors import NlbenchError
+    from nlbench.store import RunStore
+    from nlbench.tracking import mask, resolve_uri
+
+    store = RunStore()
+    records, damaged = store.records()
+    failed = sum(record.status == "failed" for record in records)
+    _line("records", f"{len(records)} ({failed} failed) in {store.runs}")
+    cached = EmbeddingCache()
+    _line("cache", f"{len(cached.info())} entries in {cached.folder}")
+    problems = [f"record: {message}" for message in damaged]
+    try:
+        _line("mlflow", mask(resolve_uri(None, store.home)))
+        for name in ("bundled-clip", "bundled-glyphs"):
+            load_encoder(name)
+    except NlbenchError as error:
+        problems.append(str(error))
+    return problems

@@ -1,0 +1,112 @@
+"""``nlbench ui``, ``nlbench sync`` and ``nlbench cache``: what lies in the stores."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nlbench.cli.console import guarded
+from nlbench.errors import RunError
+
+cache = typer.Typer(help="The cache of embeddings.", no_args_is_help=True)
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow store. [default: MLFLOW_TRACKING_URI, else local]")
+    ] = None,
+) -> None:
+    """Open MLflow on the store that runs go to, and print a link to each board.
+
+    Examples:
+
+      nlbench ui
+
+      nlbench ui --port 5001
+    """
+    import os
+    import subprocess
+
+    from nlbench.store import home_dir
+    from nlbench.tracking import (
+        MlflowTracker,
+        default_tracking_uri,
+        ui_command,
+        ui_environment,
+        ui_links,
+    )
+
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_tracking_uri(home_dir())
+    MlflowTracker.open(uri, home_dir())
+    command = ui_command(uri, port)
+    for title, link in ui_links(uri, f"http://127.0.0.1:{port}"):
+        typer.echo(f"{title}\n  {link}")
+    typer.echo("Starting; the links work in some seconds. Stop with Ctrl-C.")
+    try:
+        environment = {**os.environ, **ui_environment()}
+        code = subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise RunError(
+            f"the MLflow server ended with code {code}. If port {port} is in use, "
+            f"try `nlbench ui --port {port + 1}`."
+        )
+
+
+def sync(
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow store. [default: MLFLOW_TRACKING_URI, else local]")
+    ] = None,
+) -> None:
+    """Fill MLflow from the local records: what is missing there is uploaded.
+
+    Examples:
+
+      nlbench sync
+
+      nlbench sync --tracking-uri http://mlflow.example.org:5000
+    """
+    from nlbench.store import RunStore
+    from nlbench.tracking import MlflowTracker
+    from nlbench.tracking import sync as fill
+
+    store = RunStore()
+    tracker = MlflowTracker.open(tracking_uri, store.home)
+    report = fill(store, tracker, lambda line: typer.echo(line, err=True))
+    typer.echo(
+        f"{report.uploaded} uploaded, {report.already_there} already there, "
+        f"{len(report.failed)} failed: {tracker.uri}"
+    )
+    for message in report.failed:
+        typer.secho(f"  {message}", fg=typer.colors.RED, err=True)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@cache.command("info")
+@guarded
+def info() -> None:
+    """Show what is cached: encoder, data set, rows, size."""
+    from nlbench.encoders.cache import EmbeddingCache
+
+    stored = EmbeddingCache()
+    rows = stored.info()
+    for row in rows:
+        size = f"{int(row['bytes']) / 2**20:.1f} MiB"
+        shape = f"{row.get('rows', '?')} x {row.get('dimensions', '?')}"
+        typer.echo(f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}")
+    total = sum(int(row["bytes"]) for row in rows) / 2**20
+    typer.echo(f"{len(rows)} entries, {total:.1f} MiB in {stored.folder}")
+
+
+@cache.command("clear")
+@guarded
+def clear() -> None:
+    """Delete all cached embeddings; they are computed again when needed."""
+    from nlbench.encoders.cache import EmbeddingCache
+
+    stored = EmbeddingCache()
+    typer.echo(f"{stored.clear() / 2**20:.1f} MiB freed in {stored.folder}")

@@ -1,0 +1,135 @@
+"""What a run is: a frozen, validated configuration and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nlbench import registry
+from nlbench.recipe_files import load_recipe, merge
+from nlbench.results import canonical_json
+
+PROTOCOL_VERSION = 1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which data; `content` identifies files on disk without their place."""
+
+    name: str
+    options: dict[str, Any] = {}
+    content: dict[str, str] = {}
+
+
+class NoiseConfig(_Section):
+    """Which noise; `options` holds a class map, matrix or label file."""
+
+    kind: str
+    rate: Annotated[float, Field(ge=0, lt=1)] | None
+    options: dict[str, Any] = {}
+
+
+class SelectorConfig(_Section):
+    """Which selector with all its hyper-parameters; an edited source is another selector."""
+
+    name: str
+    params: dict[str, Any]
+    source_sha256: str
+
+
+class TrainerConfig(_Section):
+    """Which trainer with all its settings."""
+
+    name: str
+    params: dict[str, Any]
+
+
+class ProtocolConfig(_Section):
+    """What is the same for every selector on a board, the trainer aside."""
+
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    image_size: Annotated[int, Field(ge=1)] = 32
+    image_text_encoder: str = ""
+    image_encoder: str = ""
+    prompts: str = "default"
+
+
+class RunConfig(_Section):
+    """Everything that determines a run's result, and nothing else."""
+
+    dataset: DataConfig
+    noise: NoiseConfig
+    selector: SelectorConfig
+    trainer: TrainerConfig
+    protocol: ProtocolConfig
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON and the protocol version."""
+        content = {"version": PROTOCOL_VERSION, **self.canonical()}
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+    def canonical(self) -> dict[str, Any]:
+        """Give the content that is fingerprinted: a folder counts by content, not by path."""
+        content = self.model_dump(mode="json")
+        if self.dataset.content:
+            content["dataset"]["options"].pop("path", None)
+        return content
+
+    @property
+    def protocol_settings(self) -> dict[str, Any]:
+        """What all rows of a board share."""
+        trainer = {"name": self.trainer.name, **self.trainer.params}
+        return {"trainer": trainer, **self.protocol.model_dump()}
+
+    @cached_property
+    def protocol_sha256(self) -> str:
+        """Hash of the protocol's settings and version."""
+        content = {"version": PROTOCOL_VERSION, **self.protocol_settings}
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+    @cached_property
+    def protocol_id(self) -> str:
+        """``v1`` for the data set's standard protocol, else with the start of the hash."""
+        standard = standard_config(self.dataset.name)
+        same = self.protocol_sha256 == standard.protocol_sha256
+        version = f"v{PROTOCOL_VERSION}"
+        return version if same else f"{version}-{self.protocol_sha256[:6]}"
+
+    @property
+    def selector_variant(self) -> dict[str, Any]:
+        """The hyper-parameters that differ from the selector's defaults."""
+        cls = registry.selector_class(self.selector.name)
+        return {k: v for k, v in self.selector.params.items() if v != registry.default_of(cls, k)}
+
+
+def make_component(kind: registry.Kind, name: str, params: Mapping[str, Any]) -> Any:
+    """Give a trainer or data set with validated settings."""
+    return registry.make_selector(registry.find(kind, name).load(), params, name=name, kind=kind)
+
+
+def standard_config(dataset: str) -> RunConfig:
+    """Give the data set's standard run; its data need not be there."""
+    merged = merge(
+        load_recipe(registry.find("datasets", dataset).load().recipe), {"dataset": dataset}
+    )
+    trainer = dict(merged["trainer"])
+    name = trainer.pop("name")
+    return RunConfig(
+        dataset=DataConfig(
+            name=dataset, options=asdict(make_component("datasets", dataset, merged["data"]))
+        ),
+        noise=NoiseConfig(kind="none", rate=None),
+        selector=SelectorConfig(name="none", params={}, source_sha256=""),
+        trainer=TrainerConfig(name=name, params=asdict(make_component("trainers", name, trainer))),
+        protocol=ProtocolConfig(**merged["protocol"]),
+    )

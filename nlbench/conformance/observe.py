@@ -1,0 +1,143 @@
+"""One watched run of a selector: its answer, and what it did on the way."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlbench.conformance.harness import Case, case_for, dynamics_for, require_answer, select
+from nlbench.selector import (
+    AnySelector,
+    Dynamics,
+    Knowledge,
+    PromptSet,
+    Selection,
+    TrainingData,
+)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A run on well-separated planted data.
+
+    Attributes:
+        data: The data, as the selector left it.
+        selection: The answer, as it came.
+        written: Names of the inputs that were written into.
+        random_states: Names of the global random states that changed.
+        knowledge: What the features asked for stand on.
+    """
+
+    data: TrainingData
+    selection: Selection
+    written: tuple[str, ...]
+    random_states: tuple[str, ...]
+    knowledge: frozenset[Knowledge]
+
+    def answer(self) -> Selection:
+        """Give the answer if it is one for all samples."""
+        return require_answer(self.selection, self.data)
+
+
+# Half of the checks look at the same run. One entry: they come selector by selector.
+@lru_cache(maxsize=1)
+def observe(selector_class: type[AnySelector]) -> Observation:
+    """Run a selector on planted data and watch it."""
+    case = case_for(selector_class)
+    features = _RecordingFeatures(case.data)
+    written: set[str] = set()
+    before = _copies(_tensors_of(case.data))
+    dynamics = _watched(dynamics_for(selector_class, case.data), written)
+    with _lent_random_states():
+        states = _random_states()
+        selection = select(selector_class, Case(features.watched(), case.truth), dynamics)
+        changed = [name for name, state in _random_states().items() if state != states[name]]
+    written.update(_differing(before, _tensors_of(case.data)))
+    return Observation(
+        data=case.data,
+        selection=selection,
+        written=tuple(sorted(written)),
+        random_states=tuple(changed),
+        knowledge=frozenset(features.used),
+    )
+
+
+@dataclass
+class _RecordingFeatures:
+    data: TrainingData
+    used: set[Knowledge] = field(default_factory=set)
+
+    def watched(self) -> TrainingData:
+        return replace(self.data, _features=self)
+
+    def embeddings(self, encoder: str) -> Tensor:
+        self._note(encoder)
+        return self.data.embeddings(encoder)
+
+    def text_embeddings(
+        self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
+    ) -> list[Tensor]:
+        self._note(encoder)
+        self.used.add("class names")
+        return self.data.text_embeddings(prompts, encoder)
+
+    def _note(self, encoder: str) -> None:
+        image_only = encoder == "image" or encoder.startswith("timm:")
+        self.used.add("image pre-training" if image_only else "image-text pre-training")
+
+
+def _watched(dynamics: Iterator[Dynamics], written: set[str]) -> Iterator[Dynamics]:
+    names = ("losses", "logits", "loss_history")
+    for epoch in dynamics:
+        tensors = {f"dynamics.{name}": getattr(epoch, name) for name in names}
+        before = _copies(tensors)
+        yield epoch
+        written.update(_differing(before, tensors))
+
+
+def _tensors_of(data: TrainingData) -> dict[str, Tensor]:
+    texts = data.text_embeddings()
+    return {
+        "data.noisy_labels": data.noisy_labels,
+        "data.sample_ids": data.sample_ids,
+        "data.embeddings()": data.embeddings(),
+        **{f"data.text_embeddings()[{k}]": rows for k, rows in enumerate(texts)},
+        "data.images()": data.images(torch.arange(data.n_samples)),
+    }
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in tensors.items()}
+
+
+def _differing(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, value in before.items() if not torch.equal(value, now[name])]
+
+
+def _random_states() -> dict[str, bytes]:
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": pickle.dumps(np.random.get_state()),
+        "random": pickle.dumps(random.getstate()),
+    }
+
+
+@contextmanager
+def _lent_random_states() -> Iterator[None]:
+    """Put the global random states where no seeding leads, and back at the end."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        torch.rand(1), np.random.random(), random.random()  # noqa: S311 - only to move on
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])

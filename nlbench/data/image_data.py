@@ -1,0 +1,106 @@
+"""What every data source yields: images by position, labels beside them, never inside them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nlbench.selector import ImageSource
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set in memory or on disk.
+
+    Attributes:
+        name: As it stands in records.
+        class_names: K names; K is their number.
+        train_labels: (N,) int64 clean labels. They stay with the runner.
+        train_ids: N names (paths relative to the data set), for people; selectors get opaque keys.
+        fingerprint: SHA-256 of everything that could change a result.
+        split: How train and test were told apart, in words.
+        unreadable: Files that were left out because they could not be decoded.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train_images: ImageSource
+    train_labels: npt.NDArray[np.int64]
+    train_ids: tuple[str, ...]
+    test_images: ImageSource
+    test_labels: npt.NDArray[np.int64]
+    fingerprint: str
+    split: str
+    unreadable: tuple[str, ...] = field(default=())
+
+    @property
+    def n_classes(self) -> int:
+        """K, from the class names and never from the labels that are present."""
+        return len(self.class_names)
+
+
+class Dataset(ABC):
+    """A data source; a dataclass whose fields are its options.
+
+    Attributes:
+        how_to_get: Where the data comes from and where to put it, for messages and ``show``.
+        recipe: The recipe that holds this data set's default protocol.
+    """
+
+    origin: ClassVar[str] = ""
+    licence: ClassVar[str] = ""
+    how_to_get: ClassVar[str] = ""
+    recipe: ClassVar[str] = "standard/folder"
+    takes_path: ClassVar[bool] = False
+
+    @abstractmethod
+    def load(self, data_dir: Path | None) -> ImageData:
+        """Read the data.
+
+        Raises:
+            DataError: if it is missing or damaged; says where to get it and where to put it.
+        """
+
+    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
+        """Give what identifies the content without reading it; part of a run's fingerprint."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class TensorImages:
+    """Images that fit in memory, as one uint8 tensor (N, C, H, W)."""
+
+    images: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+        """Give uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
+        batch = self.images[indices.to(self.images.device)]
+        return batch if size is None else resized(batch, size)
+
+
+def resized(batch: Tensor, size: int) -> Tensor:
+    """Give a uint8 batch with the given side, on the batch's device."""
+    from torchvision.transforms.v2 import functional
+
+    if batch.shape[-2:] == (size, size):
+        return batch
+    out: Tensor = functional.resize(
+        batch, [size, size], interpolation=functional.InterpolationMode.BICUBIC, antialias=True
+    )
+    return out
+
+
+def all_positions(images: ImageSource) -> Tensor:
+    """Give the positions of all images."""
+    return torch.arange(len(images))

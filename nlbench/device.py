@@ -1,0 +1,110 @@
+"""Which device to run on, and how much memory a run took there."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from nlbench.errors import ConfigError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Give the device: ``auto`` is cuda, else mps, else cpu.
+
+    Raises:
+        ConfigError: if the name is unknown, or the device asked for is not there.
+    """
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise ConfigError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}.")
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if kind == "auto":
+        return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
+    if kind == "cuda" and not has_cuda:
+        raise ConfigError(
+            "--device cuda: torch sees no CUDA device here. Use --device auto, or check "
+            "`nlbench doctor` and the driver."
+        )
+    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0."
+        )
+    if kind == "mps" and not has_mps:
+        raise ConfigError("--device mps: torch sees no Metal device here. Use --device auto.")
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """Give the device in words, for the record."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+_SMALL = 2**23  # pixels; digits has 92 thousand, CIFAR-10 has 51 million
+
+
+class PeakMemory:
+    """Peak memory since construction, in MiB: of the CUDA device, else of the process.
+
+    On Linux the process's high-water mark is reset at the start; elsewhere it is the largest
+    since the process began.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif sys.platform == "linux":
+            try:
+                Path("/proc/self/clear_refs").write_text("5")
+            except OSError:
+                return  # not permitted in some containers: the mark then covers the process
+
+    def mib(self) -> float:
+        """Give the peak so far."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 2**20
+        if sys.platform == "linux":
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 1024
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+@contextmanager
+def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
+    """Run small work on one CPU thread, larger work on all.
+
+    Small networks and solvers are faster alone than on many threads that wait for each other;
+    one thread also gives the same bits whatever the number of cores.
+
+    Args:
+        device: Where the tensors are.
+        n_values: Pixels of the training set, the size that decides.
+
+    Raises:
+        ConfigError: if `NLBENCH_THREADS`, which overrides the choice, is not a number.
+    """
+    given = os.environ.get("NLBENCH_THREADS", "")
+    if given and (not given.isdigit() or int(given) < 1):
+        raise ConfigError(f"NLBENCH_THREADS must be a whole number >= 1, got {given!r}.")
+    before = torch.get_num_threads()
+    n_threads = int(given) if given else 1 if n_values <= _SMALL else before
+    if device.type != "cpu" or n_threads == before:
+        yield
+        return
+    torch.set_num_threads(n_threads)
+    try:
+        with threadpool_limits(n_threads):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,89 @@
+"""What an encoder is, and how images get to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from nlbench.data.image_data import resized
+from nlbench.errors import ConfigError
+
+
+class Encoder(ABC):
+    """A frozen model that turns images (and, for CLIP, texts) into unit-norm vectors.
+
+    Attributes:
+        name: The full name, e.g. ``open_clip:ViT-B-32/openai``.
+        model: The network, in eval mode.
+        input_size: Side of the square input in pixels.
+        mean: Per-channel mean of the normalisation, for values in [0, 1].
+        std: Per-channel standard deviation.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        input_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.name = name
+        self.model = model.eval().requires_grad_(False)
+        self.input_size = input_size
+        self.mean = tuple(float(m) for m in mean)
+        self.std = tuple(float(s) for s in std)
+
+    @abstractmethod
+    def forward_images(self, batch: Tensor) -> Tensor:
+        """Give raw features (B, d) of a normalised batch (B, 3, S, S)."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Give unit-norm text embeddings (P, d).
+
+        Raises:
+            ConfigError: if the model has no text side.
+        """
+        raise ConfigError(
+            f"encoder {self.name!r} has no text side. Use an image-text encoder here, such as "
+            "'bundled-clip' or 'open_clip:ViT-B-32/openai'."
+        )
+
+    @torch.inference_mode()
+    def encode_images(self, batch: Tensor, device: torch.device) -> Tensor:
+        """Give unit-norm embeddings of uint8 images.
+
+        Args:
+            batch: (B, 1 or 3, H, W) uint8, any size; resized on the device.
+            device: Where the model runs.
+
+        Returns:
+            (B, d) float32 on `device`.
+        """
+        self.model.to(device)
+        images = resized(batch.to(device), self.input_size).float().div_(255)
+        mean = torch.tensor(self.mean, device=device)[:, None, None]
+        std = torch.tensor(self.std, device=device)[:, None, None]
+        images = (images.expand(-1, 3, -1, -1) - mean) / std
+        return nn.functional.normalize(self.forward_images(images).float(), dim=1)
+
+    @property
+    def preprocessing(self) -> str:
+        """The preprocessing as text: part of the cache key."""
+        settings = {"size": self.input_size, "mean": self.mean, "std": self.std}
+        return json.dumps({"resize": "bicubic, antialias", **settings}, sort_keys=True)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of all weights: two checkpoints of one name never share a cache entry."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.model.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""Where a selector's embeddings come from: encoders by name, behind the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from nlbench.encoders.base import Encoder
+from nlbench.encoders.cache import EmbeddingCache
+from nlbench.encoders.prompts import load_prompts, prompt_texts
+from nlbench.errors import ConfigError
+from nlbench.registry import find
+from nlbench.selector import ImageSource, PromptSet
+
+_BATCH = 512
+
+
+@lru_cache(maxsize=4)
+def load_encoder(name: str) -> Encoder:
+    """Give an encoder by its full name, ``KIND`` or ``KIND:ARGUMENT``.
+
+    Raises:
+        ConfigError: if there is no such kind or model.
+        DataError: if its weights are out of reach.
+    """
+    kind, _, argument = name.partition(":")
+    make = find("encoders", kind).load()
+    encoder: Encoder = make(argument)
+    return encoder
+
+
+@dataclass
+class FeatureBank:
+    """Embeddings of one data set's training images; knows no labels.
+
+    Attributes:
+        images: All training images.
+        data_key: The data set's fingerprint and part: what the cache keys on.
+        rows: The positions that the selector sees.
+        roles: "image-text" and "image" -> full encoder names.
+        seconds: Time spent embedding so far.
+    """
+
+    images: ImageSource
+    data_key: str
+    data_name: str
+    rows: Tensor
+    class_names: tuple[str, ...]
+    roles: dict[str, str]
+    prompts: str
+    device: torch.device
+    cache: EmbeddingCache
+    seconds: float = 0.0
+    _memo: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def embeddings(self, encoder: str) -> Tensor:
+        """Give (rows, d) unit-norm float32 embeddings on the device."""
+        name = self._resolve(encoder)
+        if name not in self._memo:
+            started = time.perf_counter()
+            every = self._all_embeddings(load_encoder(name))
+            self._memo[name] = every[self.rows].to(self.device)
+            self.seconds += time.perf_counter() - started
+        return self._memo[name]
+
+    def text_embeddings(
+        self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
+    ) -> list[Tensor]:
+        """Give K tensors (P_k, d) on the device."""
+        started = time.perf_counter()
+        texts = prompt_texts(load_prompts(self.prompts), self.class_names, prompts)
+        model = load_encoder(self._resolve(encoder))
+        model.model.to(self.device)
+        flat = model.encode_text([text for group in texts for text in group])
+        self.seconds += time.perf_counter() - started
+        return [part.clone() for part in flat.split([len(group) for group in texts])]
+
+    def _resolve(self, encoder: str) -> str:
+        name = self.roles.get(encoder, encoder)
+        if not name:
+            raise ConfigError(
+                f"this data set's protocol names no {encoder!r} encoder: give one with "
+                f"--set protocol.{encoder.replace('-', '_')}_encoder=NAME."
+            )
+        return name
+
+    def _all_embeddings(self, encoder: Encoder) -> Tensor:
+        identity = {
+            "data": self.data_name,
+            "data_key": self.data_key,
+            "encoder": encoder.name,
+            "weights_sha256": encoder.weights_sha256,
+            "preprocessing": encoder.preprocessing,
+            "precision": "float32",
+        }
+        return self.cache.get(identity, lambda: self._compute(encoder))
+
+    def _compute(self, encoder: Encoder) -> Tensor:
+        parts = []
+        for positions in torch.arange(len(self.images)).split(_BATCH):
+            batch = self.images.load(positions, encoder.input_size)
+            parts.append(encoder.encode_images(batch, self.device).cpu())
+        return torch.cat(parts)

@@ -1,0 +1,24 @@
+"""A model in a folder: ``local-dir:PATH``, in open_clip's or timm's own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nlbench.encoders.base import Encoder
+from nlbench.encoders.open_clip_encoder import OpenClipEncoder
+from nlbench.encoders.timm_encoder import TimmEncoder
+from nlbench.errors import DataError
+
+
+def local_dir(argument: str, name: str | None = None) -> Encoder:
+    """Encoder from a folder with open_clip_config.json (open_clip) or config.json (timm)."""
+    folder = Path(argument).expanduser()
+    scheme = f"local-dir:{folder}"
+    if (folder / "open_clip_config.json").is_file():
+        return OpenClipEncoder(scheme, name=name or scheme)
+    if (folder / "config.json").is_file():
+        return TimmEncoder(scheme, name=name or scheme)
+    raise DataError(
+        f"'{folder}' holds neither open_clip_config.json nor config.json. Save the model there "
+        "with open_clip's or timm's own export, weights as safetensors."
+    )

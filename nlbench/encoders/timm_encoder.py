@@ -1,0 +1,48 @@
+"""timm models by name: ``timm:resnet50.a1_in1k``; pooled features before the classifier."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nlbench.encoders.base import Encoder
+from nlbench.errors import ConfigError, DataError, did_you_mean
+
+
+class TimmEncoder(Encoder):
+    """A pretrained timm model as timm names it, or local-dir:PATH."""
+
+    def __init__(self, argument: str, name: str | None = None) -> None:
+        import timm
+        from timm.data import resolve_model_data_config
+
+        if not argument.startswith(("hf-hub:", "local-dir:")):
+            known = timm.list_models()
+            if argument.split(".")[0] not in known:
+                raise ConfigError(f"timm has no model {argument!r}. {_near(argument, known)}")
+        try:
+            model = timm.create_model(argument, pretrained=True, num_classes=0)
+        except Exception as error:  # hub clients raise many types when weights are out of reach
+            raise DataError(
+                f"weights of encoder 'timm:{argument}' could not be loaded: "
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300]}\n"
+                "They are downloaded on first use: run once on a machine with internet, or give a "
+                "local copy as `local-dir:PATH` (config.json beside model.safetensors)."
+            ) from error
+        config = resolve_model_data_config(model)
+        super().__init__(
+            name=name or f"timm:{argument}",
+            model=model,
+            input_size=config["input_size"][-1],
+            mean=config["mean"],
+            std=config["std"],
+        )
+
+    def forward_images(self, batch: Tensor) -> Tensor:
+        """Run the backbone and its pooling."""
+        features: Tensor = self.model(batch)
+        return features
+
+
+def _near(argument: str, known: list[str]) -> str:
+    hint = did_you_mean(argument.split(".")[0], known)
+    return hint if hint.startswith("Did") else "See `timm.list_models()`."

@@ -1,0 +1,68 @@
+"""The errors a user can meet; each class has its exit code.
+
+A message says what must hold, what was found, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NlbenchError(Exception):
+    """Base of all errors that are reported without a traceback."""
+
+    exit_code = 1
+
+
+class RunError(NlbenchError):
+    """A run could not be finished (exit code 1)."""
+
+    exit_code = 1
+
+
+class BusyError(RunError):
+    """The same run is under way in another process (exit code 1)."""
+
+
+class ConfigError(NlbenchError, ValueError):
+    """An option, name or value is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(NlbenchError):
+    """Data or model weights are missing or damaged (exit code 3)."""
+
+    exit_code = 3
+
+
+class PluginError(NlbenchError):
+    """A plugin cannot be loaded or breaks the contract (exit code 4)."""
+
+    exit_code = 4
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Give a hint naming up to three near matches, else all valid names.
+
+    Args:
+        name: What the user wrote.
+        known: The valid names.
+
+    Returns:
+        A sentence such as ``Did you mean 'clip-knn'?``.
+
+    >>> did_you_mean("clipcleanr", ["clipcleaner", "oracle"])
+    "Did you mean 'clipcleaner'?"
+    >>> did_you_mean("zzz", ["none", "oracle"])
+    "Valid: 'none', 'oracle'."
+    """
+    valid = sorted(known)
+    normalised = {v.lower().replace("_", "-"): v for v in valid}
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), normalised, n=3, cutoff=0.6)
+    if near:
+        return "Did you mean " + " or ".join(repr(normalised[n]) for n in near) + "?"
+    if not valid:
+        return "There are none."
+    return "Valid: " + ", ".join(repr(v) for v in valid) + "."

@@ -1,0 +1,125 @@
+"""How good a selection is; the positive class is "this label is clean"."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbench.errors import ConfigError
+
+
+class SelectionLike(Protocol):
+    """Anything with `keep` and `score`; a `nlbench.Selection` is one."""
+
+    @property
+    def keep(self) -> Any:
+        """(N,) bool."""
+
+    @property
+    def score(self) -> Any:
+        """(N,) float, higher = cleaner."""
+
+
+def evaluate_selection(
+    selection: SelectionLike, noisy_labels: Any, clean_labels: Any
+) -> dict[str, Any]:
+    """Measure a selection against the truth.
+
+    The decision (precision, recall, F1, kept fraction, noise rates, worst-class recall) is
+    measured on `keep`, the ranking (AUROC, AUPRC) on `score`.
+
+    Args:
+        selection: With `keep` (N,) bool and `score` (N,) float; corrected `labels`, where
+            given, count for `noise_rate_after`.
+        noisy_labels: (N,) integers.
+        clean_labels: (N,) integers.
+
+    Returns:
+        Shares in [0, 1]. ``precision`` is 0 where nothing is kept; ``auroc`` and ``auprc`` are
+        None where all labels are clean or none is. ``recall_per_class`` goes by class id up to
+        the largest label, None for a class without a clean sample.
+
+    Raises:
+        ConfigError: if the lengths differ.
+
+    >>> import torch, nlbench
+    >>> answer = nlbench.Selection(keep=torch.tensor([True, True, False]),
+    ...                            score=torch.tensor([0.9, 0.2, 0.4]))
+    >>> evaluate_selection(answer, [0, 1, 1], [0, 0, 1])["precision"]
+    0.5
+    """
+    keep = _array(selection.keep).astype(bool)
+    score = _array(selection.score).astype(np.float64)
+    noisy, truth = _array(noisy_labels).astype(np.int64), _array(clean_labels).astype(np.int64)
+    if not len(keep) == len(score) == len(noisy) == len(truth):
+        raise ConfigError(
+            "selection and labels must have the same length, got "
+            f"keep {len(keep)}, score {len(score)}, noisy {len(noisy)}, clean {len(truth)}."
+        )
+    clean = noisy == truth
+    hits = int((keep & clean).sum())
+    precision, recall = _share(hits, int(keep.sum())), _share(hits, int(clean.sum()))
+    corrected = getattr(selection, "labels", None)
+    used = noisy if corrected is None else _array(corrected)
+    per_class = _recall_per_class(keep, clean, noisy)
+    auroc, auprc = _ranking(clean, score)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / (precision + recall) if hits else 0.0,
+        "auroc": auroc,
+        "auprc": auprc,
+        "kept_fraction": float(keep.mean()),
+        "noise_rate_before": float(1 - clean.mean()),
+        "noise_rate_after": _share(int((used != truth)[keep].sum()), int(keep.sum())),
+        "worst_class_recall": min((r for r in per_class if r is not None), default=0.0),
+        "recall_per_class": per_class,
+    }
+
+
+def _ranking(clean: npt.NDArray[np.bool_], score: npt.NDArray[np.float64]) -> tuple[Any, Any]:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if clean.all() or not clean.any():
+        return None, None
+    # A share can exceed 1 by one unit in the last place of a float sum.
+    return (
+        min(1.0, float(roc_auc_score(clean, score))),
+        min(1.0, float(average_precision_score(clean, score))),
+    )
+
+
+def _recall_per_class(keep: Any, clean: Any, noisy: Any) -> list[float | None]:
+    n_clean = np.bincount(noisy[clean], minlength=int(noisy.max()) + 1)
+    n_hits = np.bincount(noisy[clean & keep], minlength=len(n_clean))
+    return [float(h / n) if n else None for h, n in zip(n_hits, n_clean, strict=True)]
+
+
+def accuracy_per_class(predicted: Any, labels: Any, n_classes: int) -> list[float | None]:
+    """Give the accuracy within each class, None for a class without samples."""
+    predicted, labels = _array(predicted), _array(labels)
+    total = np.bincount(labels, minlength=n_classes)
+    right = np.bincount(labels[predicted == labels], minlength=n_classes)
+    return [float(r / n) if n else None for r, n in zip(right, total, strict=True)]
+
+
+def score_histogram(score: Any, clean: Any, bins: int = 40) -> dict[str, list[float]]:
+    """Count clean and noisy samples per bin of the score, for the record's figure."""
+    values, is_clean = _array(score).astype(np.float64), _array(clean).astype(bool)
+    low, high = float(values.min()), float(values.max())
+    edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    return {
+        "edges": edges.tolist(),
+        "clean": np.histogram(values[is_clean], edges)[0].astype(float).tolist(),
+        "noisy": np.histogram(values[~is_clean], edges)[0].astype(float).tolist(),
+    }
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)

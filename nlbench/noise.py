@@ -1,0 +1,341 @@
+"""Label noise: every kind gives labels, its transition matrix and the rate that came out.
+
+Convention: ``T[i, j] = P(noisy = j | clean = i)``, rows sum to 1 (the transpose of cleanlab's).
+Draws depend on the clean labels, the kind, the rate and the seed, and on nothing else: not on the
+selector, not on the training seed's other uses, not on what was drawn before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from nlbench.errors import ConfigError, DataError, did_you_mean
+from nlbench.seeds import derive_seed
+
+Labels = npt.NDArray[np.int64]
+Matrix = npt.NDArray[np.float64]
+Drawn = tuple[Labels, Matrix]
+
+# Which class is mistaken for which. CIFAR-10: Patrini et al., CVPR 2017 (arXiv 1609.03683).
+# digits: ours, strokes that one careless movement turns into the other; 0 and 2 are left alone.
+ASYMMETRIC_MAPS: dict[str, dict[int, int]] = {
+    "digits": {1: 7, 7: 1, 3: 8, 8: 3, 4: 9, 9: 4, 5: 6, 6: 5},
+    "cifar10": {9: 1, 2: 0, 4: 7, 3: 5, 5: 3},
+}
+
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyLabels:
+    """Corrupted labels and what is known about them.
+
+    Attributes:
+        labels: (N,) int64.
+        transition_matrix: (K, K) float64, T[i, j] = P(noisy j | clean i); for ``labels`` the
+            one that was counted.
+        nominal_rate: The rate asked for; None for ``labels``, where none was asked for.
+        realized_rate: Share of samples whose label differs from the clean one.
+        realized_rate_per_class: (K,) the same within each clean class; NaN where it is absent.
+        sha256: Hash of the labels as little-endian int64.
+    """
+
+    kind: str
+    labels: Labels
+    transition_matrix: Matrix
+    nominal_rate: float | None
+    realized_rate: float
+    realized_rate_per_class: Matrix
+    sha256: str
+
+
+def corrupt(
+    clean_labels: Any,
+    n_classes: int,
+    kind: str = "symmetric",
+    rate: float | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> NoisyLabels:
+    """Corrupt labels.
+
+    Args:
+        clean_labels: (N,) integers in [0, K).
+        n_classes: K, from the data set; never guessed from the labels that are present.
+        kind: A registered noise (``nlbench list noises``).
+        rate: Nominal rate in [0, 1); left out for ``none``, ``matrix`` and ``labels``.
+        seed: Seed of the noise.
+        **options: What the kind needs: ``class_map`` for ``asymmetric``, ``matrix`` (array or
+            file) for ``matrix``, ``labels`` (array or file) for ``labels``.
+
+    Returns:
+        The noisy labels with rates, matrix and hash.
+
+    Raises:
+        ConfigError: if a name, the rate, a label or an option is out of range.
+        DataError: if a file is missing or damaged.
+
+    >>> noisy = corrupt([0, 1, 2, 3] * 250, n_classes=4, kind="symmetric", rate=0.4, seed=0)
+    >>> noisy.realized_rate
+    0.4
+    """
+    from nlbench.registry import find
+
+    clean = checked_labels("clean_labels", clean_labels, n_classes)
+    draw: Callable[..., Drawn] = find("noises", kind).load()
+    _check_rate(kind, draw, rate)
+    _check_options(kind, draw, options)
+    rng = np.random.default_rng(derive_seed("noise", kind, f"{rate}", seed))
+    labels, matrix = draw(clean, n_classes, rate, rng, **options)
+    labels = checked_labels(f"labels of noise {kind!r}", labels, n_classes)
+    return _describe(kind, clean, labels, matrix, rate)
+
+
+def _describe(
+    kind: str, clean: Labels, labels: Labels, matrix: Matrix, rate: float | None
+) -> NoisyLabels:
+    flipped = labels != clean
+    counts = np.bincount(clean, minlength=len(matrix))
+    with np.errstate(invalid="ignore"):
+        per_class = np.bincount(clean, weights=flipped, minlength=len(matrix)) / counts
+    nominal: float | None = rate
+    if kind == "none":
+        nominal = 0.0
+    elif kind == "matrix":
+        nominal = float(1 - (counts / len(clean)) @ np.diag(matrix))
+    return NoisyLabels(
+        kind=kind,
+        labels=labels,
+        transition_matrix=matrix,
+        nominal_rate=nominal,
+        realized_rate=float(flipped.mean()),
+        realized_rate_per_class=per_class,
+        sha256=hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest(),
+    )
+
+
+def no_noise(clean: Labels, n_classes: int, rate: float | None, rng: np.random.Generator) -> Drawn:
+    """No noise: the clean labels themselves."""
+    return clean.copy(), np.eye(n_classes)
+
+
+def symmetric(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
+    """Exact share of every class to the other classes, uniformly; realized = nominal."""
+    chosen = _exact_share_per_class(clean, np.full(n_classes, rate), rng)
+    labels = clean.copy()
+    other = rng.integers(0, n_classes - 1, size=int(chosen.sum()))
+    # Skipping the true class: 0..K-2 becomes 0..K-1 without it.
+    labels[chosen] = other + (other >= clean[chosen])
+    matrix = np.full((n_classes, n_classes), rate / (n_classes - 1))
+    np.fill_diagonal(matrix, 1 - rate)
+    return labels, matrix
+
+
+def symmetric_inclusive(
+    clean: Labels, n_classes: int, rate: float, rng: np.random.Generator
+) -> Drawn:
+    """DivideMix's symmetric: int(rN) samples redrawn over all classes, the true one included."""
+    chosen = rng.permutation(len(clean))[: int(rate * len(clean))]
+    labels = clean.copy()
+    labels[chosen] = rng.integers(0, n_classes, size=len(chosen))
+    return labels, (1 - rate) * np.eye(n_classes) + rate / n_classes
+
+
+def asymmetric(
+    clean: Labels,
+    n_classes: int,
+    rate: float,
+    rng: np.random.Generator,
+    class_map: Mapping[int, int] | str | None = None,
+) -> Drawn:
+    """Look-alike classes: an exact share of each mapped class goes to its target."""
+    target = np.arange(n_classes)
+    for source, goal in _resolved_map(class_map, n_classes).items():
+        target[source] = goal
+    return _by_target(clean, target, rate, rng)
+
+
+def pair(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
+    """An exact share of every class i goes to class (i + 1) mod K."""
+    return _by_target(clean, (np.arange(n_classes) + 1) % n_classes, rate, rng)
+
+
+def matrix(
+    clean: Labels,
+    n_classes: int,
+    rate: float | None,
+    rng: np.random.Generator,
+    matrix: Any = None,
+) -> Drawn:
+    """The user's own transition matrix, drawn sample by sample (array, .npy, .csv or .yaml)."""
+    table = _checked_matrix(_read_array("matrix", matrix, np.float64), n_classes)
+    cumulative = np.cumsum(table, axis=1)
+    cumulative[:, -1] = 1.0
+    labels = np.empty_like(clean)
+    for start in range(0, len(clean), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        draws = rng.random(len(clean[part]))
+        labels[part] = (draws[:, None] >= cumulative[clean[part]]).sum(axis=1)
+    return labels, table
+
+
+def labels(
+    clean: Labels,
+    n_classes: int,
+    rate: float | None,
+    rng: np.random.Generator,
+    labels: Any = None,
+) -> Drawn:
+    """The user's own label file, one integer per training sample (.npy, .csv, .txt or .yaml)."""
+    given = checked_labels("labels", _read_array("labels", labels, np.int64), n_classes)
+    if len(given) != len(clean):
+        raise DataError(
+            f"`labels` must have one label for each of the {len(clean)} training samples, "
+            f"got {len(given)}. Check that the file belongs to this data set and split."
+        )
+    counted = np.bincount(clean * n_classes + given, minlength=n_classes**2).astype(np.float64)
+    counted = counted.reshape(n_classes, n_classes)
+    counted[counted.sum(axis=1) == 0] = np.eye(n_classes)[counted.sum(axis=1) == 0]
+    return given, counted / counted.sum(axis=1, keepdims=True)
+
+
+def checked_labels(name: str, values: Any, n_classes: int) -> Labels:
+    """Give labels as (N,) int64.
+
+    Raises:
+        ConfigError: if they are not whole numbers in [0, K) in one dimension.
+    """
+    if isinstance(n_classes, bool) or int(n_classes) != n_classes or n_classes < 2:
+        raise ConfigError(f"`n_classes` must be a whole number >= 2, got {n_classes!r}.")
+    array = np.asarray(values)
+    whole = array.dtype.kind in "iu" or (
+        array.dtype.kind == "f" and bool(np.all(array == np.floor(array)))
+    )
+    if array.ndim != 1 or len(array) == 0 or not whole:
+        raise ConfigError(
+            f"`{name}` must be a non-empty 1-D array of whole numbers, "
+            f"got shape {array.shape} of {array.dtype}."
+        )
+    if array.min() < 0 or array.max() >= n_classes:
+        raise ConfigError(
+            f"`{name}` must lie in [0, {n_classes}), got {array.min()} to {array.max()}."
+        )
+    return array.astype(np.int64)
+
+
+def _check_rate(kind: str, draw: Callable[..., Drawn], rate: float | None) -> None:
+    needs = noise_takes_rate(draw)
+    if needs and rate is None:
+        raise ConfigError(f"noise {kind!r} needs a rate in [0, 1): give `--noise-rate 0.4`.")
+    if rate is not None and not 0 <= rate < 1:
+        raise ConfigError(f"the noise rate must lie in [0, 1), got {rate}.")
+    if not needs and rate:
+        raise ConfigError(f"noise {kind!r} takes no rate, got {rate}: leave `--noise-rate` out.")
+
+
+def noise_takes_rate(draw: Callable[..., Drawn]) -> bool:
+    """Tell whether a kind of noise has a rate."""
+    return inspect.signature(draw).parameters["rate"].annotation in ("float", float)
+
+
+def noise_options(draw: Callable[..., Drawn]) -> list[str]:
+    """Give the names of a kind's own options."""
+    return list(inspect.signature(draw).parameters)[4:]
+
+
+def _check_options(kind: str, draw: Callable[..., Drawn], options: Mapping[str, Any]) -> None:
+    known = noise_options(draw)
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, known)}")
+
+
+def _exact_share_per_class(clean: Labels, rates: Matrix, rng: np.random.Generator) -> Any:
+    """Mark an exact share of every class: largest-remainder rounding of rate x class size."""
+    sizes = np.bincount(clean, minlength=len(rates))
+    wanted = sizes * rates
+    counts = np.floor(wanted + 1e-9).astype(np.int64)
+    missing = round(float(wanted.sum())) - int(counts.sum())
+    by_remainder = np.argsort(-(wanted - counts), kind="stable")
+    counts[by_remainder[:missing]] += 1
+    shuffled = rng.permutation(len(clean))
+    # A stable sort of small integers is a radix sort: linear, one pass for any number of classes.
+    small = np.uint16 if len(rates) <= 65536 else np.int64
+    order = shuffled[np.argsort(clean[shuffled].astype(small), kind="stable")]
+    rank_in_class = np.arange(len(clean)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = np.zeros(len(clean), dtype=bool)
+    chosen[order[rank_in_class < np.repeat(counts, sizes)]] = True
+    return chosen
+
+
+def _by_target(clean: Labels, target: Labels, rate: float, rng: np.random.Generator) -> Drawn:
+    n_classes = len(target)
+    affected = target != np.arange(n_classes)
+    chosen = _exact_share_per_class(clean, np.where(affected, rate, 0.0), rng)
+    table = np.eye(n_classes)
+    table[affected, affected.nonzero()[0]] = 1 - rate
+    table[affected, target[affected]] = rate
+    return np.where(chosen, target[clean], clean), table
+
+
+def _resolved_map(class_map: Mapping[int, int] | str | None, n_classes: int) -> dict[int, int]:
+    if class_map is None or isinstance(class_map, str):
+        if class_map not in ASYMMETRIC_MAPS:
+            raise ConfigError(
+                "asymmetric noise needs to know which class is mistaken for which: give "
+                f"`class_map` as {{source: target}} or one of {sorted(ASYMMETRIC_MAPS)}, got "
+                f"{class_map!r}. For the next class in a circle, use noise 'pair'."
+            )
+        class_map = ASYMMETRIC_MAPS[class_map]
+    resolved = {int(source): int(goal) for source, goal in class_map.items()}
+    for source, goal in resolved.items():
+        if source == goal or not (0 <= source < n_classes and 0 <= goal < n_classes):
+            raise ConfigError(
+                f"`class_map` must send classes in [0, {n_classes}) to other classes, "
+                f"got {source} -> {goal}."
+            )
+    return resolved
+
+
+def _checked_matrix(table: Matrix, n_classes: int) -> Matrix:
+    if table.shape != (n_classes, n_classes):
+        raise ConfigError(f"`matrix` must be {n_classes} x {n_classes}, got {table.shape}.")
+    if not np.isfinite(table).all() or (table < 0).any():
+        raise ConfigError("`matrix` must hold finite numbers >= 0.")
+    if not np.allclose(table.sum(axis=1), 1, atol=1e-6):
+        worst = int(np.abs(table.sum(axis=1) - 1).argmax())
+        hint = " Its columns do: it is transposed." if np.allclose(table.sum(axis=0), 1) else ""
+        raise ConfigError(
+            f"rows of `matrix` must sum to 1 (row = clean class), row {worst} sums to "
+            f"{table[worst].sum():.6g}.{hint}"
+        )
+    return table
+
+
+def _read_array(option: str, source: Any, dtype: type) -> Any:
+    if source is None:
+        raise ConfigError(f"this noise needs `{option}`: an array, or --set noise.{option}=FILE.")
+    if not isinstance(source, str | Path):
+        return np.asarray(source, dtype=dtype if dtype is np.float64 else None)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise DataError(f"`{option}` file '{path}' is not there. Check the path.")
+    try:
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+        elif path.suffix in (".yaml", ".yml"):
+            array = np.asarray(yaml.safe_load(path.read_text()))
+        else:
+            array = np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)
+        return array.astype(np.float64) if dtype is np.float64 else array
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        raise DataError(f"`{option}` file '{path}' cannot be read: {error}") from None

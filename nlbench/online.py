@@ -1,0 +1,52 @@
+"""Between the training loop and an online selector: dynamics in, selection out."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from torch import Tensor
+
+from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData
+
+
+class OnlineSelection:
+    """Asks an online selector after every epoch and keeps the curves of its answers.
+
+    Attributes:
+        curves: ``selection_f1`` and ``kept_fraction``, one value per epoch.
+    """
+
+    def __init__(
+        self, selector: OnlineSelector, data: TrainingData, n_epochs: int, is_clean: Tensor
+    ) -> None:
+        self._selector = selector
+        self._data = data
+        self._n_epochs = n_epochs
+        self._is_clean = is_clean
+        self._history: deque[Tensor] = deque(maxlen=max(1, selector.history_epochs))
+        self.curves: dict[str, list[float | None]] = {"selection_f1": [], "kept_fraction": []}
+
+    def first(self) -> Selection:
+        """Give everything: before the first epoch there are no dynamics."""
+        keep = torch.ones_like(self._data.noisy_labels, dtype=torch.bool)
+        return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
+
+    def __call__(self, epoch: int, losses: Tensor, logits: Tensor) -> Selection:
+        """Ask for the next epoch's selection."""
+        # A selector that writes into what it is given must not reach the next epoch's history.
+        self._history.append(losses.clone())
+        dynamics = Dynamics(
+            epoch=epoch,
+            n_epochs=self._n_epochs,
+            losses=losses,
+            logits=logits,
+            loss_history=torch.stack(list(self._history)),
+        )
+        selection = self._selector.select(self._data, dynamics)
+        selection.check(self._data)
+        hits = float((selection.keep & self._is_clean).sum())
+        total = float(selection.keep.sum() + self._is_clean.sum())
+        self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
+        self.curves["kept_fraction"].append(float(selection.keep.float().mean()))
+        return selection

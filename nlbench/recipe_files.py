@@ -1,0 +1,72 @@
+"""Recipes: whole protocols by name, and how one is laid over another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nlbench.errors import ConfigError, did_you_mean
+
+SECTIONS = ("selector", "trainer", "protocol", "noise", "data")
+
+_RECIPES = Path(__file__).parent / "recipes"
+_RECIPE_KEYS = {"summary", "source", "extends", "dataset", *SECTIONS}
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """Read a recipe by name (``standard/digits``) or by path, its ``extends`` resolved.
+
+    Raises:
+        ConfigError: if it is missing or has an unknown key.
+    """
+    path = (
+        Path(name).expanduser() if name.endswith((".yaml", ".yml")) else _RECIPES / f"{name}.yaml"
+    )
+    if not path.is_file():
+        raise ConfigError(
+            f"unknown recipe {name!r}. {did_you_mean(name, recipe_names())} "
+            "Or give the path of a .yaml file."
+        )
+    content = read_yaml(path)
+    for key in content:
+        if key not in _RECIPE_KEYS:
+            raise ConfigError(f"recipe '{path}': key {key!r}. {did_you_mean(key, _RECIPE_KEYS)}")
+    base = load_recipe(content.pop("extends")) if "extends" in content else {}
+    return merge(base, content)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"file '{path}' is not there. Check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"file '{path}' is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"file '{path}' must hold key: value pairs.")
+    return content
+
+
+def recipe_names() -> list[str]:
+    """Give the names of the shipped recipes."""
+    return sorted(
+        p.relative_to(_RECIPES).with_suffix("").as_posix() for p in _RECIPES.rglob("*.yaml")
+    )
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one recipe over another, section by section; another component drops the old settings."""
+    merged = {**base, **over}
+    for section in SECTIONS:
+        low, high = base.get(section) or {}, over.get(section) or {}
+        renamed = any(high.get(k, low.get(k)) != low.get(k) for k in ("name", "kind"))
+        merged[section] = dict(high) if renamed else {**low, **high}
+    return merged

@@ -1,0 +1,211 @@
+"""The one shape of a result: `RunRecord`, and how it goes to JSON and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nlbench.errors import DataError
+
+SCHEMA_VERSION = 1
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Part(BaseModel):
+    # Unknown fields are kept out: a record that this version cannot read in full is refused,
+    # not half-read.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class SelectorInfo(_Part):
+    """Which selector ran, with which hyper-parameters, and what it was given to know.
+
+    `params` holds all hyper-parameters, `variant` those that differ from the defaults.
+    """
+
+    name: str
+    params: dict[str, Any] = {}
+    variant: dict[str, Any] = {}
+    knowledge: list[str] = []
+    is_bound: bool = False
+    source_sha256: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with the hyper-parameters that differ from the defaults: the row's name."""
+        if not self.variant:
+            return self.name
+        inside = ", ".join(f"{k}={_short(v)}" for k, v in sorted(self.variant.items()))
+        return f"{self.name} ({inside})"
+
+
+class DatasetInfo(_Part):
+    """The data set as the run saw it; `n_train` counts the validation part too."""
+
+    name: str
+    fingerprint: str
+    n_train: int
+    n_test: int
+    n_classes: int
+    n_unreadable: int = 0
+    class_names: list[str] = []
+    split: str = ""
+
+
+class NoiseInfo(_Part):
+    """The noisy labels: what was asked for, what came out, and their hash."""
+
+    kind: str
+    nominal_rate: float | None
+    realized_rate: Share
+    sha256: str
+    params: dict[str, Any] = {}
+    transition_matrix: list[list[float]] = []
+    realized_rate_per_class: list[float] = []
+
+
+class ProtocolInfo(_Part):
+    """What every selector on a board shares; boards are keyed by `sha256`."""
+
+    id: str
+    sha256: str
+    version: int
+    settings: dict[str, Any] = {}
+
+
+class SelectionMetrics(_Part):
+    """Quality of a selection; the positive class is 'the label is clean'."""
+
+    precision: Share
+    recall: Share
+    f1: Share
+    auroc: Share | None
+    auprc: Share | None
+    kept_fraction: Share
+    noise_rate_before: Share
+    noise_rate_after: Share
+    worst_class_recall: Share
+    recall_per_class: list[float | None] = []
+
+
+class TestMetrics(_Part):
+    """Accuracy on the test set; `accuracy_best_oracle` peeks and is never ranked."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    accuracy_last: Share
+    accuracy_noisy_val: Share | None
+    accuracy_best_oracle: Share
+    accuracy_per_class: list[float | None] = []
+    epoch_noisy_val: int | None = None
+    epoch_best_oracle: int = 0
+
+
+class Metrics(_Part):
+    """What a finished run measured, as shares in [0, 1]."""
+
+    selection: SelectionMetrics
+    test: TestMetrics
+
+
+class Times(_Part):
+    """Seconds per phase of the run, and peak memory in MiB."""
+
+    data_s: float = 0.0
+    embed_s: float = 0.0
+    select_s: float = 0.0
+    train_s: float = 0.0
+    total_s: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+class ErrorInfo(_Part):
+    """Why a run failed; the traceback has the home directory shortened."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class RunRecord(_Part):
+    """One run: identity, result, and how to repeat it."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    fingerprint: str
+    status: Literal["running", "finished", "failed"]
+    selector: SelectorInfo
+    dataset: DatasetInfo
+    noise: NoiseInfo
+    seed: int
+    protocol: ProtocolInfo
+    metrics: Metrics | None = None
+    curves: dict[str, list[float | None]] = {}
+    score_histogram: dict[str, list[float]] = {}
+    diagnostics: dict[str, Any] = {}
+    times: Times = Times()
+    environment: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    command: str = ""
+    error: ErrorInfo | None = None
+    attempt: int = 1
+    started_at: str = ""
+    finished_at: str = ""
+
+    def to_json(self) -> str:
+        """Give the record as JSON text, keys in their fixed order, NaN not allowed."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "record") -> RunRecord:
+        """Read a record.
+
+        Raises:
+            DataError: if the text is not a record of this schema; names `source`.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise DataError(
+                f"{source} is not a run record of schema {SCHEMA_VERSION}: "
+                f"{where}: {first['msg']}. Remove the file, or re-run the command that made it."
+            ) from None
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that readers see the old content or the new, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def canonical_json(value: Mapping[str, Any]) -> str:
+    """Give the one JSON text of a value: sorted keys, no spaces; the input of every fingerprint.
+
+    >>> canonical_json({"b": 1, "a": [1.5, None]})
+    '{"a":[1.5,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _short(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else text[:23] + "…"

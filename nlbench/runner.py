@@ -1,0 +1,150 @@
+"""One run, read top to bottom: data -> noise -> select -> train -> evaluate -> record."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nlbench import registry
+from nlbench.attempt import Attempt, Progress
+from nlbench.config import RunConfig
+from nlbench.device import resolve_device, suitable_threads
+from nlbench.errors import NlbenchError, RunError
+from nlbench.recording import error_info, make_record, now
+from nlbench.results import RunRecord
+from nlbench.run_log import RunLog
+from nlbench.selection_file import write_selection
+from nlbench.settings import resolve
+from nlbench.store import RunStore
+
+if TYPE_CHECKING:
+    from nlbench.tracking import MlflowTracker
+
+
+def run(
+    selector: str | None = None,
+    dataset: str | None = None,
+    noise: str | None = None,
+    noise_rate: float | None = None,
+    seed: int | None = None,
+    *,
+    trainer: str | None = None,
+    epochs: int | None = None,
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | Path] = (),
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    tracking_uri: str | None = None,
+    track: bool = True,
+    force: bool = False,
+    home: str | Path | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> RunRecord:
+    """Run one selector on one noisy data set, or give the record where that was done before.
+
+    Args:
+        selector: Name, or ``name:key=value,...``; clipcleaner where left out.
+        dataset: Name, or ``folder:PATH``; digits where left out.
+        noise: Kind of noise; symmetric where left out.
+        noise_rate: In [0, 1); 0.4 where left out.
+        seed: Of noise, weights and batch order, each from its own stream.
+        trainer: Name of the trainer.
+        epochs: Epochs of the trainer.
+        recipe: Name or file of a recipe.
+        settings: Further settings, as ``--set`` takes them.
+        plugins: Files with further selectors.
+        data_dir: Where data lies.
+        device: auto, cpu, cuda, cuda:N or mps.
+        tracking_uri: MLflow store; the local one where left out.
+        track: Whether to log to MLflow at all.
+        force: Run again what is finished.
+        home: Where records go; `NLBENCH_HOME` where left out.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        The record, also on disk in the local store.
+
+    Raises:
+        ConfigError, DataError, PluginError: for a mistake in what was asked for.
+        RunError: if the selector or the training failed; the failed record is in the store.
+    """
+    for file in plugins:
+        registry.add_plugin_file(Path(file))
+    where = None if data_dir is None else Path(data_dir).expanduser()
+    config = resolve(
+        selector=selector, dataset=dataset, noise=noise, noise_rate=noise_rate, seed=seed,
+        trainer=trainer, epochs=epochs, recipe=recipe, settings=settings, data_dir=where,
+    )  # fmt: skip
+    chosen = resolve_device(device)
+    store = RunStore(None if home is None else Path(home))
+    finished = None if force else finished_record(store, config)
+    if finished is not None:
+        return finished
+    tracker = open_tracker(tracking_uri, store) if track else None
+    return run_config(config, store, chosen, tracker, where, progress)
+
+
+def finished_record(store: RunStore, config: RunConfig) -> RunRecord | None:
+    """Give the record of a run that ended well; failed and killed ones are to be done again."""
+    record = store.read(config.fingerprint)
+    return record if record is not None and record.status == "finished" else None
+
+
+def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker:
+    """Open the MLflow store that runs go to."""
+    from nlbench.tracking import MlflowTracker
+
+    return MlflowTracker.open(uri, store.home)
+
+
+def run_config(
+    config: RunConfig,
+    store: RunStore,
+    device: torch.device,
+    tracker: MlflowTracker | None,
+    data_dir: Path | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> RunRecord:
+    """Run one configuration and record it, finished or failed.
+
+    Raises:
+        NlbenchError: if the run failed; where it got as far as the selector, the failed record
+            is in the store.
+    """
+    with store.claim(config.fingerprint) as claim:
+        started_at, log_run = now(), RunLog(tracker, store, claim)
+        attempt = Attempt(config, device, data_dir, progress)
+        attempt.prepare()
+        log_run.begin(make_record(attempt, "running", started_at, claim.attempt))
+        try:
+            with suitable_threads(device, attempt.n_pixels):
+                attempt.select()
+                attempt.train()
+            metrics = attempt.metrics()
+            record = make_record(attempt, "finished", started_at, claim.attempt, metrics=metrics)
+            write_selection(claim.folder, attempt)
+        except Exception as error:
+            failure = error_info(error)
+            record = make_record(attempt, "failed", started_at, claim.attempt, error=failure)
+            store.write(record)
+            log_run.finish(record)
+            raise _as_nlbench_error(error, config) from error
+        store.write(record)
+        log_run.finish(record)
+        return record
+
+
+def _as_nlbench_error(error: Exception, config: RunConfig) -> NlbenchError:
+    if isinstance(error, NlbenchError):
+        return error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return RunError(
+        f"{config.selector.name} failed: {type(error).__name__}: {error} "
+        f"(at {Path(last.filename).name}:{last.lineno}). The traceback is in the record: "
+        f"`nlbench show run {config.fingerprint[:12]}`."
+    )

@@ -1,0 +1,125 @@
+"""From a score to a decision: two-component mixtures and keep rates, global or per class.
+
+Sources: mixture on min-max normalised losses, DivideMix (Li et al., ICLR 2020, arXiv 2002.07394);
+per class, CLIPCleaner (arXiv 2408.10012); keep rate, Co-teaching (Han et al., NeurIPS 2018,
+arXiv 1804.06872).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Vector = npt.NDArray[np.float64]
+
+_MIN_FOR_MIXTURE = 4
+
+
+def min_max_normalise(score: Tensor) -> Tensor:
+    """Give the score scaled to [0, 1]; all ones where it is constant (nothing speaks against).
+
+    >>> min_max_normalise(torch.tensor([1.0, 2.0, 3.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    low, high = score.min(), score.max()
+    if not bool(high > low):
+        return torch.ones_like(score)
+    return (score - low) / (high - low)
+
+
+def min_max_normalise_per_class(score: Tensor, noisy_labels: Tensor) -> Tensor:
+    """Give the score scaled to [0, 1] within each noisy class."""
+    return _per_class(min_max_normalise, score, noisy_labels)
+
+
+def gmm_posterior(
+    score: Tensor, max_iter: int = 100, tol: float = 1e-3, reg_covar: float = 1e-6
+) -> Tensor:
+    """Give the posterior of the better of two Gaussian components, after min-max normalisation.
+
+    EM starts from the exact 2-means split of the sorted scores. scikit-learn's own start is
+    k-means from random centres, which finds the same split on most draws: without the draw, equal
+    scores get equal answers in any order.
+
+    Args:
+        score: (N,), higher = cleaner.
+        max_iter: EM steps at most.
+        tol: EM stops when the mean log-likelihood gains less.
+        reg_covar: Added to the variances.
+
+    Returns:
+        (N,) in [0, 1]; all ones where the score is constant or has fewer than 4 values.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    scaled = min_max_normalise(score)
+    x = scaled.detach().cpu().numpy().astype(np.float64)[:, None]
+    if len(x) < _MIN_FOR_MIXTURE or np.ptp(x) == 0:
+        return torch.ones_like(score)
+    weights, means, variances = _two_means(np.sort(x[:, 0]))
+    mixture = GaussianMixture(
+        2,
+        weights_init=weights,
+        means_init=means[:, None],
+        precisions_init=1.0 / (variances + reg_covar)[:, None, None],
+        max_iter=max_iter,
+        tol=tol,
+        reg_covar=reg_covar,
+    )
+    with warnings.catch_warnings():
+        # Stopping early is part of the method (DivideMix: 10 steps).
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        posterior = mixture.fit(x).predict_proba(x)[:, int(mixture.means_.argmax())]
+    return torch.from_numpy(posterior).to(score)
+
+
+def _two_means(x: Vector) -> tuple[Vector, Vector, Vector]:
+    """Give weights, means and variances of the best split of sorted values into two groups."""
+    n_left = np.arange(1, len(x))
+    total = np.cumsum(x)
+    left, right = total[:-1] / n_left, (total[-1] - total[:-1]) / (len(x) - n_left)
+    between = n_left * left**2 + (len(x) - n_left) * right**2
+    between[x[1:] == x[:-1]] = -np.inf  # equal values stay together
+    cut = int(between.argmax()) + 1
+    groups = (x[:cut], x[cut:])
+    weights = np.array([cut, len(x) - cut]) / len(x)
+    return weights, np.array([g.mean() for g in groups]), np.array([g.var() for g in groups])
+
+
+def gmm_posterior_per_class(score: Tensor, noisy_labels: Tensor, **settings: float) -> Tensor:
+    """Give `gmm_posterior` with one mixture for each noisy class."""
+    return _per_class(lambda part: gmm_posterior(part, **settings), score, noisy_labels)  # type: ignore[arg-type]
+
+
+def keep_highest(score: Tensor, fraction: float) -> Tensor:
+    """Mark the round(fraction x N) highest scores, at least one; ties go to earlier samples.
+
+    >>> keep_highest(torch.tensor([0.1, 0.9, 0.5, 0.7]), 0.5).tolist()
+    [False, True, False, True]
+    """
+    keep = torch.zeros(len(score), dtype=torch.bool, device=score.device)
+    n_keep = max(1, round(fraction * len(score)))
+    keep[torch.argsort(score, descending=True, stable=True)[:n_keep]] = True
+    return keep
+
+
+def keep_highest_per_class(score: Tensor, noisy_labels: Tensor, fraction: float) -> Tensor:
+    """Mark the highest scores within each noisy class, at least one in each present class."""
+    return _per_class(lambda part: keep_highest(part, fraction), score, noisy_labels)
+
+
+def _per_class(function: Callable[[Tensor], Tensor], score: Tensor, noisy_labels: Tensor) -> Tensor:
+    out: Tensor | None = None
+    for label in noisy_labels.unique():
+        members = noisy_labels == label
+        part = function(score[members])
+        if out is None:
+            out = torch.zeros(len(score), dtype=part.dtype, device=score.device)
+        out[members] = part
+    return torch.zeros_like(score) if out is None else out

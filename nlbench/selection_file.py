@@ -1,0 +1,46 @@
+"""A run's selection as a file: one row per training sample, for people and for later."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from nlbench.data.image_data import ImageData
+from nlbench.results import write_atomic
+from nlbench.selector import Selection
+
+
+class SelectedSamples(Protocol):
+    """What the file is written from."""
+
+    data: ImageData
+    fit: Tensor
+    selection: Selection
+    noisy_labels: Tensor
+    clean_labels: Tensor
+
+
+def write_selection(folder: Path, run: SelectedSamples) -> Path:
+    """Write ``selection.parquet``: index, id, noisy_label, clean_label, score, keep."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    positions = run.fit.tolist()
+    columns = {
+        "index": pa.array(positions, pa.int64()),
+        "id": pa.array([run.data.train_ids[i] for i in positions], pa.string()),
+        "noisy_label": pa.array(run.noisy_labels.cpu().numpy()),
+        "clean_label": pa.array(run.clean_labels.cpu().numpy()),
+        "score": pa.array(run.selection.score.float().cpu().numpy()),
+        "keep": pa.array(run.selection.keep.cpu().numpy()),
+    }
+    if run.selection.labels is not None:
+        columns["corrected_label"] = pa.array(run.selection.labels.cpu().numpy())
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    path = folder / "selection.parquet"
+    write_atomic(path, buffer.getvalue())
+    return path

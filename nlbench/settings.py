@@ -1,0 +1,258 @@
+"""From recipe, flags and ``--set`` to one validated configuration, and back to a command.
+
+Precedence, lowest first: the data set's standard recipe, ``--recipe``, flags, ``--set``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from nlbench import registry
+from nlbench.config import (
+    DataConfig,
+    NoiseConfig,
+    ProtocolConfig,
+    RunConfig,
+    SelectorConfig,
+    TrainerConfig,
+    make_component,
+    standard_config,
+)
+from nlbench.errors import ConfigError, did_you_mean
+from nlbench.noise import noise_options, noise_takes_rate
+from nlbench.recipe_files import SECTIONS, load_recipe, merge
+
+DEFAULT_DATASET = "digits"
+
+
+def resolve(
+    *,
+    selector: str | None = None,
+    dataset: str | None = None,
+    noise: str | None = None,
+    noise_rate: float | None = None,
+    seed: int | None = None,
+    trainer: str | None = None,
+    epochs: int | None = None,
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+) -> RunConfig:
+    """Merge recipe and flags into one validated configuration.
+
+    Args:
+        selector: Name, or ``name:key=value,key=value``.
+        dataset: Name, or ``folder:PATH``.
+        noise: Kind, or ``kind:rate``.
+        noise_rate: Nominal rate; given beside a kind without one.
+        seed: The run's seed.
+        trainer: Name.
+        epochs: Shorthand for ``trainer.epochs``.
+        recipe: Name or path of a recipe.
+        settings: ``{"selector.temperature": 0.01, ...}``; the section may be left out where a
+            key is unambiguous.
+        data_dir: Where data lies; not part of the result.
+
+    Raises:
+        ConfigError: if a name, key or value is wrong.
+    """
+    given = load_recipe(recipe) if recipe else {}
+    name, _, argument = (dataset or given.get("dataset") or DEFAULT_DATASET).partition(":")
+    merged = merge(load_recipe(_dataset_class(name).recipe), given)
+    if argument:
+        merged["data"] = {**merged["data"], "path": argument}
+    merged["dataset"] = name
+    _apply_selector(merged, selector)
+    if trainer is not None and trainer != merged["trainer"]["name"]:
+        merged["trainer"] = {"name": trainer}
+    if epochs is not None:
+        merged["trainer"]["epochs"] = epochs
+    _apply_noise(merged, noise, noise_rate)
+    for key, value in (settings or {}).items():
+        _assign(merged, key, value)
+    return _validated(merged, seed if seed is not None else 0, data_dir)
+
+
+def _apply_selector(merged: dict[str, Any], selector: str | None) -> None:
+    if selector is None:
+        return
+    name, _, inline = selector.partition(":")
+    if name != merged["selector"].get("name"):
+        merged["selector"] = {"name": name}
+    for pair in filter(None, inline.split(",")):
+        key, value = parse_setting(pair)
+        merged["selector"][key] = value
+
+
+def _apply_noise(merged: dict[str, Any], noise: str | None, rate: float | None) -> None:
+    if noise is not None:
+        kind, _, inline = noise.partition(":")
+        if kind != merged["noise"]["kind"]:
+            merged["noise"] = {"kind": kind, "rate": merged["noise"].get("rate")}
+        if inline:
+            merged["noise"]["rate"] = _number("noise rate", inline)
+    takes_rate = noise_takes_rate(registry.find("noises", merged["noise"]["kind"]).load())
+    if rate is not None:
+        merged["noise"]["rate"] = rate
+    elif not takes_rate and ":" not in (noise or ""):
+        merged["noise"]["rate"] = None
+    chosen = merged["noise"].get("rate")
+    if chosen is not None and not 0 <= chosen < 1:
+        raise ConfigError(f"the noise rate must lie in [0, 1), got {chosen:g}.")
+    if chosen and not takes_rate:
+        raise ConfigError(
+            f"noise {merged['noise']['kind']!r} takes no rate, got {chosen:g}: "
+            "leave --noise-rate out."
+        )
+    if takes_rate and chosen is None:
+        raise ConfigError(f"noise {merged['noise']['kind']!r} needs a rate: give --noise-rate.")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split ``key=value``; the value is read as YAML (``0.1``, ``true``, ``[1, 2]``, text).
+
+    >>> parse_setting("trainer.lr=0.1")
+    ('trainer.lr', 0.1)
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"a setting must be key=value, got {text!r}.")
+    try:
+        return key.strip(), _yaml_value(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value of {key!r} is not valid YAML: {value!r}.") from None
+
+
+def _yaml_value(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        # YAML 1.1 reads 5e-4 as text; everybody who types it means the number.
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def valid_keys(merged: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Give the settable keys of each section for the components in use."""
+    noise = registry.find("noises", merged["noise"]["kind"]).load()
+    trainer = registry.find("trainers", merged["trainer"]["name"]).load()
+    return {
+        "selector": _field_names(registry.selector_class(merged["selector"]["name"])),
+        "trainer": _field_names(trainer),
+        "protocol": list(ProtocolConfig.model_fields),
+        "noise": noise_options(noise),
+        "data": _field_names(_dataset_class(merged["dataset"])),
+    }
+
+
+def _assign(merged: dict[str, Any], key: str, value: Any) -> None:
+    section, dot, name = key.partition(".")
+    valid = valid_keys(merged)
+    if dot and section in SECTIONS and name in valid[section]:
+        merged[section][name] = value
+        return
+    homes = [s for s in SECTIONS if key in valid[s]]
+    if len(homes) == 1:
+        merged[homes[0]][key] = value
+        return
+    if homes:
+        choices = " or ".join(f"'{s}.{key}'" for s in homes)
+        raise ConfigError(f"setting {key!r} is ambiguous: write {choices}.")
+    known = [f"{s}.{k}" for s in SECTIONS for k in valid[s]]
+    by_last = {k.split(".", 1)[1]: k for k in known}
+    hint = did_you_mean(name or key, by_last)
+    hint = hint if hint.startswith("Did") else did_you_mean(key, known)
+    tail = "" if hint.startswith("Valid") else f" Valid: {', '.join(known)}."
+    raise ConfigError(f"unknown setting {key!r}. {hint}{tail}")
+
+
+def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> RunConfig:
+    selector = dict(merged["selector"])
+    selector_name = selector.pop("name")
+    component = registry.find("selectors", selector_name)
+    made = registry.make_selector(component.load(), selector, name=selector_name)
+    trainer = dict(merged["trainer"])
+    trainer_name = trainer.pop("name")
+    noise = dict(merged["noise"])
+    source = make_component("datasets", merged["dataset"], merged["data"])
+    try:
+        return RunConfig(
+            dataset=DataConfig(
+                name=merged["dataset"],
+                options=asdict(source),
+                content=dict(source.content_key(data_dir)),
+            ),
+            noise=NoiseConfig(kind=noise.pop("kind"), rate=noise.pop("rate", None), options=noise),
+            selector=SelectorConfig(
+                name=selector_name,
+                params=asdict(made),  # type: ignore[call-overload]
+                source_sha256=component.source_sha256,
+            ),
+            trainer=TrainerConfig(
+                name=trainer_name, params=asdict(make_component("trainers", trainer_name, trainer))
+            ),
+            protocol=ProtocolConfig(**merged["protocol"]),
+            seed=seed,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{where}: {first['msg'].lower()}, got {first['input']!r}."
+        raise ConfigError(f"setting {message}") from None
+
+
+def reproduce_command(config: RunConfig, plugin: str | None = None) -> str:
+    """Give the one-line command that repeats a run: flags, and --set for what is not standard."""
+    standard = standard_config(config.dataset.name)
+    path = config.dataset.options.get("path")
+    dataset = f"{config.dataset.name}:{path}" if path else config.dataset.name
+    words = ["nlbench", "run", "--selector", config.selector.name, "--dataset", dataset]
+    words += ["--noise", config.noise.kind]
+    if config.noise.rate is not None:
+        words += ["--noise-rate", f"{config.noise.rate:g}"]
+    words += ["--seed", str(config.seed)]
+    if config.trainer.name != standard.trainer.name:
+        words += ["--trainer", config.trainer.name]
+    if plugin:
+        words += ["--plugin", plugin]
+    changed = {
+        "selector": config.selector_variant,
+        "trainer": _difference(config.trainer.params, standard.trainer.params),
+        "protocol": _difference(config.protocol.model_dump(), standard.protocol.model_dump()),
+        "noise": config.noise.options,
+        "data": _difference(config.dataset.options, {**standard.dataset.options, "path": path}),
+    }
+    for section, values in changed.items():
+        for key, value in values.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            words += ["--set", f"{section}.{key}={text}"]
+    return shlex.join(words)
+
+
+def _difference(values: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k not in standard or standard[k] != v}
+
+
+def _field_names(cls: type) -> list[str]:
+    return [f.name for f in fields(cls)]  # type: ignore[arg-type]
+
+
+def _number(what: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"the {what} must be a number, got {text!r}.") from None
+
+
+def _dataset_class(name: str) -> Any:
+    return registry.find("datasets", name).load()

@@ -1,0 +1,146 @@
+"""A grid of runs: skips what is finished, redoes what was killed, goes on after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from nlbench import registry
+from nlbench.config import RunConfig
+from nlbench.errors import BusyError, ConfigError, NlbenchError, did_you_mean
+from nlbench.recipe_files import read_yaml
+from nlbench.results import RunRecord
+from nlbench.runner import Progress, finished_record, run_config
+from nlbench.settings import resolve
+from nlbench.store import RunStore
+
+if TYPE_CHECKING:
+    from nlbench.tracking import MlflowTracker
+
+CellStatus = Literal["finished", "already finished", "failed", "busy"]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The axes of a grid; empty selectors mean all that are registered.
+
+    Attributes:
+        noises: Specs such as ``symmetric:0.4``.
+        settings: Further settings of every run, as ``--set`` takes them.
+    """
+
+    selectors: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ("digits",)
+    noises: tuple[str, ...] = ("symmetric:0.4", "asymmetric:0.4")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    recipe: str | None = None
+    trainer: str | None = None
+    epochs: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def configs(self, data_dir: Path | None = None) -> list[RunConfig]:
+        """Give all cells, validated before the first one runs; all selectors of a seed together."""
+        selectors = self.selectors or tuple(registry.selector_names())
+        grid = product(self.datasets, self.noises, self.seeds, selectors)
+        return [
+            resolve(
+                selector=selector,
+                dataset=dataset,
+                noise=noise,
+                seed=seed,
+                trainer=self.trainer,
+                epochs=self.epochs,
+                recipe=self.recipe,
+                settings=self.settings,
+                data_dir=data_dir,
+            )
+            for dataset, noise, seed, selector in grid
+        ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How one cell of the grid ended."""
+
+    config: RunConfig
+    status: CellStatus
+    record: RunRecord | None = None
+    message: str = ""
+
+
+def run_sweep(
+    configs: Sequence[RunConfig],
+    store: RunStore,
+    device: torch.device,
+    tracker: MlflowTracker | None,
+    data_dir: Path | None = None,
+    force: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+    on_start: Callable[[RunConfig], None] = lambda config: None,
+) -> Iterator[Cell]:
+    """Run cell after cell and yield how each ended; an error of one does not stop the others."""
+    for config in configs:
+        try:
+            record = None if force else finished_record(store, config)
+            if record is not None:
+                yield Cell(config, "already finished", record)
+                continue
+            on_start(config)
+            record = run_config(config, store, device, tracker, data_dir, progress)
+            yield Cell(config, "finished", record)
+        except NlbenchError as error:
+            status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
+            yield Cell(config, status, message=str(error))
+
+
+def load_plan(path: Path) -> SweepPlan:
+    """Read a sweep file: YAML with the fields of `SweepPlan`.
+
+    Raises:
+        ConfigError: if a key is unknown or a value has the wrong shape.
+    """
+    content = read_yaml(path)
+    known = list(SweepPlan.__dataclass_fields__)
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"sweep '{path}': unknown key {key!r}. {did_you_mean(key, known)}")
+    for axis in ("selectors", "datasets", "noises"):
+        if axis in content:
+            content[axis] = tuple(_text_list(path, axis, content[axis]))
+    if "seeds" in content:
+        content["seeds"] = parse_seeds(str(content["seeds"]).strip("[]"))
+    if not isinstance(content.get("settings", {}), dict):
+        raise ConfigError(f"sweep '{path}': 'settings' must hold key: value pairs.")
+    return SweepPlan(**content)
+
+
+def _text_list(path: Path, axis: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value) or not value:
+        raise ConfigError(f"sweep '{path}': '{axis}' must be a list of names, got {value!r}.")
+    return value
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds such as ``0-2`` or ``0,3,7-9``.
+
+    Raises:
+        ConfigError: if a part is not a number or a range.
+
+    >>> parse_seeds("0-2,5")
+    (0, 1, 2, 5)
+    """
+    seeds: list[int] = []
+    for part in text.replace(" ", "").split(","):
+        low, dash, high = part.partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise ConfigError(f"seeds must be like 0-2 or 0,3,7, got {text!r}.")
+        last = int(high) if dash else int(low)
+        if last < int(low):
+            raise ConfigError(f"seeds must go upwards, got {part!r}.")
+        seeds += range(int(low), last + 1)
+    return tuple(dict.fromkeys(seeds))

@@ -1,0 +1,32 @@
+"""Filling MLflow from run records, and reading it back.
+
+The record on disk decides what is finished; MLflow is the team's view of it and can be filled
+again at any time. Only this package imports mlflow, and it does so inside functions: the import
+takes more than a second.
+"""
+
+from nlbench.tracking.reader import LoggedRun, read_records, ui_links
+from nlbench.tracking.refill import SyncReport, sync
+from nlbench.tracking.store import (
+    default_tracking_uri,
+    mask,
+    resolve_uri,
+    ui_command,
+    ui_environment,
+)
+from nlbench.tracking.tracker import MlflowTracker, TrackedRun
+
+__all__ = [
+    "LoggedRun",
+    "MlflowTracker",
+    "SyncReport",
+    "TrackedRun",
+    "default_tracking_uri",
+    "mask",
+    "read_records",
+    "resolve_uri",
+    "sync",
+    "ui_command",
+    "ui_environment",
+    "ui_links",
+]

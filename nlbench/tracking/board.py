@@ -1,0 +1,73 @@
+"""Which MLflow experiment a record belongs to. Nothing here imports mlflow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from nlbench.results import RunRecord, canonical_json
+from nlbench.tracking.schema import SCHEMA, cut, hide_home, noise_label, sha256
+
+PREFIX = "nlbench/"
+PRIMARY_METRIC = "sel/f1"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The experiment that a record belongs to: one per protocol, data set and noise."""
+
+    name: str
+    key: str
+    tags: dict[str, str]
+
+    @property
+    def distinct_name(self) -> str:
+        """The name to use where another board has taken `name`."""
+        return f"{self.name}-{self.key[:6]}"
+
+
+def board_of(record: RunRecord) -> Board:
+    """Give the board of a record; its key covers all that must be equal in a comparison."""
+    noise: dict[str, Any] = {
+        "kind": record.noise.kind,
+        "rate": record.noise.nominal_rate,
+        "params": {k: v for k, v in record.noise.params.items() if k != "seed"},
+    }
+    identity = {
+        "dataset": record.dataset.fingerprint,
+        "protocol": record.protocol.sha256,
+        "noise": noise,
+    }
+    tags = {
+        "nlbench.schema": SCHEMA,
+        "nlbench.board": sha256(canonical_json(identity)),
+        "nlbench.protocol": cut(record.protocol.id),
+        "nlbench.protocol_sha256": record.protocol.sha256,
+        "nlbench.dataset": cut(record.dataset.name),
+        "nlbench.dataset_fingerprint": record.dataset.fingerprint,
+        "nlbench.noise": cut(hide_home(canonical_json(noise))),
+        "nlbench.primary_metric": PRIMARY_METRIC,
+        "mlflow.note.content": _board_note(record),
+    }
+    protocol = _segment(record.protocol.id)
+    name = f"{PREFIX}{protocol}/{_segment(record.dataset.name)}-{_segment(noise_label(record))}"
+    return Board(name, tags["nlbench.board"], tags)
+
+
+def _segment(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")
+    return name[:60] or "unnamed"
+
+
+def _board_note(record: RunRecord) -> str:
+    dataset, rate = record.dataset, record.noise.nominal_rate
+    asked = "rate as found" if rate is None else f"nominal rate {rate:.0%}"
+    name = re.sub(r"[`*_<>\[\]|\\]", " ", f"{dataset.name}, noise {record.noise.kind}")
+    return (
+        f"{name}, {asked}: {dataset.n_train} training and {dataset.n_test} test images, "
+        f"{dataset.n_classes} classes. `sel/*`, `test/*` and shares in `train/*` are percent, "
+        "`time/*_s` seconds, `time/peak_mb` MiB. Group by the param `selector` for means over "
+        "seeds. `test/acc_best` peeks at the test set and is never ranked; nor are selectors with "
+        "the tag `nlbench.bound` true, which know the clean labels."
+    )

@@ -1,0 +1,176 @@
+"""The two pictures of a run: where the noise goes, and how well the scores separate it.
+
+Figures are built without pyplot, so there is no global state and no display is needed.
+matplotlib is imported inside the functions: it takes a second.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlbench.results import RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_CLASSES_WITH_TEXT = 15
+MAX_TICKS = 25
+MAX_NAME = 16
+DPI = 120
+
+# Okabe and Ito's blue and vermilion: told apart with any colour vision, and in grey by the hatch.
+CLEAN_COLOUR, NOISY_COLOUR = "#0072B2", "#D55E00"
+_INK, _RULE = "#222222", "#b8b8b8"
+
+
+def transition_matrix_figure(record: RunRecord) -> Figure:
+    """Draw P(noisy label | clean label) in percent, a row per clean class.
+
+    Args:
+        record: A run whose noise has a transition matrix.
+
+    Returns:
+        The figure; cells carry numbers up to 15 classes.
+
+    Raises:
+        ValueError: if the record has no transition matrix.
+    """
+    matrix = record.noise.transition_matrix
+    if not matrix:
+        raise ValueError("the record has no transition matrix")
+    n = len(matrix)
+    size = min(max(4.6, 2.6 + 0.42 * n), 9.0)
+    figure, axes = _figure(size, size - 0.3)
+    _draw_matrix(figure, axes, matrix)
+    names = record.dataset.class_names
+    labels = [_short(names[i] if i < len(names) else str(i)) for i in range(n)]
+    ticks = list(range(0, n, math.ceil(n / MAX_TICKS)))
+    long_names = max(len(labels[i]) for i in ticks) > 2
+    axes.set_xticks(ticks, [labels[i] for i in ticks], parse_math=False)
+    axes.tick_params(axis="x", labelrotation=90 if long_names else 0)
+    axes.set_yticks(ticks, [labels[i] for i in ticks], parse_math=False)
+    axes.set_xlabel("noisy label")
+    axes.set_ylabel("clean label")
+    _title(axes, "Where the labels went", _subtitle(record))
+    if n <= MAX_CLASSES_WITH_TEXT:
+        _write_cells(axes, matrix)
+    return figure
+
+
+def score_histogram_figure(record: RunRecord) -> Figure:
+    """Draw the scores of clean and of noisy samples, each group in percent of its size.
+
+    Args:
+        record: A run with a score histogram (``edges``, ``clean``, ``noisy``).
+
+    Returns:
+        The figure; the groups' sizes are in the legend.
+
+    Raises:
+        ValueError: if the histogram is missing or its lengths do not fit.
+    """
+    histogram = record.score_histogram
+    edges = histogram.get("edges", [])
+    groups = {name: histogram.get(name, []) for name in ("clean", "noisy")}
+    if len(edges) < 2 or any(len(counts) != len(edges) - 1 for counts in groups.values()):
+        raise ValueError("the score histogram needs B + 1 edges and B counts per group")
+    figure, axes = _figure(6.8, 4.1)
+    _bars(axes, edges, groups["clean"], "clean", CLEAN_COLOUR, "")
+    _bars(axes, edges, groups["noisy"], "noisy", NOISY_COLOUR, "////")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("score (higher = cleaner)")
+    axes.set_ylabel("share of the group, %")
+    axes.grid(axis="y", color=_RULE, alpha=0.5, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, title="label", alignment="left")
+    _title(axes, f"Scores of {_short(record.selector.label, 48)}", _subtitle(record))
+    return figure
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, creating its folder."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks gives boxes, not a failed run.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # `savefig` draws everything twice, which doubles the cost of logging a run.
+        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.tick_params(length=3, color=_RULE, labelcolor=_INK, labelsize=9)
+    for spine in axes.spines.values():
+        spine.set_color(_RULE)
+    return figure, axes
+
+
+def _draw_matrix(figure: Figure, axes: Axes, matrix: list[list[float]]) -> None:
+    from matplotlib.colors import PowerNorm
+
+    percent = [[100 * value for value in row] for row in matrix]
+    # The square root keeps 1 % visible beside a diagonal of 60 %.
+    image = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=100))
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 1, 5, 20, 50, 100])
+    bar.set_label("% of the clean class")
+    bar.outline.set_edgecolor(_RULE)
+
+
+def _write_cells(axes: Axes, matrix: list[list[float]]) -> None:
+    size = 9 if len(matrix) <= 10 else 7
+    for i, row in enumerate(matrix):
+        for j, value in enumerate(row):
+            if value >= 0.0005:
+                text = f"{100 * value:.1f}" if value < 0.0995 else f"{100 * value:.0f}"
+                colour = "white" if value > 0.35 else _INK
+                cell = axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
+                cell.set_in_layout(False)  # inside the axes anyway; measuring 225 texts is slow
+
+
+def _bars(
+    axes: Axes, edges: list[float], counts: list[float], name: str, colour: str, hatch: str
+) -> None:
+    total = sum(counts)
+    shares = [100 * count / total if total else 0.0 for count in counts]
+    style: dict[str, Any] = {"facecolor": f"{colour}55", "edgecolor": colour, "hatch": hatch}
+    label = f"{name}, n = {int(total)}"
+    axes.stairs(shares, edges, fill=True, linewidth=1.4, label=label, **style)
+
+
+def _title(axes: Axes, title: str, subtitle: str) -> None:
+    # Names are data: a dollar sign in one is not a formula.
+    axes.set_title(title, loc="left", fontsize=12, color=_INK, pad=22, parse_math=False)
+    axes.annotate(
+        subtitle,
+        (0, 1),
+        xytext=(0, 7),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=9,
+        color="#555555",
+        parse_math=False,
+    )
+
+
+def _subtitle(record: RunRecord) -> str:
+    nominal = record.noise.nominal_rate
+    asked = "" if nominal is None else f" {nominal:.0%}"
+    return (
+        f"{_short(record.dataset.name, 28)}, {_short(record.noise.kind, 24)}{asked}"
+        f" (realized {record.noise.realized_rate:.1%}), seed {record.seed}"
+    )
+
+
+def _short(text: str, limit: int = MAX_NAME) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

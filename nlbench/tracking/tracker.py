@@ -1,0 +1,248 @@
+"""Writing runs to one MLflow store: announced when they begin, filled from their records."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlbench.results import RunRecord
+from nlbench.tracking import schema
+from nlbench.tracking.board import board_of
+from nlbench.tracking.files import write_files
+from nlbench.tracking.reader import LoggedRun, all_runs, logged_run
+from nlbench.tracking.store import (
+    guarded,
+    is_http,
+    mask,
+    open_client,
+    public_base,
+    resolve_uri,
+    sqlite_path,
+)
+from nlbench.tracking.view import run_link, runs_link
+from nlbench.tracking.write import dataset_input, experiment_for, log
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """Where a run is in MLflow; the links are None where the store has no server."""
+
+    run_id: str
+    experiment_id: str
+    url: str | None
+    view_url: str | None
+
+
+class MlflowTracker:
+    """Writes runs to one MLflow store. Every call names its run: there is no active run."""
+
+    def __init__(self, client: Any, uri: str, home: Path) -> None:
+        self._client = client
+        self._address = uri
+        self._home = home
+        self._experiments: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, uri: str | None, home: Path) -> MlflowTracker:
+        """Open a store, creating a SQLite one where there is none.
+
+        Args:
+            uri: The tracking URI; None takes ``MLFLOW_TRACKING_URI``, then the store in `home`.
+            home: The folder for everything that nlbench writes.
+
+        Raises:
+            ConfigError: if the URI is malformed or a plain folder.
+            RunError: if the store does not answer.
+        """
+        address = resolve_uri(uri, home)
+        return cls(open_client(address), address, home)
+
+    @property
+    def uri(self) -> str:
+        """The store's URI without credentials."""
+        return mask(self._address)
+
+    def begin(self, record: RunRecord, retry_of: str | None = None) -> str:
+        """Announce a run that starts now.
+
+        Args:
+            record: The run with status "running": everything but results.
+            retry_of: The MLflow run of the attempt that this one repeats.
+
+        Returns:
+            The id of the MLflow run, for `finish`.
+
+        Raises:
+            RunError: if the store does not take it.
+        """
+        with guarded(self._address):
+            run_id = self._create(record, {"nlbench.retry_of": retry_of} if retry_of else {})
+            log(self._client, run_id, params=schema.params_of(record))
+        return run_id
+
+    def finish(self, record: RunRecord, folder: Path, run_id: str | None) -> TrackedRun:
+        """Fill a run from its record and its files, and close it.
+
+        Repeating the call for the same run changes nothing, so a filling that was cut off can
+        be repeated.
+
+        Args:
+            record: The run with status "finished" or "failed".
+            folder: The run's local folder.
+            run_id: The id from `begin`; without it, or where that run is gone, a new one is made.
+
+        Returns:
+            Where the run is now.
+
+        Raises:
+            RunError: if the store does not take it; the run then stays open.
+        """
+        with guarded(self._address):
+            run = self._get(run_id) if run_id else None
+            if run is None:
+                run = self._client.get_run(self._create(record, {}))
+            self._fill(record, folder, run)
+            self._close(record, run.info.run_id)
+            self._retire_others(record, run.info.run_id)
+        return self._tracked(run)
+
+    def close_killed(self, run_id: str, reason: str) -> None:
+        """Mark a run whose process died; a run that is gone or has ended stays as it is."""
+        with guarded(self._address):
+            run = self._get(run_id)
+            if run is not None and run.info.status == "RUNNING":
+                tags = {"nlbench.state": "stale", "nlbench.error": schema.cut(reason)}
+                log(self._client, run_id, tags=tags)
+                self._client.set_terminated(run_id, "KILLED")
+
+    def find(self, fingerprint: str) -> list[LoggedRun]:
+        """Give the finished runs with a fingerprint that count, newest first."""
+        return [r for r in self.runs_of(fingerprint) if r.counts and r.status == "FINISHED"]
+
+    def runs_of(self, fingerprint: str) -> list[LoggedRun]:
+        """Give all runs with a fingerprint whatever became of them, newest first."""
+        hexadecimal = "".join(c for c in fingerprint if c.isalnum())
+        with guarded(self._address):
+            text = f"tags.`nlbench.fingerprint` = '{hexadecimal}'"
+            runs = [logged_run(run) for run in all_runs(self._client, text)]
+        return sorted(runs, key=lambda run: (run.start_time, run.end_time), reverse=True)
+
+    def _create(self, record: RunRecord, more_tags: Mapping[str, str]) -> str:
+        tags = {
+            **schema.tags_of(record, board_of(record).key),
+            "nlbench.state": "running",
+            **more_tags,
+        }
+        tags["mlflow.note.content"] = schema.note_of(record)
+        run = self._client.create_run(
+            self._experiment(record),
+            start_time=schema.millis(record.started_at) or None,
+            tags=tags,
+            run_name=schema.run_name(record),
+        )
+        return str(run.info.run_id)
+
+    def _fill(self, record: RunRecord, folder: Path, run: Any) -> None:
+        run_id, known = run.info.run_id, run.data.params
+        curves, dropped = schema.curve_points(record)
+        # Params cannot be changed in MLflow: those of an earlier attempt to fill stay.
+        params = {k: v for k, v in schema.params_of(record).items() if k not in known}
+        log(self._client, run_id, metrics=curves, params=params)
+        self._client.log_inputs(run_id, datasets=[dataset_input(record)])
+        with tempfile.TemporaryDirectory(prefix="nlbench-") as name:
+            problems = write_files(record, folder, Path(name))
+            self._client.log_artifacts(run_id, name)
+        notes = {"nlbench.nonfinite": ", ".join(dropped), "nlbench.problems": "; ".join(problems)}
+        log(
+            self._client,
+            run_id,
+            tags={key: schema.cut(text) for key, text in notes.items() if text},
+        )
+
+    def _close(self, record: RunRecord, run_id: str) -> None:
+        """Write what makes the run count last, in one batch: a reader never sees half a result."""
+        finished = record.status == "finished"
+        tags = {
+            **schema.tags_of(record, board_of(record).key),
+            "nlbench.state": "complete" if finished else "failed",
+            "nlbench.record_sha256": schema.sha256(record.to_json()),
+            "mlflow.note.content": schema.note_of(record),
+        }
+        if record.error is not None:
+            message = schema.hide_home(record.error.message)
+            tags["nlbench.error_type"] = schema.cut(record.error.type)
+            tags["nlbench.error"] = schema.cut(message, schema.TAG_LIMIT)
+        points, _ = schema.headline_points(record)
+        log(self._client, run_id, metrics=points if finished else [], tags=tags)
+        end_time = schema.millis(record.finished_at) or None
+        self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED", end_time)
+
+    def _retire_others(self, record: RunRecord, run_id: str) -> None:
+        """Tag older results of the same run as superseded, and close what died half-way."""
+        started = schema.millis(record.started_at)
+        for other in self.runs_of(record.fingerprint):
+            if other.run_id == run_id:
+                continue
+            if other.counts and other.start_time <= started:
+                self._client.set_tag(other.run_id, "nlbench.state", "superseded")
+            elif other.status == "RUNNING" and self._is_dead(other.run_id):
+                self.close_killed(other.run_id, "its process ended before it was logged")
+
+    def _is_dead(self, run_id: str) -> bool:
+        tags = self._client.get_run(run_id).data.tags
+        pid = tags.get("nlbench.pid", "")
+        if tags.get("nlbench.host") != schema.host_hash() or not pid.isdigit():
+            return False
+        return int(pid) == os.getpid() or not _is_alive(int(pid))
+
+    def _tracked(self, run: Any) -> TrackedRun:
+        base, info = public_base(self._address), run.info
+        return TrackedRun(
+            run_id=info.run_id,
+            experiment_id=info.experiment_id,
+            url=run_link(base, info.experiment_id, info.run_id) if base else None,
+            view_url=runs_link(base, info.experiment_id) if base else None,
+        )
+
+    def _experiment(self, record: RunRecord) -> str:
+        board = board_of(record)
+        if board.key not in self._experiments:
+            artifacts = _artifact_root(self._address, self._home)
+            self._experiments[board.key] = experiment_for(self._client, board, artifacts)
+        return self._experiments[board.key]
+
+    def _get(self, run_id: str) -> Any | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return run if run.info.lifecycle_stage == "active" else None
+
+
+def _artifact_root(uri: str, home: Path) -> Path | None:
+    """Give the folder for artifacts; a server decides for itself."""
+    if is_http(uri):
+        return None
+    path = sqlite_path(uri)
+    # MLflow's own default depends on the folder in which the first process happened to start.
+    return (path.parent if path else home.absolute() / "mlflow") / "artifacts"
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there, signal 0 is not a question; a run stays open rather than be killed
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

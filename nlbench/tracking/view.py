@@ -1,0 +1,86 @@
+"""The saved view "Leaderboard" in MLflow's web interface, and links to it.
+
+The format of a saved view is not documented by MLflow: it is what the interface itself stores
+in an experiment tag. So the view is a courtesy, and nothing fails where it cannot be written.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from typing import Any
+
+VIEW_KEY = "nlbench-leaderboard"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
+_CREATED_MS = 1_700_000_000_000  # fixed, so that an unchanged view is an unchanged tag
+
+# In reading order, with the width in pixels that shows the whole header.
+_COLUMNS = {
+    "metrics.`sel/f1`": 100,
+    "metrics.`test/acc_last`": 120,
+    "metrics.`sel/precision`": 115,
+    "metrics.`sel/recall`": 100,
+    "metrics.`sel/auroc`": 100,
+    "metrics.`sel/kept`": 90,
+    "metrics.`sel/noise_after`": 130,
+    "metrics.`test/acc_nval`": 115,
+    "metrics.`time/select_s`": 120,
+    "metrics.`time/total_s`": 110,
+    "params.`seed`": 70,
+}
+_PINNED = {"attributes.`Run Name`": 300}
+
+
+def view_state() -> dict[str, Any]:
+    """Give the state of the view: finished runs by selector, best selection first."""
+    return {
+        "searchFilter": "attributes.status = 'FINISHED' AND tags.`nlbench.state` = 'complete'",
+        "orderByKey": "metrics.`sel/f1`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": list(_COLUMNS),
+        "columnOrder": [*_PINNED, *_COLUMNS],
+        "columnWidths": {**_PINNED, **_COLUMNS},
+        "runsHiddenMode": "SHOW_ALL",
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": {
+            "aggregateFunction": "average",
+            "groupByKeys": [{"mode": "param", "groupByData": "selector"}],
+        },
+    }
+
+
+def view_tag_value() -> str:
+    """Give the value of the experiment tag that holds the view."""
+    packed = base64.b64encode(zlib.compress(json.dumps(view_state()).encode())).decode()
+    return json.dumps(
+        {
+            "name": "Leaderboard",
+            "createdAt": _CREATED_MS,
+            "updatedAt": _CREATED_MS,
+            "state": f"deflate;{packed}",
+        }
+    )
+
+
+def runs_link(base_url: str, experiment_id: str, *, charts: bool = False) -> str:
+    """Give the link to an experiment's saved view, as a table or as charts."""
+    # Without workflowType a new browser lands on an empty page about language models.
+    link = (
+        f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs"
+        f"?viewStateShareKey={VIEW_KEY}&workflowType=machine_learning"
+    )
+    return f"{link}&compareRunsMode=CHART" if charts else link
+
+
+def run_link(base_url: str, experiment_id: str, run_id: str) -> str:
+    """Give the link to one run."""
+    return (
+        f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+        "?workflowType=machine_learning"
+    )

@@ -1,0 +1,1 @@
+"""The training loop, networks, batch augmentation, and one file per trainer."""

@@ -1,0 +1,45 @@
+"""Augmentation of whole batches on the device; every draw takes a generator."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Augmentation = Literal["none", "shift", "crop-flip"]
+
+_PAD_SHARE = 8  # a crop moves by up to 1/8 of the side: 4 pixels at 32, 1 at 8
+
+
+def augment(batch: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:
+    """Give an augmented copy of a float batch.
+
+    Args:
+        batch: (B, C, H, W).
+        kind: ``"shift"``: zero-pad and crop at random; ``"crop-flip"``: the same and mirror half
+            of the images; ``"none"``.
+        generator: On the CPU, so that every device draws the same numbers.
+
+    Returns:
+        (B, C, H, W).
+    """
+    if kind == "none":
+        return batch
+    shifted = _random_crop(batch, max(1, batch.shape[-1] // _PAD_SHARE), generator)
+    if kind == "shift":
+        return shifted
+    mirrored = torch.rand(len(batch), generator=generator).to(batch.device) < 0.5
+    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
+
+
+def _random_crop(batch: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+    n, channels, height, width = batch.shape
+    padded = functional.pad(batch, (pad, pad, pad, pad))
+    corner = torch.randint(0, 2 * pad + 1, (2, n), generator=generator).to(batch.device)
+    rows = corner[0][:, None] + torch.arange(height, device=batch.device)
+    columns = corner[1][:, None] + torch.arange(width, device=batch.device)
+    image = torch.arange(n, device=batch.device)[:, None, None, None]
+    channel = torch.arange(channels, device=batch.device)[None, :, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

@@ -1,0 +1,176 @@
+"""One training, read top to bottom: the same for every selector."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from nlbench.selector import Selection
+
+EVAL_BATCH = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTask:
+    """What a trainer is given. It has no clean training labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8 on the device.
+        noisy_labels: (N,) int64.
+        val_images, val_labels: Held-out part with *noisy* labels, empty where there is none.
+        test_images, test_labels: The clean test set; evaluated, never chosen by.
+        selection: What to train on first.
+        reselect: For online selectors: (epoch, losses, logits) -> the next epoch's selection.
+        seed: The run's seed.
+        progress: Called with (epochs done, epochs).
+    """
+
+    images: Tensor
+    noisy_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    n_classes: int
+    selection: Selection
+    seed: int
+    device: torch.device
+    reselect: Callable[[int, Tensor, Tensor], Selection] | None = None
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+
+@dataclass(eq=False)
+class TrainingOutcome:
+    """What a training gave: curves with one value per epoch, and the last epoch's answers."""
+
+    selection: Selection
+    curves: dict[str, list[float | None]] = field(default_factory=dict)
+    test_predictions: Tensor = field(default_factory=lambda: torch.empty(0))
+    test_predictions_noisy_val: Tensor | None = None
+    reselect_s: float = 0.0
+    n_steps: int = 0
+
+
+class Trainer(ABC):
+    """A way to train on a selection; a dataclass whose fields are its settings."""
+
+    @abstractmethod
+    def train(self, task: TrainingTask) -> TrainingOutcome:
+        """Train and evaluate after every epoch."""
+
+
+class BatchOrder:
+    """Endless positions of kept samples: every pass is a fresh permutation, weights aside.
+
+    The number of steps never depends on how many samples are kept.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def epoch(self, selection: Selection, n_draws: int) -> Tensor:
+        """Give (n_draws,) positions of kept samples."""
+        kept = selection.keep.nonzero().flatten().cpu()
+        if selection.weights is not None:
+            weights = selection.weights.cpu()[kept].double()
+            drawn = torch.multinomial(weights, n_draws, replacement=True, generator=self._generator)
+            return kept[drawn]
+        passes = -(-n_draws // len(kept))
+        orders = [torch.randperm(len(kept), generator=self._generator) for _ in range(passes)]
+        return kept[torch.cat(orders)[:n_draws]]
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Give uint8 images as floats with mean about 0: (x / 255 - 0.5) / 0.5."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Tensor, autocast: bool) -> Tensor:
+    """Give float32 logits (N, K) in eval mode, without augmentation."""
+    network.eval()
+    parts = []
+    for batch in images.split(EVAL_BATCH):
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=autocast):
+            parts.append(network(as_input(batch)).float())
+    return torch.cat(parts)
+
+
+def run_epochs(
+    task: TrainingTask,
+    network: nn.Module,
+    step: Callable[[Tensor, Tensor], Tensor],
+    n_epochs: int,
+    batch_size: int,
+    batches: BatchOrder,
+    autocast: bool,
+) -> TrainingOutcome:
+    """Train for `n_epochs` of N // batch_size steps each, whatever the selection keeps.
+
+    Args:
+        task: Data and selection.
+        network: On the device.
+        step: Takes (uint8 images, labels), updates the weights, gives the detached loss.
+        n_epochs: Number of epochs.
+        batch_size: Samples per step; at most N.
+        batches: Where the order of samples comes from.
+        autocast: Whether evaluation uses bf16, as training does.
+
+    Returns:
+        Curves ``train_loss``, ``test_accuracy``, ``noisy_val_accuracy``, and the predictions of
+        the last epoch and of the epoch with the best *noisy* validation accuracy (the earliest of
+        equals).
+    """
+    steps = max(1, len(task.images) // batch_size)
+    outcome = TrainingOutcome(selection=task.selection)
+    curves: dict[str, list[float | None]] = {k: [] for k in _CURVES}
+    best_noisy_val = -1.0
+    for epoch in range(1, n_epochs + 1):
+        order = batches.epoch(outcome.selection, steps * batch_size).to(task.device)
+        given = outcome.selection.labels
+        labels = task.noisy_labels if given is None else given
+        network.train()
+        losses = [step(task.images[part], labels[part]) for part in order.split(batch_size)]
+        outcome.n_steps += len(losses)
+        test_logits = predict(network, task.test_images, autocast)
+        outcome.test_predictions = test_logits.argmax(dim=1)
+        noisy_val = _accuracy(network, task.val_images, task.val_labels, autocast)
+        if noisy_val is not None and noisy_val > best_noisy_val:
+            best_noisy_val = noisy_val
+            outcome.test_predictions_noisy_val = outcome.test_predictions
+        curves["train_loss"].append(float(torch.stack(losses).mean()))
+        right = outcome.test_predictions == task.test_labels
+        curves["test_accuracy"].append(float(right.double().mean()))
+        curves["noisy_val_accuracy"].append(noisy_val)
+        if task.reselect is not None:
+            _reselect(task, network, epoch, outcome, autocast)
+        task.progress(epoch, n_epochs)
+    outcome.curves = curves
+    return outcome
+
+
+_CURVES = ("train_loss", "test_accuracy", "noisy_val_accuracy")
+
+
+def _reselect(
+    task: TrainingTask, network: nn.Module, epoch: int, outcome: TrainingOutcome, autocast: bool
+) -> None:
+    if task.reselect is None:
+        return
+    started = time.perf_counter()
+    logits = predict(network, task.images, autocast)
+    losses = nn.functional.cross_entropy(logits, task.noisy_labels, reduction="none")
+    outcome.selection = task.reselect(epoch, losses, logits)
+    outcome.reselect_s += time.perf_counter() - started
+
+
+def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, autocast: bool) -> float | None:
+    if len(images) == 0:
+        return None
+    right = predict(network, images, autocast).argmax(dim=1) == labels
+    return float(right.double().mean())

@@ -1,0 +1,90 @@
+"""What every test gets: an empty home, no network, one thread, no plugins left over."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import torch
+
+from nlbench import registry
+
+Install = Callable[[str, dict[str, str], str], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NLBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NLBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(registry, "_plugin_files", [])
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Put packages on the path as pip would: files, and metadata with entry points."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    known = set(sys.modules)
+
+    def put(distribution: str, files: dict[str, str], entry_points: str) -> Path:
+        info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n"
+        written = {f"{info.name}/METADATA": metadata, f"{info.name}/entry_points.txt": entry_points}
+        for name, text in {**files, **written}.items():
+            (site / name).parent.mkdir(parents=True, exist_ok=True)
+            (site / name).write_text(dedent(text), encoding="utf-8")
+        importlib.invalidate_caches()
+        registry.discover.cache_clear()
+        return site
+
+    yield put
+    registry.discover.cache_clear()
+    for name in set(sys.modules) - known:
+        if str(site) in str(getattr(sys.modules[name], "__file__", "") or ""):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plugin_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a selector with the given fields into a loose file."""
+
+    def write(name: str = "keep_all.py", fields: str = "", folder: str = "plugins") -> Path:
+        path = tmp_path / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SELECTOR.replace("FIELDS", fields))
+        return path
+
+    return write
+
+
+SELECTOR = '''"""Keeps everything; for tests.
+
+More about it.
+"""
+from dataclasses import dataclass
+import torch
+from nlbench import Selection, Selector
+
+
+@dataclass(frozen=True)
+class KeepAll(Selector):
+    """Keep all."""
+
+    FIELDS
+
+    def select(self, data):
+        keep = torch.ones_like(data.noisy_labels, dtype=torch.bool)
+        return Selection(keep=keep, score=keep.double())
+'''

@@ -91,11 +91,12 @@ def add_plugin_file(path: Path) -> Component:
     """Register a loose file as a selector named after the file.
 
     Raises:
-        PluginError: if the file is not there or its name is taken.
+        ConfigError: if the file is not there.
+        PluginError: if its name is taken.
     """
     path = path.expanduser().absolute()
     if not path.is_file() or path.suffix != ".py":
-        raise PluginError(f"--plugin must name a .py file, got '{path}', which is not one.")
+        raise ConfigError(f"a plugin must be a .py file, and '{path}' is none. Check the path.")
     component = _from_file(path)
     others = {**discover("selectors"), **_loose()}
     taken = others.get(component.name)

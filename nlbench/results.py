@@ -137,7 +137,7 @@ class ErrorInfo(_Part):
 class RunRecord(_Part):
     """One run: identity, result, and how to repeat it."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    schema_version: Literal[1] = Field(default=1, alias="schema")
     fingerprint: str
     status: Literal["running", "finished", "failed"]
     selector: SelectorInfo

@@ -244,7 +244,7 @@ def _difference(values: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[
 
 
 def _field_names(cls: type) -> list[str]:
-    return [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    return [f.name for f in fields(cls)]
 
 
 def _number(what: str, text: str) -> float:

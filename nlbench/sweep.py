@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from nlbench import registry
+from nlbench.attempt import Progress
 from nlbench.config import RunConfig
 from nlbench.errors import BusyError, ConfigError, NlbenchError, did_you_mean
 from nlbench.recipe_files import read_yaml
 from nlbench.results import RunRecord
-from nlbench.runner import Progress, finished_record, run_config
+from nlbench.runner import finished_record, run_config
 from nlbench.settings import resolve
 from nlbench.store import RunStore
 

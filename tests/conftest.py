@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 import torch
 
 from nlbench import registry
+
+# huggingface_hub reads this once, on import: a fixture would come too late.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 Install = Callable[[str, dict[str, str], str], Path]
 

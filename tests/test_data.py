@@ -20,7 +20,9 @@ RED, BLUE = (250, 5, 5), (5, 5, 250)
 DIGITS_FINGERPRINT = "4773e4e505ae31e3cd1a44c44744a0fdf1de6efcc24f47e9fce9531ff8b71ebe"
 
 
-def put(path: Path, colour: object = RED, size: tuple[int, int] = (12, 9), mode: str = "RGB") -> Path:
+def put(
+    path: Path, colour: object = RED, size: tuple[int, int] = (12, 9), mode: str = "RGB"
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)  # type: ignore[arg-type]
     return path
@@ -161,6 +163,15 @@ def test_grey_rgba_and_palette_images_are_rgb(tmp_path: Path) -> None:
         assert (image.permute(1, 2, 0).int() - torch.tensor(colour)).abs().max() <= 8
 
 
+def test_a_palette_image_with_transparency_is_read(tmp_path: Path) -> None:
+    root = put_many(tmp_path / "pets", per_class=5)
+    palette = Image.new("RGB", (12, 9), BLUE).quantize(4)
+    palette.save(root / "cat" / "icon.png", transparency=bytes([255, 128, 0, 0]))
+    data = load(root)
+    assert data.unreadable == ()
+    assert len(data.train_ids) + len(data.test_labels) == 11
+
+
 def test_sixteen_bit_grey_keeps_its_contrast(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 65535, 32).astype(np.uint16), (32, 1))
     for part, name in (("train", "a"), ("train", "b"), ("test", "a")):
@@ -242,9 +253,9 @@ def test_an_image_deleted_after_loading_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["", "nowhere"])
 def test_a_missing_folder_says_where_to_put_it(tmp_path: Path, path: str) -> None:
-    with pytest.raises(DataError, match="one directory per class under PATH.*folder:PATH"):
+    with pytest.raises(DataError, match=r"one directory per class under PATH.*folder:PATH"):
         Folder(path=path).load(tmp_path)
-    with pytest.raises(DataError, match=r"folder:PATH"):
+    with pytest.raises(DataError, match="folder:PATH"):
         Folder(path=path).content_key(tmp_path)
 
 

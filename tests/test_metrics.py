@@ -224,4 +224,6 @@ def test_histogram_counts_every_sample_once() -> None:
 def test_histogram_of_equal_scores_still_has_a_width() -> None:
     counted = score_histogram(torch.full((5,), 0.3), torch.tensor([True] * 2 + [False] * 3))
     assert (sum(counted["clean"]), sum(counted["noisy"])) == (2, 3)
-    assert all(low < high for low, high in zip(counted["edges"], counted["edges"][1:], strict=False))
+    assert all(
+        low < high for low, high in zip(counted["edges"], counted["edges"][1:], strict=False)
+    )

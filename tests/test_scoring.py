@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from nlbench import scoring
 from nlbench.scoring import (
+    consistency,
+    gmm_posterior,
+    gmm_posterior_per_class,
+    keep_highest,
+    keep_highest_per_class,
+    knn_probabilities,
+    log_probability,
+    margin,
+    min_max_normalise,
+    min_max_normalise_per_class,
     probe_probabilities,
     stratified_folds,
     zero_shot_probabilities,
@@ -173,9 +187,7 @@ def test_cross_fitting_so_few_samples_that_one_fold_holds_them_all_is_no_crash()
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(2, 6), st.integers(0, 99))
-def test_folds_are_balanced_within_every_class(
-    labels: list[int], n_folds: int, seed: int
-) -> None:
+def test_folds_are_balanced_within_every_class(labels: list[int], n_folds: int, seed: int) -> None:
     y = torch.tensor(labels)
     folds = stratified_folds(y, torch.rand(len(y), generator=generator(seed)), n_folds)
     assert folds.min() >= 0
@@ -340,27 +352,30 @@ def two_bumps(n: int, seed: int, gap: float = 4.0) -> Tensor:
 
 
 def sklearn_posterior(score: Tensor, seed: int) -> np.ndarray:
-    """Give scikit-learn's own answer: k-means start, many random draws."""
+    """Give scikit-learn's own answer, started by k-means from random centres."""
     x = score.numpy()[:, None]
     x = (x - x.min()) / (x.max() - x.min())
-    mixture = GaussianMixture(2, n_init=10, random_state=seed).fit(x)
+    mixture = GaussianMixture(2, random_state=seed).fit(x)
     return mixture.predict_proba(x)[:, mixture.means_.argmax()]
 
 
-@pytest.mark.parametrize("gap", [2.5, 4.0, 8.0])
-@pytest.mark.parametrize("seed", range(5))
-def test_mixture_decides_as_scikit_learn_with_its_own_start(seed: int, gap: float) -> None:
+@pytest.mark.parametrize("gap", [3.0, 4.0, 8.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_mixture_decides_as_scikit_learn_with_its_own_starts(seed: int, gap: float) -> None:
     score = two_bumps(800, seed, gap)
-    got, expected = gmm_posterior(score).numpy(), sklearn_posterior(score, seed)
-    assert ((got >= 0.5) == (expected >= 0.5)).mean() >= 0.99
-    assert np.abs(got - expected).mean() < 0.02
+    got = gmm_posterior(score).numpy()
+    for start in range(5):
+        expected = sklearn_posterior(score, start)
+        assert ((got >= 0.5) == (expected >= 0.5)).mean() >= 0.99
+        assert np.abs(got - expected).mean() < 0.02
 
 
 def test_mixture_decides_as_scikit_learn_on_skewed_scores() -> None:
     # Log-probabilities: many near 0, a long tail below.
     score = -torch.rand(1000, generator=generator(0), dtype=torch.float64).pow(3) * 10
-    got, expected = gmm_posterior(score).numpy(), sklearn_posterior(score, seed=0)
-    assert ((got >= 0.5) == (expected >= 0.5)).mean() >= 0.99
+    got = gmm_posterior(score).numpy()
+    for start in range(5):
+        assert ((got >= 0.5) == (sklearn_posterior(score, start) >= 0.5)).mean() >= 0.99
 
 
 def test_mixture_finds_the_planted_side() -> None:
@@ -401,9 +416,9 @@ def test_mixture_takes_any_scores(values: list[int]) -> None:
 def test_too_few_scores_for_a_mixture_are_all_kept(values: list[float]) -> None:
     if values:
         assert gmm_posterior(torch.tensor(values)).tolist() == [1.0] * len(values)
-    assert gmm_posterior_per_class(torch.tensor(values), torch.zeros(len(values)).long()).tolist() == [
-        1.0
-    ] * len(values)
+    assert gmm_posterior_per_class(
+        torch.tensor(values), torch.zeros(len(values)).long()
+    ).tolist() == [1.0] * len(values)
 
 
 def test_mixture_does_not_take_nan_for_clean() -> None:
@@ -436,7 +451,8 @@ def test_mixture_per_class_is_the_mixture_of_each_class() -> None:
 
 
 @given(
-    st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(0, 100).map(lambda p: p / 100)
+    st.lists(st.integers(-3, 3), min_size=1, max_size=40),
+    st.integers(0, 100).map(lambda p: p / 100),
 )
 def test_keep_highest_keeps_the_count_and_the_best(values: list[int], fraction: float) -> None:
     keep = keep_highest(torch.tensor(values, dtype=torch.float32), fraction).tolist()

@@ -15,7 +15,7 @@ from nlbench_leaderboard.stats import Summary
 FORMAT = "nlbench-leaderboard/1"
 NEXT_COMMAND = "nlbench sweep"
 
-_BOUNDS = {"upper": "upper bound", "lower": "lower bound", "": ""}
+_BOUNDS = {"upper": "upper bound", "lower": "no selection", "": ""}
 _CSV_COLUMNS = (
     "board",
     "title",

@@ -190,7 +190,7 @@ def _settings(kind: Kind, loaded: Any) -> list[str]:
 
     from nlbench.registry import default_of
 
-    if not is_dataclass(loaded) or not fields(loaded):
+    if not isinstance(loaded, type) or not is_dataclass(loaded) or not fields(loaded):
         return []
     word = "hyper-parameters" if kind == "selectors" else "settings"
     rows = [(f.name, _type_text(f.type), repr(default_of(loaded, f.name))) for f in fields(loaded)]

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nlbench.cli.console import percent, printable
 
 if TYPE_CHECKING:
+    from nlbench.attempt import Progress
     from nlbench.config import RunConfig
-    from nlbench.runner import Progress
     from nlbench.sweep import Cell, SweepPlan
 
     OnStart = Callable[[RunConfig], None]
@@ -75,7 +75,7 @@ def sweep(
     for path in plugin or []:
         registry.add_plugin_file(path)
     plan = load_plan(file) if file else SweepPlan()
-    given = {
+    given: dict[str, Any] = {
         "selectors": tuple(selector or ()), "datasets": tuple(dataset or ()),
         "noises": tuple(noise or ()), "seeds": parse_seeds(seeds) if seeds else (),
         "trainer": trainer, "epochs": epochs, "recipe": recipe,

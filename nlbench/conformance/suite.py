@@ -176,7 +176,7 @@ def _one_thread() -> Iterator[None]:
     # On data this small, the threads of torch, BLAS and scikit-learn cost more in waiting for
     # each other than they save: measured up to sixteen times the time on two busy cores.
     import sklearn.metrics  # noqa: F401 - its libraries must be loaded to be limited
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from nlbench.data.image_data import Dataset, ImageData
@@ -60,7 +62,7 @@ class Folder(Dataset):
             class_names=names,
             train_images=FileImages(root, train_set[0]),
             train_labels=train_set[1],
-            train_ids=train_set[0],
+            train_ids=tuple(_readable_text(name) for name in train_set[0]),
             test_images=FileImages(root, test_set[0]),
             test_labels=test_set[1],
             fingerprint=_fingerprint(root, [*train_set[0], *test_set[0]], split),
@@ -74,7 +76,7 @@ class Folder(Dataset):
         train, test, split = self._listing(root)
         digest = hashlib.sha256(split.encode())
         for _, name in [*train, *test]:
-            digest.update(f"{name}\0{(root / name).stat().st_size}\0".encode())
+            digest.update(os.fsencode(name) + f"\0{(root / name).stat().st_size}\0".encode())
         return {"listing_sha256": digest.hexdigest()}
 
     def _root(self, data_dir: Path | None) -> Path:
@@ -92,6 +94,11 @@ class Folder(Dataset):
         if (root / "train").is_dir() and (root / "test").is_dir():
             train, test = _files(root, root / "train"), _files(root, root / "test")
             split = "train/ and test/ as given"
+        elif (root / "train").is_dir() or (root / "test").is_dir():
+            raise DataError(
+                f"folder '{root}' has only one of train/ and test/. Give both, or put the class "
+                "directories directly under it to have them split."
+            )
         else:
             every = _files(root, root)
             train, test = self._split(every)
@@ -150,17 +157,27 @@ class FileImages(ImageSource):
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode(path: Path, side: int) -> npt.NDArray[np.uint8]:
-    from PIL import Image, ImageOps
+def _readable_text(name: str) -> str:
+    """Give a file name that can be written anywhere: bytes that are not UTF-8 as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
+
+def _decode(path: Path, side: int) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
             square = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
             return np.asarray(square, dtype=np.uint8)
     except Exception as error:
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, ...).
         raise DataError(f"image '{path}' cannot be decoded: {error}") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion cuts everything above 255 to white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
 
 
 def _files(root: Path, top: Path) -> list[tuple[str, str]]:
@@ -169,7 +186,7 @@ def _files(root: Path, top: Path) -> list[tuple[str, str]]:
         (directory.name, file.relative_to(root).as_posix())
         for directory in directories
         for file in directory.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
     )
 
 
@@ -215,6 +232,6 @@ def _check_unreadable(root: Path, bad: tuple[str, ...], total: int) -> None:
 def _fingerprint(root: Path, names: Sequence[str], split: str) -> str:
     digest = hashlib.sha256(split.encode())
     for name in names:
-        digest.update(name.encode() + b"\0")
+        digest.update(os.fsencode(name) + b"\0")
         digest.update(hashlib.sha256((root / name).read_bytes()).digest())
     return digest.hexdigest()

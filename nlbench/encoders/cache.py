@@ -84,13 +84,13 @@ class EmbeddingCache:
     def _read(self, path: Path) -> Tensor | None:
         if not path.is_file():
             return None
+        value: Tensor | None = None
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                value: Tensor = file.get_tensor("embeddings")
+                value = file.get_tensor("embeddings")
                 expected = file.metadata()["sha256"]
         except (safetensors.SafetensorError, KeyError):
-            expected = "unreadable"
-            value = None
+            value, expected = None, ""
         if value is None or _digest(value) != expected:
             log.warning("cached embeddings %s are damaged and are computed again.", path.name)
             path.unlink(missing_ok=True)
@@ -99,4 +99,4 @@ class EmbeddingCache:
 
 
 def _digest(value: Tensor) -> str:
-    return hashlib.sha256(value.contiguous().numpy()).hexdigest()
+    return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()

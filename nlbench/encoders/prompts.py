@@ -37,7 +37,7 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML takes the last of two equal keys without a word; a class given twice is a mistake."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = sorted({str(k) for k in keys if keys.count(k) > 1})
         if twice:
             raise yaml.YAMLError(f"given twice: {', '.join(twice)}")

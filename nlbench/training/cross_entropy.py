@@ -52,7 +52,7 @@ class CrossEntropy(Trainer):
         """Train on the kept samples and evaluate after every epoch."""
         device, batch_size = task.device, min(self.batch_size, len(task.images))
         network = make_network(self.network, task.images.shape[1], task.n_classes, task.seed)
-        network = network.to(device, memory_format=torch.channels_last)
+        network = network.to(device).to(memory_format=torch.channels_last)
         optimiser = torch.optim.SGD(
             network.parameters(),
             lr=self.lr,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from nlbench import registry
 from nlbench.config import RunConfig, make_component
-from nlbench.data.image_data import ImageData, TensorImages, all_positions
+from nlbench.data.image_data import ImageData, all_positions
 from nlbench.device import PeakMemory
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError
+from nlbench.images import TensorImages
 from nlbench.metrics import accuracy_per_class, evaluate_selection
 from nlbench.noise import ASYMMETRIC_MAPS, NoisyLabels, corrupt
 from nlbench.online import OnlineSelection
@@ -32,6 +33,7 @@ from nlbench.selector import (
     OnlineSelector,
     Selection,
     TrainingData,
+    checked_answer,
     opaque_ids,
 )
 from nlbench.training.loop import TrainingOutcome, TrainingTask
@@ -49,6 +51,7 @@ class Attempt:
     device: torch.device
     data_dir: Path | None
     progress: Progress
+    cache: EmbeddingCache = field(default_factory=EmbeddingCache)
     times: dict[str, float] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -58,7 +61,10 @@ class Attempt:
         self.progress("data", 0, 1)
         config = self.config
         options = tuple(sorted(config.dataset.options.items()))
-        self.data = load_data(config.dataset.name, options, self.data_dir)
+        # The content and the working directory are part of the key: the same words may name
+        # other files by now.
+        here = (tuple(config.dataset.content.items()), str(Path.cwd()))
+        self.data = load_data(config.dataset.name, options, self.data_dir, here)
         self.noisy = _corrupted(config, self.data)
         self.fit, self.val = _validation_split(self.data, config)
         self.times["data_s"] = time.perf_counter() - self.started
@@ -90,7 +96,7 @@ class Attempt:
             },
             prompts=config.protocol.prompts,
             device=self.device,
-            cache=EmbeddingCache(),
+            cache=self.cache,
         )
         self.progress("select", 0, 1)
         self.selector = registry.get_selector(config.selector.name, **config.selector.params)
@@ -126,7 +132,9 @@ class Attempt:
         )
         elapsed = time.perf_counter() - started
         self.selection = self.outcome.selection
-        self.times["select_s"] += self.outcome.reselect_s
+        late_embedding = self.bank.seconds - self.times["embed_s"]
+        self.times["embed_s"] = self.bank.seconds
+        self.times["select_s"] += self.outcome.reselect_s - late_embedding
         self.times["train_s"] = elapsed - self.outcome.reselect_s
 
     def metrics(self) -> Metrics:
@@ -158,7 +166,7 @@ class Attempt:
             sample_ids=opaque_ids(ids),
             device=self.device,
             seed=self.config.seed,
-            _features=self.bank,
+            _features=self.bank.sealed(),
             _images=TensorImages(self.fit_images),
             _noise_rate=self.noisy.nominal_rate if knows_rate else None,
         )
@@ -172,15 +180,16 @@ class Attempt:
             )
             return self.online.first()
         if isinstance(self.selector, BoundSelector):
-            selection = self.selector.select_with_truth(self.seen, self.clean_labels)
+            answer = self.selector.select_with_truth(self.seen, self.clean_labels.clone())
         else:
-            selection = self.selector.select(self.seen)
-        selection.check(self.seen)
-        return selection
+            answer = self.selector.select(self.seen)
+        return checked_answer(answer, self.seen)
 
 
 @lru_cache(maxsize=2)
-def load_data(name: str, options: tuple[tuple[str, Any], ...], data_dir: Path | None) -> ImageData:
+def load_data(
+    name: str, options: tuple[tuple[str, Any], ...], data_dir: Path | None, key: Hashable
+) -> ImageData:
     """Read a data set; a sweep reads it once."""
     data: ImageData = make_component("datasets", name, dict(options)).load(data_dir)
     if data.unreadable:

@@ -63,7 +63,11 @@ class ProtocolConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Everything that determines a run's result, and nothing else."""
+    """Everything that determines a run's result, and nothing else.
+
+    `files` maps a setting that names a file or model folder to the hash of its content, which
+    counts in the fingerprint instead of the path.
+    """
 
     dataset: DataConfig
     noise: NoiseConfig
@@ -71,6 +75,7 @@ class RunConfig(_Section):
     trainer: TrainerConfig
     protocol: ProtocolConfig
     seed: Annotated[int, Field(ge=0)] = 0
+    files: dict[str, str] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -79,17 +84,25 @@ class RunConfig(_Section):
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def canonical(self) -> dict[str, Any]:
-        """Give the content that is fingerprinted: a folder counts by content, not by path."""
-        content = self.model_dump(mode="json")
+        """Give the content that is fingerprinted: files count by content, not by path."""
+        content = self.model_dump()
         if self.dataset.content:
             content["dataset"]["options"].pop("path", None)
+        homes = {
+            "noise": content["noise"]["options"],
+            "protocol": content["protocol"],
+            "selector": content["selector"]["params"],
+        }
+        for key, digest in content.pop("files").items():
+            section, name = key.split(".")
+            homes[section][name] = f"sha256:{digest}"
         return content
 
     @property
     def protocol_settings(self) -> dict[str, Any]:
         """What all rows of a board share."""
         trainer = {"name": self.trainer.name, **self.trainer.params}
-        return {"trainer": trainer, **self.protocol.model_dump()}
+        return {"trainer": trainer, **self.canonical()["protocol"]}
 
     @cached_property
     def protocol_sha256(self) -> str:

@@ -21,8 +21,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     Raises:
         ConfigError: if the name is unknown, or the device asked for is not there.
     """
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
+    kind, colon, index = name.partition(":")
+    known = kind in ("auto", "cpu", "cuda", "mps")
+    if not known or (colon and not (kind == "cuda" and index.isdecimal())):
         raise ConfigError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}.")
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":
@@ -97,11 +98,12 @@ def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
     given = os.environ.get("NLBENCH_THREADS", "")
     if given and (not given.isdigit() or int(given) < 1):
         raise ConfigError(f"NLBENCH_THREADS must be a whole number >= 1, got {given!r}.")
-    before = torch.get_num_threads()
-    n_threads = int(given) if given else 1 if n_values <= _SMALL else before
-    if device.type != "cpu" or n_threads == before:
+    if device.type != "cpu" or (not given and n_values > _SMALL):
         yield
         return
+    import sklearn.mixture  # noqa: F401 - its libraries must be loaded to be limited
+
+    before, n_threads = torch.get_num_threads(), int(given or 1)
     torch.set_num_threads(n_threads)
     try:
         with threadpool_limits(n_threads):

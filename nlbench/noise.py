@@ -11,6 +11,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ def checked_labels(name: str, values: Any, n_classes: int) -> Labels:
     Raises:
         ConfigError: if they are not whole numbers in [0, K) in one dimension.
     """
-    if isinstance(n_classes, bool) or int(n_classes) != n_classes or n_classes < 2:
+    if isinstance(n_classes, bool) or not isinstance(n_classes, Integral) or n_classes < 2:
         raise ConfigError(f"`n_classes` must be a whole number >= 2, got {n_classes!r}.")
     array = np.asarray(values)
     whole = array.dtype.kind in "iu" or (
@@ -296,14 +297,16 @@ def _resolved_map(class_map: Mapping[int, int] | str | None, n_classes: int) -> 
                 f"{class_map!r}. For the next class in a circle, use noise 'pair'."
             )
         class_map = ASYMMETRIC_MAPS[class_map]
-    resolved = {int(source): int(goal) for source, goal in class_map.items()}
-    for source, goal in resolved.items():
-        if source == goal or not (0 <= source < n_classes and 0 <= goal < n_classes):
+    if not isinstance(class_map, Mapping) or not class_map:
+        raise ConfigError(f"`class_map` must be {{source: target, ...}}, got {class_map!r}.")
+    for source, goal in class_map.items():
+        whole = isinstance(source, Integral) and isinstance(goal, Integral)
+        if not whole or source == goal or not (0 <= source < n_classes and 0 <= goal < n_classes):
             raise ConfigError(
                 f"`class_map` must send classes in [0, {n_classes}) to other classes, "
-                f"got {source} -> {goal}."
+                f"got {source!r} -> {goal!r}."
             )
-    return resolved
+    return {int(source): int(goal) for source, goal in class_map.items()}
 
 
 def _checked_matrix(table: Matrix, n_classes: int) -> Matrix:
@@ -325,17 +328,28 @@ def _read_array(option: str, source: Any, dtype: type) -> Any:
     if source is None:
         raise ConfigError(f"this noise needs `{option}`: an array, or --set noise.{option}=FILE.")
     if not isinstance(source, str | Path):
-        return np.asarray(source, dtype=dtype if dtype is np.float64 else None)
+        try:
+            return np.asarray(source, dtype=dtype if dtype is np.float64 else None)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"`{option}` must be an array of numbers: {error}") from None
     path = Path(source).expanduser()
     if not path.is_file():
         raise DataError(f"`{option}` file '{path}' is not there. Check the path.")
     try:
-        if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
-        elif path.suffix in (".yaml", ".yml"):
-            array = np.asarray(yaml.safe_load(path.read_text()))
-        else:
-            array = np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)
+        array = _read_file(path)
         return array.astype(np.float64) if dtype is np.float64 else array
-    except (ValueError, OSError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, yaml.YAMLError) as error:
         raise DataError(f"`{option}` file '{path}' cannot be read: {error}") from None
+
+
+def _read_file(path: Path) -> Any:
+    if path.stat().st_size == 0:
+        raise ValueError("it is empty")
+    if path.suffix == ".npy":
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays; save one array with numpy.save")
+        return array
+    if path.suffix in (".yaml", ".yml"):
+        return np.asarray(yaml.safe_load(path.read_text()))
+    return np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)

@@ -7,7 +7,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData
+from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData, checked_answer
 
 
 class OnlineSelection:
@@ -43,8 +43,7 @@ class OnlineSelection:
             logits=logits,
             loss_history=torch.stack(list(self._history)),
         )
-        selection = self._selector.select(self._data, dynamics)
-        selection.check(self._data)
+        selection = checked_answer(self._selector.select(self._data, dynamics), self._data)
         hits = float((selection.keep & self._is_clean).sum())
         total = float(selection.keep.sum() + self._is_clean.sum())
         self.curves["selection_f1"].append(2 * hits / total if total else 0.0)

@@ -16,7 +16,7 @@ _RECIPES = Path(__file__).parent / "recipes"
 _RECIPE_KEYS = {"summary", "source", "extends", "dataset", *SECTIONS}
 
 
-def load_recipe(name: str) -> dict[str, Any]:
+def load_recipe(name: str, _within: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a recipe by name (``standard/digits``) or by path, its ``extends`` resolved.
 
     Raises:
@@ -30,12 +30,24 @@ def load_recipe(name: str) -> dict[str, Any]:
             f"unknown recipe {name!r}. {did_you_mean(name, recipe_names())} "
             "Or give the path of a .yaml file."
         )
+    if str(path) in _within:
+        raise ConfigError(f"recipe '{path}' extends itself, by way of {list(_within)}.")
     content = read_yaml(path)
-    for key in content:
-        if key not in _RECIPE_KEYS:
-            raise ConfigError(f"recipe '{path}': key {key!r}. {did_you_mean(key, _RECIPE_KEYS)}")
-    base = load_recipe(content.pop("extends")) if "extends" in content else {}
+    _check_recipe(path, content)
+    extends = content.pop("extends", None)
+    base = load_recipe(extends, (*_within, str(path))) if extends else {}
     return merge(base, content)
+
+
+def _check_recipe(path: Path, content: Mapping[str, Any]) -> None:
+    for key, value in content.items():
+        if key not in _RECIPE_KEYS:
+            hint = did_you_mean(key, _RECIPE_KEYS)
+            raise ConfigError(f"recipe '{path}': unknown key {key!r}. {hint}")
+        wanted = dict if key in SECTIONS else str
+        if not isinstance(value, wanted):
+            what = "key: value pairs" if wanted is dict else "text"
+            raise ConfigError(f"recipe '{path}': {key!r} must be {what}, got {value!r}.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -52,6 +64,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"file '{path}' is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"file '{path}' must hold key: value pairs.")
+    for key in content:
+        if not isinstance(key, str):
+            raise ConfigError(f"file '{path}': key {key!r} must be text. Put it in quotes.")
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 from datetime import datetime, timezone
@@ -16,6 +17,7 @@ from nlbench.config import PROTOCOL_VERSION, RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.device import device_name
 from nlbench.environment import describe
+from nlbench.errors import PluginError
 from nlbench.metrics import score_histogram
 from nlbench.noise import NoisyLabels
 from nlbench.results import (
@@ -64,7 +66,7 @@ def make_record(
         times=Times(**times),
         environment=describe(device_name(attempt.device)),
         config=config.canonical(),
-        command=reproduce_command(config, _plugin_path(config)),
+        command=reproduce_command(config, _plugin_path(config), attempt.data_dir),
         error=error,
         attempt=number,
         started_at=started_at,
@@ -79,11 +81,17 @@ def _details(attempt: Attempt) -> dict[str, Any]:
     return {
         "curves": {**attempt.outcome.curves, **online},
         "score_histogram": score_histogram(attempt.selection.score, is_clean),
-        "diagnostics": {
-            "n_steps": attempt.outcome.n_steps,
-            **dict(attempt.selection.diagnostics),
-        },
+        "diagnostics": {"n_steps": attempt.outcome.n_steps, **_diagnostics(attempt)},
     }
+
+
+def _diagnostics(attempt: Attempt) -> dict[str, Any]:
+    found = dict(attempt.selection.diagnostics)
+    try:
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"Selection.diagnostics must be JSON without NaN: {error}") from None
+    return found
 
 
 def _selector_info(config: RunConfig) -> SelectorInfo:
@@ -126,13 +134,13 @@ def _noise_info(noisy: NoisyLabels, config: RunConfig) -> NoiseInfo:
         nominal_rate=noisy.nominal_rate,
         realized_rate=noisy.realized_rate,
         sha256=noisy.sha256,
-        params=config.noise.options,
+        params=config.canonical()["noise"]["options"],
         transition_matrix=noisy.transition_matrix.tolist(),
         realized_rate_per_class=np.nan_to_num(noisy.realized_rate_per_class).tolist(),
     )
 
 
-def error_info(error: Exception) -> ErrorInfo:
+def error_info(error: BaseException) -> ErrorInfo:
     """Give an exception as it stands in a record, the home directory shortened."""
     text = "".join(traceback.format_exception(error))
     short = text.replace(str(Path.home()), "~")[-8000:]

@@ -11,6 +11,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import math
 import sys
 import traceback
 from collections.abc import Mapping
@@ -111,7 +112,9 @@ def add_plugin_file(path: Path) -> Component:
 
 
 def _from_file(path: Path) -> Component:
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    # By path and content: an edited file is another module, also within one process.
+    content = path.read_bytes() if path.is_file() else b""
+    digest = hashlib.sha256(str(path).encode() + content).hexdigest()[:12]
     summary, problem = _summary(path)
     return Component(
         kind="selectors",
@@ -220,6 +223,10 @@ def make_selector(
             f"{label!r}: {word} {key!r}: {_lower_first(first['msg'])}, "
             f"got {first['input']!r}. See `nlbench show {kind[:-1]} {label}`."
         ) from None
+    for key in known:
+        value = getattr(made, key)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{label!r}: {word} {key!r} must be finite, got {value!r}.")
     return made
 
 
@@ -257,7 +264,7 @@ def _from_entry_point(kind: Kind, point: EntryPoint) -> list[Component]:
         ]
     scanned = []
     for file in sorted(path.parent.glob("*.py")):
-        if file.stem.startswith("_"):
+        if file.name.startswith(("_", ".")) or not file.is_file():
             continue
         summary, problem = _summary(file)
         name, module = _public_name(file.stem), f"{point.module}.{file.stem}"
@@ -284,12 +291,11 @@ def _module_path(module: str) -> Path | None:
     return None
 
 
-@cache
 def _summary(path: Path, attribute: str = "") -> tuple[str, str]:
     """Give the docstring's first line, read as text, and a problem if the file does not parse."""
     try:
         node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, ValueError, OSError) as error:
         return "", f"{path}: {error}"
     if attribute:
         named = [n for n in ast.walk(node) if getattr(n, "name", None) == attribute]

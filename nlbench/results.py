@@ -160,7 +160,8 @@ class RunRecord(_Part):
 
     def to_json(self) -> str:
         """Give the record as JSON text, keys in their fixed order, NaN not allowed."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False)
+        # Not mode="json": pydantic would write NaN as null where a field may hold anything.
+        return json.dumps(self.model_dump(by_alias=True), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "record") -> RunRecord:
@@ -170,7 +171,7 @@ class RunRecord(_Part):
             DataError: if the text is not a record of this schema; names `source`.
         """
         try:
-            return cls.model_validate_json(text)
+            record = cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -178,6 +179,9 @@ class RunRecord(_Part):
                 f"{source} is not a run record of schema {SCHEMA_VERSION}: "
                 f"{where}: {first['msg']}. Remove the file, or re-run the command that made it."
             ) from None
+        if "schema_version" not in record.model_fields_set:
+            raise DataError(f"{source} is not a run record: it names no schema.")
+        return record
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

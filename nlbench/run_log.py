@@ -48,4 +48,4 @@ class RunLog:
 
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
-        log.warning("MLflow: %s. The record is safe; fill MLflow later with `nlbench sync`.", error)
+        log.warning("%s The run goes on; its record is kept here.", error)

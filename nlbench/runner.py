@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from nlbench import registry
 from nlbench.attempt import Attempt, Progress
 from nlbench.config import RunConfig
 from nlbench.device import resolve_device, suitable_threads
+from nlbench.encoders.cache import EmbeddingCache, cache_dir
 from nlbench.errors import NlbenchError, RunError
 from nlbench.recording import error_info, make_record, now
 from nlbench.results import RunRecord
@@ -23,6 +25,8 @@ from nlbench.store import RunStore
 
 if TYPE_CHECKING:
     from nlbench.tracking import MlflowTracker
+
+log = logging.getLogger("nlbench")
 
 
 def run(
@@ -86,7 +90,7 @@ def run(
     if finished is not None:
         return finished
     tracker = open_tracker(tracking_uri, store) if track else None
-    return run_config(config, store, chosen, tracker, where, progress)
+    return run_config(config, store, chosen, tracker, where, progress, force)
 
 
 def finished_record(store: RunStore, config: RunConfig) -> RunRecord | None:
@@ -95,11 +99,19 @@ def finished_record(store: RunStore, config: RunConfig) -> RunRecord | None:
     return record if record is not None and record.status == "finished" else None
 
 
-def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker:
-    """Open the MLflow store that runs go to."""
+def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker | None:
+    """Open the MLflow store that runs go to, or warn and give None where it does not answer.
+
+    Raises:
+        ConfigError: if the URI is malformed.
+    """
     from nlbench.tracking import MlflowTracker
 
-    return MlflowTracker.open(uri, store.home)
+    try:
+        return MlflowTracker.open(uri, store.home)
+    except RunError as error:
+        log.warning("%s The runs go on without it.", error)
+        return None
 
 
 def run_config(
@@ -109,16 +121,23 @@ def run_config(
     tracker: MlflowTracker | None,
     data_dir: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
+    force: bool = False,
 ) -> RunRecord:
     """Run one configuration and record it, finished or failed.
+
+    What another process finished in the meantime is not done again, unless forced.
 
     Raises:
         NlbenchError: if the run failed; where it got as far as the selector, the failed record
             is in the store.
     """
     with store.claim(config.fingerprint) as claim:
+        finished = None if force else finished_record(store, config)
+        if finished is not None:
+            return finished
         started_at, log_run = now(), RunLog(tracker, store, claim)
-        attempt = Attempt(config, device, data_dir, progress)
+        cache = EmbeddingCache(cache_dir(store.home))
+        attempt = Attempt(config, device, data_dir, progress, cache)
         attempt.prepare()
         log_run.begin(make_record(attempt, "running", started_at, claim.attempt))
         try:
@@ -128,7 +147,7 @@ def run_config(
             metrics = attempt.metrics()
             record = make_record(attempt, "finished", started_at, claim.attempt, metrics=metrics)
             write_selection(claim.folder, attempt)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = error_info(error)
             record = make_record(attempt, "failed", started_at, claim.attempt, error=failure)
             store.write(record)
@@ -139,10 +158,13 @@ def run_config(
         return record
 
 
-def _as_nlbench_error(error: Exception, config: RunConfig) -> NlbenchError:
+def _as_nlbench_error(error: BaseException, config: RunConfig) -> NlbenchError:
     if isinstance(error, NlbenchError):
         return error
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = registry.find("selectors", config.selector.name).path
+    # The plugin's own line helps its author more than the library's that it called.
+    last = next((f for f in reversed(frames) if Path(f.filename) == own), frames[-1])
     return RunError(
         f"{config.selector.name} failed: {type(error).__name__}: {error} "
         f"(at {Path(last.filename).name}:{last.lineno}). The traceback is in the record: "

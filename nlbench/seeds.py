@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,10 @@ def derive_seed(*parts: str | int) -> int:
     >>> derive_seed("noise", 0) == derive_seed("noise", 1)
     False
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    # Text and number are told apart; numpy's integers are the integers that they equal.
+    text = "\x1f".join(
+        f"str:{part}" if isinstance(part, str) else f"int:{operator.index(part)}" for part in parts
+    )
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

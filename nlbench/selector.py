@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nlbench.errors import ConfigError, PluginError
+from nlbench.images import ImageSource, TensorImages
 from nlbench.seeds import derive_seed, uniform_by_key
 
 Knowledge = Literal[
@@ -32,16 +33,6 @@ class FeatureSource(Protocol):
         self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
     ) -> list[Tensor]:
         """Give K tensors (P_k, d) of unit-norm float32 text embeddings."""
-
-
-class ImageSource(Protocol):
-    """Images by position, without any label."""
-
-    def __len__(self) -> int:
-        """Give the number of images."""
-
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 images (B, C, H, W), H = W = `size` where given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +91,7 @@ class TrainingData:
         >>> data.n_samples
         3
         """
-        labels = torch.as_tensor(noisy_labels).to(torch.int64)
-        _check_labels(labels, n_classes)
+        labels = _checked_labels(torch.as_tensor(noisy_labels), n_classes)
         n = len(labels)
         if class_names is not None and len(class_names) != n_classes:
             raise ConfigError(
@@ -120,7 +110,7 @@ class TrainingData:
             device=labels.device,
             seed=seed,
             _features=source,
-            _images=None if images is None else _ArrayImages(torch.as_tensor(images)),
+            _images=None if images is None else TensorImages(torch.as_tensor(images)),
             _noise_rate=noise_rate,
         )
 
@@ -224,28 +214,6 @@ class Selection:
             if bool((self.weights < 0).any()):
                 raise PluginError("Selection.weights must be >= 0, got a negative one.")
 
-    def check(self, data: TrainingData) -> None:
-        """Check that this answers `data`.
-
-        Raises:
-            PluginError: if length, device or labels do not fit, or nothing is kept.
-        """
-        if self.keep.shape != data.noisy_labels.shape or self.keep.device != data.device:
-            raise PluginError(
-                f"Selection.keep must have shape {tuple(data.noisy_labels.shape)} on "
-                f"{data.device}, got {tuple(self.keep.shape)} on {self.keep.device}."
-            )
-        if not bool(self.keep.any()):
-            raise PluginError("the selector kept no sample: there is nothing to train on.")
-        if self.weights is not None and not bool((self.weights[self.keep] > 0).any()):
-            raise PluginError("Selection.weights must be > 0 for at least one kept sample.")
-        if self.labels is not None:
-            low, high = int(self.labels.min()), int(self.labels.max())
-            if low < 0 or high >= data.n_classes:
-                raise PluginError(
-                    f"Selection.labels must lie in [0, {data.n_classes}), got {low} to {high}."
-                )
-
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:
@@ -316,6 +284,36 @@ class BoundSelector(_Component):
 AnySelector = Selector | OnlineSelector | BoundSelector
 
 
+def checked_answer(answer: Any, data: TrainingData) -> Selection:
+    """Give a selector's answer back if it answers `data`.
+
+    Raises:
+        PluginError: if it is no `Selection`, or length, device or labels do not fit, or it keeps
+            nothing.
+    """
+    if not isinstance(answer, Selection):
+        raise PluginError(
+            f"select must give an nlbench.Selection, got {type(answer).__name__}: "
+            "`return Selection(keep=keep, score=score)`."
+        )
+    if answer.keep.shape != data.noisy_labels.shape or answer.keep.device != data.device:
+        raise PluginError(
+            f"Selection.keep must have shape {tuple(data.noisy_labels.shape)} on "
+            f"{data.device}, got {tuple(answer.keep.shape)} on {answer.keep.device}."
+        )
+    if not bool(answer.keep.any()):
+        raise PluginError("the selector kept no sample: there is nothing to train on.")
+    if answer.weights is not None and not bool((answer.weights[answer.keep] > 0).any()):
+        raise PluginError("Selection.weights must be > 0 for at least one kept sample.")
+    if answer.labels is not None:
+        low, high = int(answer.labels.min()), int(answer.labels.max())
+        if low < 0 or high >= data.n_classes:
+            raise PluginError(
+                f"Selection.labels must lie in [0, {data.n_classes}), got {low} to {high}."
+            )
+    return answer
+
+
 def opaque_ids(names: Sequence[str]) -> Tensor:
     """Give (N,) int64 keys that stay with their samples and do not tell a file's folder."""
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
@@ -344,6 +342,17 @@ class _ArrayFeatures:
                 f"`text_embeddings` must hold one (P_k, d) array for each of the {n_classes} "
                 f"classes, got {len(self._text)}."
             )
+        self._check_widths()
+
+    def _check_widths(self) -> None:
+        for label, texts in enumerate(self._text or ()):
+            if len(texts) == 0:
+                raise ConfigError(f"`text_embeddings` has no prompt for class {label}.")
+            if self._embeddings is not None and texts.shape[1] != self._embeddings.shape[1]:
+                raise ConfigError(
+                    f"`text_embeddings` must be as wide as `embeddings` "
+                    f"({self._embeddings.shape[1]}), class {label} has {texts.shape[1]}."
+                )
 
     def embeddings(self, encoder: str) -> Tensor:
         if self._embeddings is None:
@@ -360,23 +369,6 @@ class _ArrayFeatures:
         return self._text
 
 
-@dataclass(frozen=True)
-class _ArrayImages:
-    images: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        batch = self.images[indices.to(self.images.device)]
-        if size is None or size == batch.shape[-1]:
-            return batch
-        scaled = torch.nn.functional.interpolate(
-            batch.float(), (size, size), mode="bicubic", antialias=True
-        )
-        return scaled.round().clamp(0, 255).to(torch.uint8)
-
-
 def _unit_rows(name: str, value: Any) -> Tensor:
     rows = torch.as_tensor(value).to(torch.float32)
     if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
@@ -384,7 +376,10 @@ def _unit_rows(name: str, value: Any) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=1)
 
 
-def _check_labels(labels: Tensor, n_classes: int) -> None:
+def _checked_labels(given: Tensor, n_classes: int) -> Tensor:
+    labels = given.nan_to_num().to(torch.int64)
+    if not bool((labels == given).all()):
+        raise ConfigError("`noisy_labels` must be whole numbers, got fractions or NaN.")
     if n_classes < 2:
         raise ConfigError(f"`n_classes` must be at least 2, got {n_classes}.")
     if labels.ndim != 1 or len(labels) == 0:
@@ -394,6 +389,7 @@ def _check_labels(labels: Tensor, n_classes: int) -> None:
         raise ConfigError(
             f"`noisy_labels` must lie in [0, {n_classes}), got values from {low} to {high}."
         )
+    return labels
 
 
 def _require(name: str, value: Any, like: Any, kind: str) -> None:

@@ -5,6 +5,7 @@ Precedence, lowest first: the data set's standard recipe, ``--recipe``, flags, `
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -93,27 +94,35 @@ def _apply_selector(merged: dict[str, Any], selector: str | None) -> None:
 
 
 def _apply_noise(merged: dict[str, Any], noise: str | None, rate: float | None) -> None:
-    if noise is not None:
-        kind, _, inline = noise.partition(":")
-        if kind != merged["noise"]["kind"]:
-            merged["noise"] = {"kind": kind, "rate": merged["noise"].get("rate")}
-        if inline:
-            merged["noise"]["rate"] = _number("noise rate", inline)
-    takes_rate = noise_takes_rate(registry.find("noises", merged["noise"]["kind"]).load())
-    if rate is not None:
-        merged["noise"]["rate"] = rate
-    elif not takes_rate and ":" not in (noise or ""):
-        merged["noise"]["rate"] = None
-    chosen = merged["noise"].get("rate")
-    if chosen is not None and not 0 <= chosen < 1:
-        raise ConfigError(f"the noise rate must lie in [0, 1), got {chosen:g}.")
-    if chosen and not takes_rate:
-        raise ConfigError(
-            f"noise {merged['noise']['kind']!r} takes no rate, got {chosen:g}: "
-            "leave --noise-rate out."
-        )
-    if takes_rate and chosen is None:
-        raise ConfigError(f"noise {merged['noise']['kind']!r} needs a rate: give --noise-rate.")
+    kind, _, inline = (noise or merged["noise"]["kind"]).partition(":")
+    if kind != merged["noise"]["kind"]:
+        merged["noise"] = {"kind": kind, "rate": merged["noise"].get("rate")}
+    draw = registry.find("noises", kind).load()
+    known = ["kind", "rate", *noise_options(draw)]
+    for key in merged["noise"]:
+        if key not in known:
+            raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, known)}")
+    explicit = inline or rate
+    chosen = explicit if explicit not in (None, "") else merged["noise"].get("rate")
+    merged["noise"]["rate"] = _checked_rate(kind, noise_takes_rate(draw), chosen, bool(explicit))
+
+
+def _checked_rate(kind: str, takes_rate: bool, given: Any, explicit: bool) -> float | None:
+    if given is None and not takes_rate:
+        return None
+    if given is None:
+        raise ConfigError(f"noise {kind!r} needs a rate: give --noise-rate.")
+    try:
+        rate = float(given)
+    except (TypeError, ValueError):
+        raise ConfigError(f"the noise rate must be a number, got {given!r}.") from None
+    if not 0 <= rate < 1:
+        raise ConfigError(f"the noise rate must lie in [0, 1), got {rate:g}.")
+    if takes_rate:
+        return rate
+    if explicit and rate:
+        raise ConfigError(f"noise {kind!r} takes no rate, got {rate:g}: leave --noise-rate out.")
+    return None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -133,7 +142,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 def _yaml_value(text: str) -> Any:
     value = yaml.safe_load(text)
-    if isinstance(value, str):
+    if isinstance(value, str) and text.strip()[:1] not in ("'", '"'):
         # YAML 1.1 reads 5e-4 as text; everybody who types it means the number.
         try:
             return float(value)
@@ -159,11 +168,11 @@ def _assign(merged: dict[str, Any], key: str, value: Any) -> None:
     section, dot, name = key.partition(".")
     valid = valid_keys(merged)
     if dot and section in SECTIONS and name in valid[section]:
-        merged[section][name] = value
+        merged[section][name] = _plain(value)
         return
     homes = [s for s in SECTIONS if key in valid[s]]
     if len(homes) == 1:
-        merged[homes[0]][key] = value
+        merged[homes[0]][key] = _plain(value)
         return
     if homes:
         choices = " or ".join(f"'{s}.{key}'" for s in homes)
@@ -174,6 +183,11 @@ def _assign(merged: dict[str, Any], key: str, value: Any) -> None:
     hint = hint if hint.startswith("Did") else did_you_mean(key, known)
     tail = "" if hint.startswith("Valid") else f" Valid: {', '.join(known)}."
     raise ConfigError(f"unknown setting {key!r}. {hint}{tail}")
+
+
+def _plain(value: Any) -> Any:
+    """Give an array as lists: a configuration is JSON."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> RunConfig:
@@ -203,6 +217,7 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
             ),
             protocol=ProtocolConfig(**merged["protocol"]),
             seed=seed,
+            files=_file_hashes(merged, asdict(made)),  # type: ignore[call-overload]
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -211,7 +226,37 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
         raise ConfigError(f"setting {message}") from None
 
 
-def reproduce_command(config: RunConfig, plugin: str | None = None) -> str:
+def _file_hashes(merged: Mapping[str, Any], selector: Mapping[str, Any]) -> dict[str, str]:
+    """Give the hash of each file or model folder that a setting names."""
+    named = {
+        "noise.matrix": merged["noise"].get("matrix"),
+        "noise.labels": merged["noise"].get("labels"),
+        "protocol.prompts": merged["protocol"].get("prompts"),
+        "protocol.image_text_encoder": merged["protocol"].get("image_text_encoder"),
+        "protocol.image_encoder": merged["protocol"].get("image_encoder"),
+        "selector.encoder": selector.get("encoder"),
+    }
+    found = {key: _content_hash(value) for key, value in named.items() if isinstance(value, str)}
+    return {key: digest for key, digest in found.items() if digest}
+
+
+def _content_hash(name: str) -> str:
+    try:
+        path = Path(name.removeprefix("local-dir:")).expanduser()
+    except RuntimeError:  # "~somebody" who does not exist: no file of ours
+        return ""
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    if name.startswith("local-dir:") != path.is_dir() or not files[0].is_file():
+        return ""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def reproduce_command(
+    config: RunConfig, plugin: str | None = None, data_dir: Path | None = None
+) -> str:
     """Give the one-line command that repeats a run: flags, and --set for what is not standard."""
     standard = standard_config(config.dataset.name)
     path = config.dataset.options.get("path")
@@ -219,24 +264,41 @@ def reproduce_command(config: RunConfig, plugin: str | None = None) -> str:
     words = ["nlbench", "run", "--selector", config.selector.name, "--dataset", dataset]
     words += ["--noise", config.noise.kind]
     if config.noise.rate is not None:
-        words += ["--noise-rate", f"{config.noise.rate:g}"]
+        words += ["--noise-rate", repr(config.noise.rate)]
     words += ["--seed", str(config.seed)]
+    trainer = standard.trainer.params
     if config.trainer.name != standard.trainer.name:
         words += ["--trainer", config.trainer.name]
+        trainer = asdict(make_component("trainers", config.trainer.name, {}))
     if plugin:
         words += ["--plugin", plugin]
+    if data_dir is not None:
+        words += ["--data-dir", str(data_dir)]
     changed = {
         "selector": config.selector_variant,
-        "trainer": _difference(config.trainer.params, standard.trainer.params),
+        "trainer": _difference(config.trainer.params, trainer),
         "protocol": _difference(config.protocol.model_dump(), standard.protocol.model_dump()),
         "noise": config.noise.options,
         "data": _difference(config.dataset.options, {**standard.dataset.options, "path": path}),
     }
     for section, values in changed.items():
         for key, value in values.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            words += ["--set", f"{section}.{key}={text}"]
+            words += ["--set", f"{section}.{key}={_setting_text(value)}"]
     return shlex.join(words)
+
+
+def _setting_text(value: Any) -> str:
+    """Give a value as `parse_setting` reads it back; ambiguous text is quoted."""
+    if isinstance(value, str) and _yaml_value_or_none(value) == value:
+        return value
+    return json.dumps(value)
+
+
+def _yaml_value_or_none(text: str) -> Any:
+    try:
+        return _yaml_value(text)
+    except yaml.YAMLError:
+        return None
 
 
 def _difference(values: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,13 +307,6 @@ def _difference(values: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[
 
 def _field_names(cls: type) -> list[str]:
     return [f.name for f in fields(cls)]
-
-
-def _number(what: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"the {what} must be a number, got {text!r}.") from None
 
 
 def _dataset_class(name: str) -> Any:

@@ -98,18 +98,30 @@ class RunStore:
                 previous = _read_marker(marker)
                 claim = Claim(
                     folder=folder,
-                    attempt=int(previous.get("attempt", 0)) + 1,
+                    attempt=max(int(previous.get("attempt", 0)), self._attempts(fingerprint)) + 1,
                     previous_killed=bool(previous),
                     previous_mlflow_run=previous.get("mlflow_run"),
                 )
                 self.mark(claim, mlflow_run=None)
-                yield claim
+                try:
+                    yield claim
+                except Exception:
+                    # It failed by itself; only a process that dies leaves the marker behind.
+                    marker.unlink(missing_ok=True)
+                    raise
                 marker.unlink(missing_ok=True)
         except Timeout:
             raise BusyError(
                 f"run {fingerprint[:12]} is under way in another process. "
                 "Wait for it, or stop that process and repeat the command."
             ) from None
+
+    def _attempts(self, fingerprint: str) -> int:
+        try:
+            record = self.read(fingerprint)
+        except DataError:  # damaged: it is about to be replaced
+            return 0
+        return record.attempt if record else 0
 
     def mark(self, claim: Claim, mlflow_run: str | None) -> None:
         """Note in ``running.json`` who runs, and in which MLflow run it is logged."""
@@ -128,6 +140,6 @@ class RunStore:
 def _read_marker(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

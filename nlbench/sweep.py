@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,7 +14,7 @@ import torch
 from nlbench import registry
 from nlbench.attempt import Progress
 from nlbench.config import RunConfig
-from nlbench.errors import BusyError, ConfigError, NlbenchError, did_you_mean
+from nlbench.errors import BusyError, ConfigError, NlbenchError, PluginError, did_you_mean
 from nlbench.recipe_files import read_yaml
 from nlbench.results import RunRecord
 from nlbench.runner import finished_record, run_config
@@ -22,6 +23,8 @@ from nlbench.store import RunStore
 
 if TYPE_CHECKING:
     from nlbench.tracking import MlflowTracker
+
+log = logging.getLogger("nlbench")
 
 CellStatus = Literal["finished", "already finished", "failed", "busy"]
 
@@ -46,7 +49,7 @@ class SweepPlan:
 
     def configs(self, data_dir: Path | None = None) -> list[RunConfig]:
         """Give all cells, validated before the first one runs; all selectors of a seed together."""
-        selectors = self.selectors or tuple(registry.selector_names())
+        selectors = self.selectors or usable_selectors()
         grid = product(self.datasets, self.noises, self.seeds, selectors)
         return [
             resolve(
@@ -62,6 +65,19 @@ class SweepPlan:
             )
             for dataset, noise, seed, selector in grid
         ]
+
+
+def usable_selectors() -> tuple[str, ...]:
+    """Give the names of all selectors that can be imported; a broken one is reported."""
+    usable = []
+    for name in registry.selector_names():
+        try:
+            registry.selector_class(name)
+        except PluginError as error:
+            log.warning("left out of the sweep: %s", error)
+        else:
+            usable.append(name)
+    return tuple(usable)
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ def run_sweep(
                 yield Cell(config, "already finished", record)
                 continue
             on_start(config)
-            record = run_config(config, store, device, tracker, data_dir, progress)
+            record = run_config(config, store, device, tracker, data_dir, progress, force)
             yield Cell(config, "finished", record)
         except NlbenchError as error:
             status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
@@ -115,8 +131,12 @@ def load_plan(path: Path) -> SweepPlan:
             content[axis] = tuple(_text_list(path, axis, content[axis]))
     if "seeds" in content:
         content["seeds"] = parse_seeds(str(content["seeds"]).strip("[]"))
-    if not isinstance(content.get("settings", {}), dict):
-        raise ConfigError(f"sweep '{path}': 'settings' must hold key: value pairs.")
+    settings = content.get("settings", {})
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise ConfigError(f"sweep '{path}': 'settings' must hold key: value pairs, keys text.")
+    for key, kind in (("recipe", str), ("trainer", str), ("epochs", int)):
+        if key in content and not isinstance(content[key], kind):
+            raise ConfigError(f"sweep '{path}': {key!r} must be one {kind.__name__}.")
     return SweepPlan(**content)
 
 
@@ -124,6 +144,10 @@ def _text_list(path: Path, axis: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value) or not value:
         raise ConfigError(f"sweep '{path}': '{axis}' must be a list of names, got {value!r}.")
     return value
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -138,7 +162,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.replace(" ", "").split(","):
         low, dash, high = part.partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
+        if not _is_number(low) or (dash and not _is_number(high)):
             raise ConfigError(f"seeds must be like 0-2 or 0,3,7, got {text!r}.")
         last = int(high) if dash else int(low)
         if last < int(low):

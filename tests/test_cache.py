@@ -14,10 +14,10 @@ from textwrap import dedent
 import pytest
 import torch
 
-from nlbench.data.image_data import TensorImages
 from nlbench.encoders.cache import EmbeddingCache, cache_dir
 from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError
+from nlbench.images import TensorImages
 
 IDENTITY = {
     "data": "digits",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nlbench import RunError, Selection, TrainingData, get_selector
 from nlbench.scoring import log_probability, min_max_normalise_per_class
+from nlbench.selector import checked_answer
 
 # Computed with the released CLIPCleaner code on synthetic features.
 GOLDEN = Path(__file__).parent / "golden"
@@ -146,7 +147,7 @@ def assert_absent_class_is_passed_over(faithful: bool) -> None:
         labels, 4, embeddings=features, text_embeddings=[texts[0], absent, *texts[1:]]
     )
     answer: Selection = clipcleaner(faithful).select(data)
-    answer.check(data)
+    checked_answer(answer, data)
     assert answer.diagnostics["refilled_classes"] == []
     assert labels[answer.keep].unique().tolist() == [0, 2, 3]
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from nlbench.data.digits import Digits
 from nlbench.data.folder import Folder
-from nlbench.data.image_data import ImageData, TensorImages, all_positions, resized
+from nlbench.data.image_data import ImageData, all_positions
 from nlbench.errors import ConfigError, DataError
+from nlbench.images import TensorImages, resized
 
 RED, BLUE = (250, 5, 5), (5, 5, 250)
 DIGITS_FINGERPRINT = "4773e4e505ae31e3cd1a44c44744a0fdf1de6efcc24f47e9fce9531ff8b71ebe"

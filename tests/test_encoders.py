@@ -262,6 +262,7 @@ def test_descriptions_templates_and_auto(tmp_path: Path) -> None:
         (("  dog: [that barks, with a leash]\n", ""), r"missing for \['dog'\]"),
         (("  dog:", "  wolf:"), r"missing for \['dog'\] and given for unknown classes \['wolf'\]"),
         (("[with whiskers]", "[]"), r"missing for \['cat'\]"),
+        (("  cat:", "  wolf: [that howls]\n  cat:"), r"unknown classes \['wolf'\]"),
         (("[cat, dog]", "[dog, cat]"), r"in this order.*Correct `class_names`"),
         (("[cat, dog]", "[cat, dog, fox]"), "not the data set's"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlbench import ConfigError, Selection, evaluate_selection
@@ -86,6 +86,7 @@ labels = st.integers(0, 3)
 rows = st.tuples(st.booleans(), st.sampled_from([-1.5, 0.0, 0.25, 3.0]), labels, labels, labels)
 
 
+@settings(deadline=None)
 @given(st.lists(rows, min_size=1, max_size=40), st.booleans())
 def test_metrics_are_those_of_the_slow_reference(
     drawn: list[tuple[bool, float, int, int, int]], correct: bool
@@ -99,6 +100,7 @@ def test_metrics_are_those_of_the_slow_reference(
         assert got[name] == pytest.approx(value, abs=1e-12), name
 
 
+@settings(deadline=None)
 @given(st.lists(rows, min_size=1, max_size=40))
 def test_shares_stay_within_zero_and_one(drawn: list[tuple[bool, float, int, int, int]]) -> None:
     keep, score, noisy, truth, _ = (list(column) for column in zip(*drawn, strict=True))

@@ -59,6 +59,7 @@ def assert_largest_remainder(wanted: list[float], got: list[int]) -> None:
 # Realized = nominal -------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(labelled(), rates, seeds)
 def test_symmetric_flips_the_exact_share_of_every_class_and_never_to_itself(
     data: tuple[list[int], int], rate: float, seed: int
@@ -71,6 +72,7 @@ def test_symmetric_flips_the_exact_share_of_every_class_and_never_to_itself(
     assert noisy.nominal_rate == rate
 
 
+@settings(deadline=None)
 @given(labelled(), rates, seeds)
 def test_pair_flips_the_exact_share_of_every_class_to_the_next(
     data: tuple[list[int], int], rate: float, seed: int
@@ -91,6 +93,7 @@ def class_maps(draw: st.DrawFn) -> tuple[list[int], int, dict[int, int]]:
     return clean, n_classes, {k: (k + draw(steps)) % n_classes for k in sources}
 
 
+@settings(deadline=None)
 @given(class_maps(), rates, seeds)
 def test_asymmetric_flips_the_exact_share_of_mapped_classes_to_their_target_only(
     data: tuple[list[int], int, dict[int, int]], rate: float, seed: int
@@ -334,7 +337,7 @@ def test_golden_labels(kind: str) -> None:
     assert noisy.sha256 == GOLDEN[kind]["sha256"]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=50), seeds)
 def test_own_matrix_never_draws_what_has_probability_zero(clean: list[int], seed: int) -> None:
     noisy = corrupt(clean, 3, "matrix", seed=seed, matrix=MATRIX)

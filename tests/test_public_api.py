@@ -12,6 +12,7 @@ import torch
 
 import nlbench
 from nlbench import ConfigError, PluginError, Selection, TrainingData, get_selector
+from nlbench.selector import checked_answer
 
 HEAVY = ("torch", "mlflow", "sklearn", "timm", "open_clip", "numpy")
 
@@ -212,9 +213,9 @@ def test_selection_is_checked_when_it_is_made(changes: dict[str, Any], message: 
 )
 def test_selection_must_answer_the_data(changes: dict[str, Any], message: str) -> None:
     data = TrainingData.from_arrays([0, 1, 1], 2)
-    Selection(KEEP, SCORE).check(data)
+    checked_answer(Selection(KEEP, SCORE), data)
     with pytest.raises(PluginError, match=message):
-        Selection(**{"keep": KEEP, "score": SCORE, **changes}).check(data)
+        checked_answer(Selection(**{"keep": KEEP, "score": SCORE, **changes}), data)
 
 
 # The way through a notebook -------------------------------------------------------------------

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from nlbench import scoring
+from nlbench import PluginError, scoring
 from nlbench.scoring import (
     consistency,
     gmm_posterior,
@@ -186,6 +186,7 @@ def test_cross_fitting_so_few_samples_that_one_fold_holds_them_all_is_no_crash()
 # Folds -----------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(2, 6), st.integers(0, 99))
 def test_folds_are_balanced_within_every_class(labels: list[int], n_folds: int, seed: int) -> None:
     y = torch.tensor(labels)
@@ -197,6 +198,7 @@ def test_folds_are_balanced_within_every_class(labels: list[int], n_folds: int, 
         assert max(sizes) - min(sizes) <= 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(0, 99))
 def test_folds_follow_a_permutation_of_the_samples(labels: list[int], seed: int) -> None:
     y, order = torch.tensor(labels), torch.rand(len(labels), generator=generator(seed))
@@ -244,7 +246,7 @@ def test_neighbours_are_those_of_brute_force(k: int, balance: bool) -> None:
 
 
 @given(st.integers(2, 30), st.integers(1, 10), st.integers(0, 99), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_neighbours_of_any_size_are_those_of_brute_force(
     n: int, k: int, seed: int, balance: bool
 ) -> None:
@@ -293,6 +295,7 @@ def probability_rows(draw: st.DrawFn) -> tuple[list[list[float]], list[int]]:
     return [[cell / sum(row) for cell in row] for row in rows], labels
 
 
+@settings(deadline=None)
 @given(probability_rows())
 def test_scores_are_their_formulas(data: tuple[list[list[float]], list[int]]) -> None:
     rows, labels = data
@@ -402,7 +405,7 @@ def test_mixture_gives_equal_scores_equal_answers() -> None:
         assert len(set(posterior[score == value].tolist())) == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=30))
 def test_mixture_takes_any_scores(values: list[int]) -> None:
     score = torch.tensor(values, dtype=torch.float32)
@@ -424,11 +427,8 @@ def test_too_few_scores_for_a_mixture_are_all_kept(values: list[float]) -> None:
 def test_mixture_does_not_take_nan_for_clean() -> None:
     """A diverged network's losses are NaN: that is no evidence for any label."""
     score = torch.tensor([1.0, float("nan"), 2.0, 3.0, 4.0, 9.0])
-    try:
-        posterior = gmm_posterior(score)
-    except ValueError:
-        return
-    assert not (posterior >= 0.5).all()
+    with pytest.raises(PluginError, match="finite"):
+        gmm_posterior(score)
 
 
 def test_mixture_stops_after_the_steps_it_was_given() -> None:
@@ -450,6 +450,7 @@ def test_mixture_per_class_is_the_mixture_of_each_class() -> None:
 # Keep rates ------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-3, 3), min_size=1, max_size=40),
     st.integers(0, 100).map(lambda p: p / 100),

@@ -18,6 +18,7 @@ from nlbench import (
     get_selector,
 )
 from nlbench.scoring import keep_highest
+from nlbench.selector import checked_answer
 
 
 def planted(
@@ -208,7 +209,7 @@ def test_planted_noise_is_found(name: str, settings: dict[str, Any]) -> None:
     data, truth = planted()
     selector: Any = get_selector(name, **settings)
     answer = selector.select(data)
-    answer.check(data)
+    checked_answer(answer, data)
     found = evaluate_selection(answer, data.noisy_labels, truth)
     assert found["auroc"] > 0.95
     assert found["precision"] > 0.95
@@ -258,7 +259,7 @@ def test_imagenet_baseline_uses_no_text(criterion: str) -> None:
         [i % 2 for i in range(40)], 2, embeddings=torch.randn(40, 4, generator=generator)
     )
     selector: Any = get_selector("imagenet-baseline", criterion=criterion)
-    selector.select(data).check(data)
+    checked_answer(selector.select(data), data)
     assert selector.knowledge_used() == ("image pre-training",)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import typer
 
@@ -13,6 +15,7 @@ from nlbench.cli.doctor import doctor
 from nlbench.cli.run import run
 from nlbench.cli.stores import cache, sync, ui
 from nlbench.cli.sweep import sweep
+from nlbench.errors import PluginError
 
 app = typer.Typer(
     name="nlbench",
@@ -44,6 +47,22 @@ def _options(
     pass
 
 
+def _outside_command(point: EntryPoint) -> Callable[..., Any]:
+    try:
+        command: Callable[..., Any] = point.load()
+    except Exception as error:
+        message = (
+            f"command {point.name!r} ({point.value}) cannot be imported: "
+            f"{type(error).__name__}: {error}. Repair or uninstall the package that brings it."
+        )
+
+        def command() -> None:
+            """Broken: cannot be imported."""
+            raise PluginError(message)
+
+    return command
+
+
 app.command()(guarded(run))
 app.command()(guarded(sweep))
 app.command(name="list")(guarded(list_command))
@@ -51,7 +70,7 @@ app.command()(guarded(show))
 app.command()(guarded(check))
 # Commands from outside the core, the leaderboard among them: the core does not import it.
 for _point in entry_points(group="nlbench.commands"):
-    app.command(name=_point.name)(guarded(_point.load()))
+    app.command(name=_point.name)(guarded(_outside_command(_point)))
 app.command()(guarded(ui))
 app.command()(guarded(sync))
 app.command()(guarded(doctor))

@@ -43,12 +43,17 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def _quiet() -> None:
     """Send our log to stderr, and keep other libraries' warnings from between the lines."""
     logger = logging.getLogger("nlbench")
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
         logger.addHandler(handler)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

@@ -17,6 +17,7 @@ def doctor() -> None:
       nlbench doctor
     """
     from nlbench.environment import package_versions
+    from nlbench.errors import PluginError
     from nlbench.registry import KINDS, components
 
     _line("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
@@ -28,8 +29,12 @@ def doctor() -> None:
     missing += _stores()
     for kind in KINDS:
         for component in components(kind).values():
-            if component.problem:
-                missing.append(f"{kind[:-1]} {component.name}: {component.problem}")
+            try:
+                component.load()
+            except PluginError as error:
+                lines = str(error).splitlines()
+                cause = lines[-2] if len(lines) > 2 else lines[0]
+                missing.append(f"{kind[:-1]} {component.name}: {cause}")
     if not missing:
         typer.secho("Nothing is missing.", fg=typer.colors.GREEN)
     for problem in missing:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nlbench.cli.console import printable
+
 if TYPE_CHECKING:
     from nlbench.results import RunRecord
     from nlbench.store import RunStore
@@ -14,21 +16,21 @@ if TYPE_CHECKING:
 
 def run(
     selector: Annotated[
-        str | None, typer.Option(help="Selector, or NAME:key=value,... [default: clipcleaner]")
+        str | None, typer.Option(help="Selector, or NAME:key=value,... (default: clipcleaner)")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Data set, or folder:PATH. [default: digits]")
+        str | None, typer.Option(help="Data set, or folder:PATH. (default: digits)")
     ] = None,
     noise: Annotated[
-        str | None, typer.Option(help="Kind of label noise. [default: symmetric]")
+        str | None, typer.Option(help="Kind of label noise. (default: symmetric)")
     ] = None,
     noise_rate: Annotated[
-        float | None, typer.Option(help="Noise rate in [0, 1). [default: 0.4]", show_default=False)
+        float | None, typer.Option(help="Noise rate in [0, 1). (default: 0.4)", show_default=False)
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of noise, weights and order, each by itself.")
     ] = 0,
-    trainer: Annotated[str | None, typer.Option(help="Trainer. [default: cross-entropy]")] = None,
+    trainer: Annotated[str | None, typer.Option(help="Trainer. (default: cross-entropy)")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the trainer.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Recipe: a name from `nlbench list recipes`, or a file.")
@@ -41,7 +43,7 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. [default: MLFLOW_TRACKING_URI, else local]")
+        str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
     as_json: Annotated[
@@ -65,6 +67,7 @@ def run(
     from nlbench import registry
     from nlbench.cli.console import run_progress
     from nlbench.device import resolve_device
+    from nlbench.errors import NlbenchError
     from nlbench.runner import finished_record, open_tracker, run_config
     from nlbench.settings import parse_setting, resolve
     from nlbench.store import RunStore
@@ -80,20 +83,26 @@ def run(
     record = None if force else finished_record(store, config)
     done_before = record is not None
     if record is None:
+        before = _stored(store, config.fingerprint)
         try:
             tracker = open_tracker(tracking_uri, store)
             with run_progress() as progress:
-                record = run_config(config, store, chosen, tracker, data_dir, progress)
-        finally:
-            _print_failed(store, config.fingerprint, as_json)
+                record = run_config(config, store, chosen, tracker, data_dir, progress, force)
+        except NlbenchError:
+            after = _stored(store, config.fingerprint)
+            if as_json and after is not None and after != before:
+                typer.echo(after.to_json())  # a failed run's record is the answer too
+            raise
     _print_result(record, store, as_json, done_before)
 
 
-def _print_failed(store: RunStore, fingerprint: str, as_json: bool) -> None:
-    """With --json, a failed run's record is the answer too."""
-    record = store.read(fingerprint) if as_json else None
-    if record is not None and record.status == "failed":
-        typer.echo(record.to_json())
+def _stored(store: RunStore, fingerprint: str) -> RunRecord | None:
+    from nlbench.errors import DataError
+
+    try:
+        return store.read(fingerprint)
+    except DataError:  # damaged: --force is about to replace it
+        return None
 
 
 def _print_result(record: RunRecord, store: RunStore, as_json: bool, done_before: bool) -> None:
@@ -113,8 +122,10 @@ def _print_result(record: RunRecord, store: RunStore, as_json: bool, done_before
     if place:
         console.print("[bold]MLflow[/]   ", end="")
         console.print(_mlflow_line(place), markup=False, soft_wrap=True)
+    else:
+        console.print("[bold]MLflow[/]   not logged there; `nlbench sync` does it")
     console.print("[bold]Repeat[/]   ", end="")
-    console.print(record.command, markup=False, soft_wrap=True)
+    console.print(printable(record.command), markup=False, soft_wrap=True)
     if as_json:
         typer.echo(record.to_json())
 

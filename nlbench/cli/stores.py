@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.console import guarded
+from nlbench.cli.console import guarded, printable
 from nlbench.errors import RunError
 
 cache = typer.Typer(help="The cache of embeddings.", no_args_is_help=True)
@@ -15,7 +15,7 @@ cache = typer.Typer(help="The cache of embeddings.", no_args_is_help=True)
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
     tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. [default: MLFLOW_TRACKING_URI, else local]")
+        str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
 ) -> None:
     """Open MLflow on the store that runs go to, and print a link to each board.
@@ -58,7 +58,7 @@ def ui(
 
 def sync(
     tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. [default: MLFLOW_TRACKING_URI, else local]")
+        str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
 ) -> None:
     """Fill MLflow from the local records: what is missing there is uploaded.
@@ -81,7 +81,7 @@ def sync(
         f"{len(report.failed)} failed: {tracker.uri}"
     )
     for message in report.failed:
-        typer.secho(f"  {message}", fg=typer.colors.RED, err=True)
+        typer.secho(printable(f"  {message}"), fg=typer.colors.RED, err=True)
     if report.failed:
         raise typer.Exit(1)
 
@@ -89,7 +89,12 @@ def sync(
 @cache.command("info")
 @guarded
 def info() -> None:
-    """Show what is cached: encoder, data set, rows, size."""
+    """Show what is cached: encoder, data set, rows, size.
+
+    Examples:
+
+      nlbench cache info
+    """
     from nlbench.encoders.cache import EmbeddingCache
 
     stored = EmbeddingCache()
@@ -97,7 +102,8 @@ def info() -> None:
     for row in rows:
         size = f"{int(row['bytes']) / 2**20:.1f} MiB"
         shape = f"{row.get('rows', '?')} x {row.get('dimensions', '?')}"
-        typer.echo(f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}")
+        line = f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}"
+        typer.echo(printable(line))
     total = sum(int(row["bytes"]) for row in rows) / 2**20
     typer.echo(f"{len(rows)} entries, {total:.1f} MiB in {stored.folder}")
 
@@ -105,7 +111,12 @@ def info() -> None:
 @cache.command("clear")
 @guarded
 def clear() -> None:
-    """Delete all cached embeddings; they are computed again when needed."""
+    """Delete all cached embeddings; they are computed again when needed.
+
+    Examples:
+
+      nlbench cache clear
+    """
     from nlbench.encoders.cache import EmbeddingCache
 
     stored = EmbeddingCache()

@@ -27,16 +27,16 @@ def sweep(
         Path | None, typer.Argument(help="YAML file with the axes; flags go before it.")
     ] = None,
     selector: Annotated[
-        list[str] | None, typer.Option(help="Selector, repeatable. [default: all]")
+        list[str] | None, typer.Option(help="Selector, repeatable. (default: all)")
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Data set, repeatable. [default: digits]")
+        list[str] | None, typer.Option(help="Data set, repeatable. (default: digits)")
     ] = None,
     noise: Annotated[
         list[str] | None,
-        typer.Option(help="KIND:RATE, repeatable. [default: symmetric:0.4 and asymmetric:0.4]"),
+        typer.Option(help="KIND:RATE, repeatable. (default: symmetric:0.4 and asymmetric:0.4)"),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Like 0-2 or 0,3,7. [default: 0-2]")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Like 0-2 or 0,3,7. (default: 0-2)")] = None,
     trainer: Annotated[str | None, typer.Option(help="Trainer of all runs.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of all runs.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe of all runs: a name or file.")] = None,
@@ -47,7 +47,7 @@ def sweep(
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. [default: MLFLOW_TRACKING_URI, else local]")
+        str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
 ) -> None:
@@ -96,9 +96,7 @@ def sweep(
 
 
 def _announce(plan: SweepPlan, n_cells: int) -> None:
-    from nlbench.registry import selector_names
-
-    n_selectors = len(plan.selectors or selector_names())
+    n_selectors = n_cells // (len(plan.datasets) * len(plan.noises) * len(plan.seeds))
     typer.echo(
         f"{n_cells} runs: {n_selectors} selectors x {len(plan.datasets)} data sets x "
         f"{len(plan.noises)} noises x {len(plan.seeds)} seeds",
@@ -111,8 +109,9 @@ def _summarise(cells: list[Cell]) -> None:
     typer.echo(", ".join(f"{n} {status}" for status, n in counts.items()), err=True)
     bad = [cell for cell in cells if cell.status in ("failed", "busy")]
     for cell in bad:
-        typer.secho(f"  {cell.status}: {_title(cell)}", fg=typer.colors.RED, err=True)
-        typer.echo(f"    {cell.message.splitlines()[0]}", err=True)
+        title = printable(f"  {cell.status}: {_title(cell)}")
+        typer.secho(title, fg=typer.colors.RED, err=True)
+        typer.echo(f"    {printable(cell.message).partition(chr(10))[0]}", err=True)
     if bad:
         typer.echo("Repeat the same command to run them again.", err=True)
         raise typer.Exit(1)

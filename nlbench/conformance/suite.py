@@ -6,8 +6,7 @@ import inspect
 import linecache
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -15,6 +14,7 @@ import torch
 
 from nlbench.conformance import answer_checks, behaviour_checks, class_checks
 from nlbench.conformance.harness import ConformanceFailure
+from nlbench.device import suitable_threads
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.selector import AnySelector
 
@@ -117,7 +117,7 @@ def check_selector(
         ConfigError: if `only` names a check that does not exist.
     """
     label = name or selector_class.__name__
-    with _one_thread():
+    with suitable_threads(torch.device("cpu"), n_values=0):
         return [_run(check, selector_class, label) for check in _chosen(only)]
 
 
@@ -169,19 +169,3 @@ def _where(error: Exception, selector_class: type[AnySelector]) -> str:
         return ""
     line = frames[-1].lineno or 0
     return f" ({file}:{line}, `{linecache.getline(file, line).strip()}`)"
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # On data this small, the threads of torch, BLAS and scikit-learn cost more in waiting for
-    # each other than they save: measured up to sixteen times the time on two busy cores.
-    import sklearn.metrics  # noqa: F401 - its libraries must be loaded to be limited
-    from threadpoolctl import threadpool_limits
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(n_threads)

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from nlbench.data.image_data import Dataset, ImageData, TensorImages
+from nlbench.data.image_data import Dataset, ImageData
+from nlbench.images import TensorImages
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 N_TEST = 360

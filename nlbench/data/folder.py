@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.errors import ConfigError, DataError
-from nlbench.selector import ImageSource
+from nlbench.images import ImageSource
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MAX_UNREADABLE = 0.01
@@ -174,10 +174,19 @@ def _decode(path: Path, side: int) -> npt.NDArray[np.uint8]:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow's own conversion cuts everything above 255 to white."""
+    """Give an image that Pillow turns into RGB as a viewer would show it.
+
+    Its own conversion cuts 16-bit grey above 255 to white, and warns of palettes with
+    transparent entries.
+    """
+    if image.mode == "P":
+        return image.convert("RGBA")
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+    values = np.asarray(image).astype(np.int64)
+    if values.max(initial=0) > 255:
+        values = values >> 8
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
 def _files(root: Path, top: Path) -> list[tuple[str, str]]:

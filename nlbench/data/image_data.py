@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbench.selector import ImageSource
+from nlbench.images import ImageSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,33 +72,6 @@ class Dataset(ABC):
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
         """Give what identifies the content without reading it; part of a run's fingerprint."""
         return {}
-
-
-@dataclass(frozen=True, eq=False)
-class TensorImages:
-    """Images that fit in memory, as one uint8 tensor (N, C, H, W)."""
-
-    images: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
-        batch = self.images[indices.to(self.images.device)]
-        return batch if size is None else resized(batch, size)
-
-
-def resized(batch: Tensor, size: int) -> Tensor:
-    """Give a uint8 batch with the given side, on the batch's device."""
-    from torchvision.transforms.v2 import functional
-
-    if batch.shape[-2:] == (size, size):
-        return batch
-    out: Tensor = functional.resize(
-        batch, [size, size], interpolation=functional.InterpolationMode.BICUBIC, antialias=True
-    )
-    return out
 
 
 def all_positions(images: ImageSource) -> Tensor:

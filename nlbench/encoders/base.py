@@ -11,8 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from nlbench.data.image_data import resized
 from nlbench.errors import ConfigError
+from nlbench.images import resized
 
 
 class Encoder(ABC):

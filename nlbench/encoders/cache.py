@@ -19,10 +19,10 @@ from nlbench.store import home_dir
 log = logging.getLogger("nlbench")
 
 
-def cache_dir() -> Path:
+def cache_dir(home: Path | None = None) -> Path:
     """Give the cache's folder: `NLBENCH_CACHE`, else ``cache`` under the home folder."""
     given = os.environ.get("NLBENCH_CACHE")
-    return Path(given).expanduser().absolute() if given else home_dir() / "cache"
+    return Path(given).expanduser().absolute() if given else (home or home_dir()) / "cache"
 
 
 class EmbeddingCache:
@@ -57,13 +57,13 @@ class EmbeddingCache:
                 with safetensors.safe_open(path, framework="pt") as file:
                     metadata = file.metadata()
                     shape = file.get_slice("embeddings").get_shape()
-            except safetensors.SafetensorError:
+                    names = {"encoder": metadata["encoder"], "data": metadata["data"]}
+            except (safetensors.SafetensorError, KeyError, TypeError):
                 rows.append({"encoder": "damaged", "data": path.name, "bytes": path.stat().st_size})
                 continue
             rows.append(
                 {
-                    "encoder": metadata["encoder"],
-                    "data": metadata["data"],
+                    **names,
                     "rows": shape[0],
                     "dimensions": shape[1],
                     "bytes": path.stat().st_size,
@@ -74,7 +74,8 @@ class EmbeddingCache:
     def clear(self) -> int:
         """Delete all entries; give the number of bytes freed."""
         freed = 0
-        for path in self.folder.glob("*.safetensors"):
+        # Names with a dot in front are what killed writers left half-written.
+        for path in [*self.folder.glob("*.safetensors"), *self.folder.glob(".*.safetensors.*")]:
             freed += path.stat().st_size
             path.unlink()
         for path in self.folder.glob("*.lock"):
@@ -89,7 +90,7 @@ class EmbeddingCache:
             with safetensors.safe_open(path, framework="pt") as file:
                 value = file.get_tensor("embeddings")
                 expected = file.metadata()["sha256"]
-        except (safetensors.SafetensorError, KeyError):
+        except (safetensors.SafetensorError, KeyError, TypeError):
             value, expected = None, ""
         if value is None or _digest(value) != expected:
             log.warning("cached embeddings %s are damaged and are computed again.", path.name)

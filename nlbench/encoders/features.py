@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -14,10 +15,31 @@ from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.prompts import load_prompts, prompt_texts
 from nlbench.errors import ConfigError
+from nlbench.images import ImageSource
 from nlbench.registry import find
-from nlbench.selector import ImageSource, PromptSet
+from nlbench.selector import PromptSet
 
 _BATCH = 512
+
+
+_banks: WeakValueDictionary[int, FeatureBank] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class SealedFeatures:
+    """A feature source that names its bank by a number instead of holding it."""
+
+    number: int
+
+    def embeddings(self, encoder: str) -> Tensor:
+        """Give (rows, d) unit-norm float32 embeddings."""
+        return _banks[self.number].embeddings(encoder)
+
+    def text_embeddings(
+        self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
+    ) -> list[Tensor]:
+        """Give K tensors (P_k, d)."""
+        return _banks[self.number].text_embeddings(prompts, encoder)
 
 
 @lru_cache(maxsize=4)
@@ -34,9 +56,12 @@ def load_encoder(name: str) -> Encoder:
     return encoder
 
 
-@dataclass
+@dataclass(eq=False)
 class FeatureBank:
     """Embeddings of one data set's training images; knows no labels.
+
+    A selector gets the `sealed` view: file names tell the clean class, and from the bank the
+    images with their file names could be reached.
 
     Attributes:
         images: All training images.
@@ -79,6 +104,11 @@ class FeatureBank:
         flat = model.encode_text([text for group in texts for text in group])
         self.seconds += time.perf_counter() - started
         return [part.clone() for part in flat.split([len(group) for group in texts])]
+
+    def sealed(self) -> SealedFeatures:
+        """Give what a selector may hold: the same two methods, and no way to the images."""
+        _banks[id(self)] = self
+        return SealedFeatures(id(self))
 
     def _resolve(self, encoder: str) -> str:
         name = self.roles.get(encoder, encoder)

@@ -60,13 +60,16 @@ def load_prompts(name: str) -> PromptFile:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506
         prompts = PromptFile.model_validate(content)
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
         raise ConfigError(f"prompt file '{path}' cannot be used: {error}") from None
     for template in prompts.templates:
-        if template.count("{}") != 1:
+        if template.count("{}") != 1 or any(c in template.replace("{}", "") for c in "{}"):
             raise ConfigError(
-                f"prompt file '{path}': a template must hold one {{}}, got {template!r}."
+                f"prompt file '{path}': a template must hold one {{}}, "
+                f"got {template!r}. Other braces are not allowed."
             )
+    if not prompts.templates:
+        raise ConfigError(f"prompt file '{path}' must hold `templates`, at least one.")
     return prompts
 
 
@@ -89,13 +92,13 @@ def prompt_texts(
         prompts = "descriptions" if file.descriptions else "templates"
     if prompts == "templates":
         readable = [name.replace("_", " ") for name in class_names]
-        return [[t.format(name) for t in file.templates] for name in readable]
+        return [[t.replace("{}", name) for t in file.templates] for name in readable]
     missing = [name for name in class_names if not file.descriptions.get(name)]
     unknown = sorted(set(file.descriptions) - set(class_names))
     if missing or unknown:
         raise ConfigError(
             f"descriptions are missing for {missing[:5]} and given for unknown classes "
-            f"{unknown[:5]}. Complete the prompt file, or use --set prompts=templates."
+            f"{unknown[:5]}. Complete the prompt file, or use --set selector.prompts=templates."
         )
     return [
         [f"a photo of a {name} {text}{file.suffix}" for text in file.descriptions[name]]

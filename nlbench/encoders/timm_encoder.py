@@ -16,9 +16,7 @@ class TimmEncoder(Encoder):
         from timm.data import resolve_model_data_config
 
         if not argument.startswith(("hf-hub:", "local-dir:")):
-            known = timm.list_models()
-            if argument.split(".")[0] not in known:
-                raise ConfigError(f"timm has no model {argument!r}. {_near(argument, known)}")
+            _check_name(argument)
         try:
             model = timm.create_model(argument, pretrained=True, num_classes=0)
         except Exception as error:  # hub clients raise many types when weights are out of reach
@@ -43,6 +41,15 @@ class TimmEncoder(Encoder):
         return features
 
 
-def _near(argument: str, known: list[str]) -> str:
-    hint = did_you_mean(argument.split(".")[0], known)
-    return hint if hint.startswith("Did") else "See `timm.list_models()`."
+def _check_name(argument: str) -> None:
+    import timm
+
+    model, _, tag = argument.partition(".")
+    known = timm.list_models()
+    if model not in known:
+        hint = did_you_mean(model, known)
+        hint = hint if hint.startswith("Did") else "See `timm.list_models()`."
+        raise ConfigError(f"timm has no model {argument!r}. {hint}")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]
+    if tag and tag not in tags:
+        raise ConfigError(f"timm's {model!r} has no weights {tag!r}. {did_you_mean(tag, tags)}")

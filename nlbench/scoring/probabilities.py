@@ -43,8 +43,8 @@ def zero_shot_probabilities(
 
     >>> image = torch.tensor([[1.0, 0.0]])
     >>> texts = [torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])]
-    >>> zero_shot_probabilities(image, texts, temperature=1.0).round(decimals=3).tolist()
-    [[0.7310000061988831, 0.2689999938011169]]
+    >>> zero_shot_probabilities(image, texts, temperature=1.0)
+    tensor([[0.7311, 0.2689]])
     """
     columns = []
     for texts in text_embeddings:
@@ -75,7 +75,7 @@ def probe_probabilities(
     Returns:
         (N, K) float32, rows sum to 1.
     """
-    x, y = embeddings.cpu().numpy(), noisy_labels.cpu().numpy()
+    x, y = embeddings.float().cpu().numpy(), noisy_labels.cpu().numpy()
     out = np.zeros((len(y), n_classes), dtype=np.float64)
     if folds is None:
         _fit_into(out, x, y, np.ones(len(y), bool), np.ones(len(y), bool), c)
@@ -92,6 +92,9 @@ def _fit_into(
     from sklearn.linear_model import LogisticRegression
 
     classes = np.unique(y[fit])
+    if len(classes) == 0:  # nothing outside the fold to learn from: nothing is known
+        out[predict] = 1 / out.shape[1]
+        return
     if len(classes) == 1:
         out[predict, classes[0]] = 1.0
         return

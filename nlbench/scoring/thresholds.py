@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nlbench.errors import PluginError
+
 Vector = npt.NDArray[np.float64]
 
 _MIN_FOR_MIXTURE = 4
@@ -27,7 +29,7 @@ def min_max_normalise(score: Tensor) -> Tensor:
     [0.0, 0.5, 1.0]
     """
     low, high = score.min(), score.max()
-    if not bool(high > low):
+    if bool(high == low):
         return torch.ones_like(score)
     return (score - low) / (high - low)
 
@@ -54,12 +56,17 @@ def gmm_posterior(
 
     Returns:
         (N,) in [0, 1]; all ones where the score is constant or has fewer than 4 values.
+
+    Raises:
+        PluginError: if a score is NaN or infinite.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
+    if not bool(torch.isfinite(score).all()):
+        raise PluginError("a score must be finite, got NaN or infinity: nothing can be told by it.")
     scaled = min_max_normalise(score)
-    x = scaled.detach().cpu().numpy().astype(np.float64)[:, None]
+    x = scaled.detach().double().cpu().numpy()[:, None]
     if len(x) < _MIN_FOR_MIXTURE or np.ptp(x) == 0:
         return torch.ones_like(score)
     weights, means, variances = _two_means(np.sort(x[:, 0]))

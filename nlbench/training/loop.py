@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def as_input(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1.0)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(network: nn.Module, images: Tensor, autocast: bool) -> Tensor:
     """Give float32 logits (N, K) in eval mode, without augmentation."""
     network.eval()
@@ -143,7 +144,9 @@ def run_epochs(
         if noisy_val is not None and noisy_val > best_noisy_val:
             best_noisy_val = noisy_val
             outcome.test_predictions_noisy_val = outcome.test_predictions
-        curves["train_loss"].append(float(torch.stack(losses).mean()))
+        loss = float(torch.stack(losses).mean())
+        # A diverged loss has no value that JSON knows.
+        curves["train_loss"].append(loss if math.isfinite(loss) else None)
         right = outcome.test_predictions == task.test_labels
         curves["test_accuracy"].append(float(right.double().mean()))
         curves["noisy_val_accuracy"].append(noisy_val)

@@ -53,7 +53,7 @@ def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.M
     """
     # torch initialises from its global generator; the fork keeps this from touching anyone else.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("weights", name, seed))
+        torch.default_generator.manual_seed(derive_seed("weights", name, seed))
         if name == "small-cnn":
             return SmallCNN(in_channels, n_classes)
         if name.startswith("timm:"):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nlbench.encoders.base import Encoder
+from nlbench.encoders.hub import offline_where_unreachable
 from nlbench.errors import ConfigError, DataError, did_you_mean
 
 BPE_FILE = "bpe_merges.txt.gz"
@@ -23,8 +24,9 @@ class OpenClipEncoder(Encoder):
 
         model_name, tag = _split(argument)
         try:
-            model, _ = open_clip.create_model_from_pretrained(model_name, pretrained=tag)
-            tokenizer = open_clip.get_tokenizer(model_name, **_tokenizer_file(model_name))
+            with offline_where_unreachable(model_name):
+                model, _ = open_clip.create_model_from_pretrained(model_name, pretrained=tag)
+                tokenizer = open_clip.get_tokenizer(model_name, **_tokenizer_file(model_name))
         except Exception as error:  # hub clients raise many types when weights are out of reach
             raise DataError(
                 f"weights of encoder 'open_clip:{argument}' could not be loaded: "

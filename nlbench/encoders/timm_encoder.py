@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nlbench.encoders.base import Encoder
+from nlbench.encoders.hub import offline_where_unreachable
 from nlbench.errors import ConfigError, DataError, did_you_mean
 
 
@@ -18,7 +19,8 @@ class TimmEncoder(Encoder):
         if not argument.startswith(("hf-hub:", "local-dir:")):
             _check_name(argument)
         try:
-            model = timm.create_model(argument, pretrained=True, num_classes=0)
+            with offline_where_unreachable(argument):
+                model = timm.create_model(argument, pretrained=True, num_classes=0)
         except Exception as error:  # hub clients raise many types when weights are out of reach
             raise DataError(
                 f"weights of encoder 'timm:{argument}' could not be loaded: "

@@ -12,13 +12,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
+from nlbench.array_files import read_array
 from nlbench.errors import ConfigError, DataError, did_you_mean
 from nlbench.seeds import derive_seed
 
@@ -178,7 +177,7 @@ def matrix(
     matrix: Any = None,
 ) -> Drawn:
     """The user's own transition matrix, drawn sample by sample (array, .npy, .csv or .yaml)."""
-    table = _checked_matrix(_read_array("matrix", matrix, np.float64), n_classes)
+    table = _checked_matrix(read_array("matrix", matrix, np.float64), n_classes)
     cumulative = np.cumsum(table, axis=1)
     cumulative[:, -1] = 1.0
     labels = np.empty_like(clean)
@@ -197,7 +196,7 @@ def labels(
     labels: Any = None,
 ) -> Drawn:
     """The user's own label file, one integer per training sample (.npy, .csv, .txt or .yaml)."""
-    given = checked_labels("labels", _read_array("labels", labels, np.int64), n_classes)
+    given = checked_labels("labels", read_array("labels", labels, np.int64), n_classes)
     if len(given) != len(clean):
         raise DataError(
             f"`labels` must have one label for each of the {len(clean)} training samples, "
@@ -322,34 +321,3 @@ def _checked_matrix(table: Matrix, n_classes: int) -> Matrix:
             f"{table[worst].sum():.6g}.{hint}"
         )
     return table
-
-
-def _read_array(option: str, source: Any, dtype: type) -> Any:
-    if source is None:
-        raise ConfigError(f"this noise needs `{option}`: an array, or --set noise.{option}=FILE.")
-    if not isinstance(source, str | Path):
-        try:
-            return np.asarray(source, dtype=dtype if dtype is np.float64 else None)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"`{option}` must be an array of numbers: {error}") from None
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise DataError(f"`{option}` file '{path}' is not there. Check the path.")
-    try:
-        array = _read_file(path)
-        return array.astype(np.float64) if dtype is np.float64 else array
-    except (ValueError, TypeError, AttributeError, OSError, EOFError, yaml.YAMLError) as error:
-        raise DataError(f"`{option}` file '{path}' cannot be read: {error}") from None
-
-
-def _read_file(path: Path) -> Any:
-    if path.stat().st_size == 0:
-        raise ValueError("it is empty")
-    if path.suffix == ".npy":
-        array = np.load(path, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of arrays; save one array with numpy.save")
-        return array
-    if path.suffix in (".yaml", ".yml"):
-        return np.asarray(yaml.safe_load(path.read_text()))
-    return np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)

@@ -2,88 +2,37 @@
 
 Three doors, all alike: an entry point that names an object (``package.module:Class``), an entry
 point that names a package (every module in it is a component, named by its file), and a loose
-file given by ``--plugin``. Listing reads files as text and imports nothing.
+file given by ``--plugin``.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib
-import importlib.util
 import math
-import sys
-import traceback
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import MISSING, fields
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from nlbench.discovery import KINDS, Component, Kind, component_of_file, discover
 from nlbench.errors import ConfigError, PluginError, did_you_mean
 
 if TYPE_CHECKING:
     from nlbench.selector import AnySelector
 
-Kind = Literal["selectors", "datasets", "noises", "trainers", "encoders"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
-@dataclass(frozen=True)
-class Component:
-    """One named component and where it comes from; nothing of it is imported yet.
-
-    Attributes:
-        attribute: The object's name in the module; empty where the module holds one selector.
-        path: The source file, None where it could not be found.
-        owner: Who brings it, for messages.
-        problem: Why it cannot be used, or empty.
-    """
-
-    kind: Kind
-    name: str
-    module: str
-    attribute: str
-    path: Path | None
-    owner: str
-    summary: str = ""
-    problem: str = ""
-
-    @property
-    def source_sha256(self) -> str:
-        """Hash of the source file: an edited plugin is another selector."""
-        if self.path is None:
-            return ""
-        text = self.path.read_bytes().replace(b"\r\n", b"\n")
-        return hashlib.sha256(text).hexdigest()
-
-    def load(self) -> Any:
-        """Import the component.
-
-        Raises:
-            PluginError: if the import fails, with the traceback; or if the module does not hold
-                exactly one selector class.
-        """
-        if self.problem:
-            raise PluginError(f"{self.kind[:-1]} {self.name!r} ({self.owner}): {self.problem}")
-        try:
-            module = _import(self)
-        except PluginError:
-            raise
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            raise PluginError(
-                f"{self.kind[:-1]} {self.name!r} from {self.owner} cannot be imported.\n"
-                + "".join(traceback.format_exception(error)[-6:]).rstrip()
-                + "\nFix the file, or uninstall the package that brings it."
-            ) from error
-        if self.attribute:
-            return _attribute(self, module)
-        return _only_selector(self, module)
-
+__all__ = [
+    "KINDS",
+    "Component",
+    "Kind",
+    "add_plugin_file",
+    "components",
+    "default_of",
+    "discover",
+    "find",
+    "get_selector",
+    "make_selector",
+    "selector_class",
+    "selector_names",
+]
 
 _plugin_files: list[Path] = []
 
@@ -98,7 +47,7 @@ def add_plugin_file(path: Path) -> Component:
     path = path.expanduser().absolute()
     if not path.is_file() or path.suffix != ".py":
         raise ConfigError(f"a plugin must be a .py file, and '{path}' is none. Check the path.")
-    component = _from_file(path)
+    component = component_of_file(path)
     others = {**discover("selectors"), **_loose()}
     taken = others.get(component.name)
     if taken is not None and taken.path != path:
@@ -111,25 +60,8 @@ def add_plugin_file(path: Path) -> Component:
     return component
 
 
-def _from_file(path: Path) -> Component:
-    # By path and content: an edited file is another module, also within one process.
-    content = path.read_bytes() if path.is_file() else b""
-    digest = hashlib.sha256(str(path).encode() + content).hexdigest()[:12]
-    summary, problem = _summary(path)
-    return Component(
-        kind="selectors",
-        name=_public_name(path.stem),
-        module=f"nlbench_plugin_{path.stem}_{digest}",
-        attribute="",
-        path=path,
-        owner=str(path),
-        summary=summary,
-        problem=problem,
-    )
-
-
 def _loose() -> dict[str, Component]:
-    return {c.name: c for c in map(_from_file, _plugin_files)}
+    return {c.name: c for c in map(component_of_file, _plugin_files)}
 
 
 def components(kind: Kind) -> dict[str, Component]:
@@ -138,24 +70,6 @@ def components(kind: Kind) -> dict[str, Component]:
     if kind == "selectors":
         found.update(_loose())
     return dict(sorted(found.items()))
-
-
-@cache
-def discover(kind: Kind) -> dict[str, Component]:
-    """Read a kind's entry points; a clash of names is kept as a problem of the later one."""
-    found: dict[str, Component] = {}
-    # The project's own come first, so that an outsider cannot take a built-in name.
-    points = sorted(entry_points(group=f"nlbench.{kind}"), key=lambda p: (_dist(p) != "nlbench",))
-    for point in points:
-        for component in _from_entry_point(kind, point):
-            known = found.get(component.name)
-            if known is None:
-                found[component.name] = component
-            elif known != component:
-                message = f"the name is taken: {known.owner} has it, {component.owner} wants it."
-                clash = f"{component.name}@{_dist(point)}"
-                found[clash] = _broken(kind, clash, component.owner, message)
-    return found
 
 
 def find(kind: Kind, name: str) -> Component:
@@ -238,130 +152,3 @@ def default_of(cls: type[Any], key: str) -> Any:
 
 def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-def _public_name(stem: str) -> str:
-    return stem.replace("_", "-")
-
-
-def _dist(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "?"
-
-
-def _broken(kind: Kind, name: str, owner: str, problem: str) -> Component:
-    return Component(kind, name, "", "", None, owner, "", problem)
-
-
-def _from_entry_point(kind: Kind, point: EntryPoint) -> list[Component]:
-    owner = f"{_dist(point)} ({point.value})"
-    path = _module_path(point.module)
-    if path is None:
-        return [_broken(kind, point.name, owner, f"module {point.module!r} is not installed")]
-    if point.attr or path.name != "__init__.py":
-        summary, problem = _summary(path, point.attr)
-        return [
-            Component(kind, point.name, point.module, point.attr, path, owner, summary, problem)
-        ]
-    scanned = []
-    for file in sorted(path.parent.glob("*.py")):
-        if file.name.startswith(("_", ".")) or not file.is_file():
-            continue
-        summary, problem = _summary(file)
-        name, module = _public_name(file.stem), f"{point.module}.{file.stem}"
-        scanned.append(Component(kind, name, module, "", file, owner, summary, problem))
-    return scanned
-
-
-def _module_path(module: str) -> Path | None:
-    """Find a module's file without running any of its code."""
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    if not spec.submodule_search_locations:
-        return Path(spec.origin) if spec.origin and not rest else None
-    for root in spec.submodule_search_locations:
-        base = Path(root).joinpath(*rest)
-        for candidate in (base / "__init__.py", base.with_suffix(".py")):
-            if candidate.is_file():
-                return candidate
-    return None
-
-
-def _summary(path: Path, attribute: str = "") -> tuple[str, str]:
-    """Give the docstring's first line, read as text, and a problem if the file does not parse."""
-    try:
-        node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError, OSError) as error:
-        return "", f"{path}: {error}"
-    if attribute:
-        named = [n for n in ast.walk(node) if getattr(n, "name", None) == attribute]
-        node = named[0] if named else node
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-        return "", ""
-    doc = ast.get_docstring(node) or ""
-    return doc.split("\n", 1)[0].strip(), ""
-
-
-def _import(component: Component) -> ModuleType:
-    if not component.module.startswith("nlbench_plugin_"):
-        return importlib.import_module(component.module)
-    if component.module in sys.modules:
-        return sys.modules[component.module]
-    spec = importlib.util.spec_from_file_location(component.module, component.path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{component.path} cannot be loaded as Python source.")
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pydantic look annotations up through sys.modules.
-    sys.modules[component.module] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[component.module]
-        raise
-    return module
-
-
-def _attribute(component: Component, module: ModuleType) -> Any:
-    loaded = getattr(module, component.attribute, None)
-    if loaded is None:
-        raise PluginError(
-            f"{component.kind[:-1]} {component.name!r} from {component.owner}: module "
-            f"{component.module!r} has no {component.attribute!r}."
-        )
-    if component.kind == "selectors":
-        _check_selector_class(component, loaded)
-    return loaded
-
-
-def _only_selector(component: Component, module: ModuleType) -> Any:
-    from nlbench.selector import BoundSelector, OnlineSelector, Selector
-
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Selector | OnlineSelector | BoundSelector)
-        and value.__module__ == module.__name__
-        and not value.__name__.startswith("_")
-    ]
-    if len(found) != 1:
-        names = ", ".join(sorted(c.__name__ for c in found)) or "none"
-        raise PluginError(
-            f"{component.path} must define exactly one public subclass of nlbench.Selector, "
-            f"OnlineSelector or BoundSelector, got {names}. "
-            "Start the names of helper classes with an underscore."
-        )
-    _check_selector_class(component, found[0])
-    return found[0]
-
-
-def _check_selector_class(component: Component, cls: type) -> None:
-    if not is_dataclass(cls):
-        raise PluginError(
-            f"selector {component.name!r} ({component.owner}): class {cls.__name__} must be a "
-            "dataclass: put `@dataclass(frozen=True)` above it."
-        )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nlbench.arrays import ArrayFeatures, checked_label_tensor
 from nlbench.errors import ConfigError, PluginError
 from nlbench.images import ImageSource, TensorImages
 from nlbench.seeds import derive_seed, uniform_by_key
@@ -91,13 +92,13 @@ class TrainingData:
         >>> data.n_samples
         3
         """
-        labels = _checked_labels(torch.as_tensor(noisy_labels), n_classes)
+        labels = checked_label_tensor(torch.as_tensor(noisy_labels), n_classes)
         n = len(labels)
         if class_names is not None and len(class_names) != n_classes:
             raise ConfigError(
                 f"`class_names` must name all {n_classes} classes, got {len(class_names)}."
             )
-        source = _ArrayFeatures(labels, n_classes, embeddings, text_embeddings)
+        source = ArrayFeatures(labels, n_classes, embeddings, text_embeddings)
         keys = torch.arange(n) if sample_ids is None else torch.as_tensor(sample_ids).long()
         for what, given in (("sample_ids", keys), ("images", images)):
             if given is not None and len(given) != n:
@@ -319,77 +320,6 @@ def opaque_ids(names: Sequence[str]) -> Tensor:
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64) >> np.uint64(1)
     return torch.from_numpy(keys.astype(np.int64))
-
-
-class _ArrayFeatures:
-    def __init__(
-        self, labels: Tensor, n_classes: int, embeddings: Any, text: Sequence[Any] | None
-    ) -> None:
-        n, device = len(labels), labels.device
-        self._embeddings = (
-            None if embeddings is None else _unit_rows("embeddings", embeddings).to(device)
-        )
-        if self._embeddings is not None and len(self._embeddings) != n:
-            raise ConfigError(
-                f"`embeddings` must have a row for each of the {n} labels, "
-                f"got {len(self._embeddings)}."
-            )
-        self._text = (
-            None if text is None else [_unit_rows("text_embeddings", t).to(device) for t in text]
-        )
-        if self._text is not None and len(self._text) != n_classes:
-            raise ConfigError(
-                f"`text_embeddings` must hold one (P_k, d) array for each of the {n_classes} "
-                f"classes, got {len(self._text)}."
-            )
-        self._check_widths()
-
-    def _check_widths(self) -> None:
-        for label, texts in enumerate(self._text or ()):
-            if len(texts) == 0:
-                raise ConfigError(f"`text_embeddings` has no prompt for class {label}.")
-            if self._embeddings is not None and texts.shape[1] != self._embeddings.shape[1]:
-                raise ConfigError(
-                    f"`text_embeddings` must be as wide as `embeddings` "
-                    f"({self._embeddings.shape[1]}), class {label} has {texts.shape[1]}."
-                )
-
-    def embeddings(self, encoder: str) -> Tensor:
-        if self._embeddings is None:
-            raise ConfigError("this data has no embeddings: pass `embeddings=` to `from_arrays`.")
-        return self._embeddings
-
-    def text_embeddings(
-        self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
-    ) -> list[Tensor]:
-        if self._text is None:
-            raise ConfigError(
-                "this data has no text embeddings: pass `text_embeddings=` to `from_arrays`."
-            )
-        return self._text
-
-
-def _unit_rows(name: str, value: Any) -> Tensor:
-    rows = torch.as_tensor(value).to(torch.float32)
-    if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
-        raise ConfigError(f"`{name}` must be finite and 2-D (rows, d), got {tuple(rows.shape)}.")
-    return torch.nn.functional.normalize(rows, dim=1)
-
-
-def _checked_labels(given: Tensor, n_classes: int) -> Tensor:
-    labels = given.nan_to_num().to(torch.int64)
-    if not bool((labels == given).all()):
-        raise ConfigError("`noisy_labels` must be whole numbers, got fractions or NaN.")
-    if n_classes < 2:
-        raise ConfigError(f"`n_classes` must be at least 2, got {n_classes}.")
-    if labels.ndim != 1 or len(labels) == 0:
-        raise ConfigError(f"`noisy_labels` must be 1-D and not empty, got {tuple(labels.shape)}.")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= n_classes:
-        raise ConfigError(
-            f"`noisy_labels` must lie in [0, {n_classes}), got values from {low} to {high}."
-        )
-    return labels
 
 
 def _require(name: str, value: Any, like: Any, kind: str) -> None:

@@ -1,0 +1,48 @@
+"""A matrix or labels of the user's own: an array, or a .npy, .csv, .txt or .yaml file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nlbench.errors import ConfigError, DataError
+
+
+def read_array(option: str, source: Any, dtype: type) -> Any:
+    """Give an array, or read it from a file; pickled objects are refused.
+
+    Raises:
+        ConfigError: if nothing is given, or no array of numbers.
+        DataError: if the file is missing or damaged.
+    """
+    if source is None:
+        raise ConfigError(f"this noise needs `{option}`: an array, or --set noise.{option}=FILE.")
+    if not isinstance(source, str | Path):
+        try:
+            return np.asarray(source, dtype=dtype if dtype is np.float64 else None)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"`{option}` must be an array of numbers: {error}") from None
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise DataError(f"`{option}` file '{path}' is not there. Check the path.")
+    try:
+        array = _read_file(path)
+        return array.astype(np.float64) if dtype is np.float64 else array
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, yaml.YAMLError) as error:
+        raise DataError(f"`{option}` file '{path}' cannot be read: {error}") from None
+
+
+def _read_file(path: Path) -> Any:
+    if path.stat().st_size == 0:
+        raise ValueError("it is empty")
+    if path.suffix == ".npy":
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays; save one array with numpy.save")
+        return array
+    if path.suffix in (".yaml", ".yml"):
+        return np.asarray(yaml.safe_load(path.read_text()))
+    return np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)

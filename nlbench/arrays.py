@@ -1,0 +1,89 @@
+"""Plain arrays as training data, for notebooks and tests: checked and brought to unit norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nlbench.errors import ConfigError
+
+
+class ArrayFeatures:
+    """Embeddings and text embeddings that were given as arrays, whatever encoder is asked for."""
+
+    def __init__(
+        self, labels: Tensor, n_classes: int, embeddings: Any, text: Sequence[Any] | None
+    ) -> None:
+        n, device = len(labels), labels.device
+        self._embeddings = (
+            None if embeddings is None else _unit_rows("embeddings", embeddings).to(device)
+        )
+        if self._embeddings is not None and len(self._embeddings) != n:
+            raise ConfigError(
+                f"`embeddings` must have a row for each of the {n} labels, "
+                f"got {len(self._embeddings)}."
+            )
+        self._text = (
+            None if text is None else [_unit_rows("text_embeddings", t).to(device) for t in text]
+        )
+        if self._text is not None and len(self._text) != n_classes:
+            raise ConfigError(
+                f"`text_embeddings` must hold one (P_k, d) array for each of the {n_classes} "
+                f"classes, got {len(self._text)}."
+            )
+        self._check_widths()
+
+    def _check_widths(self) -> None:
+        for label, texts in enumerate(self._text or ()):
+            if len(texts) == 0:
+                raise ConfigError(f"`text_embeddings` has no prompt for class {label}.")
+            if self._embeddings is not None and texts.shape[1] != self._embeddings.shape[1]:
+                raise ConfigError(
+                    f"`text_embeddings` must be as wide as `embeddings` "
+                    f"({self._embeddings.shape[1]}), class {label} has {texts.shape[1]}."
+                )
+
+    def embeddings(self, encoder: str) -> Tensor:
+        """Give (N, d)."""
+        if self._embeddings is None:
+            raise ConfigError("this data has no embeddings: pass `embeddings=` to `from_arrays`.")
+        return self._embeddings
+
+    def text_embeddings(self, prompts: object, encoder: str) -> list[Tensor]:
+        """Give K tensors (P_k, d)."""
+        if self._text is None:
+            raise ConfigError(
+                "this data has no text embeddings: pass `text_embeddings=` to `from_arrays`."
+            )
+        return self._text
+
+
+def _unit_rows(name: str, value: Any) -> Tensor:
+    rows = torch.as_tensor(value).to(torch.float32)
+    if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
+        raise ConfigError(f"`{name}` must be finite and 2-D (rows, d), got {tuple(rows.shape)}.")
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def checked_label_tensor(given: Tensor, n_classes: int) -> Tensor:
+    """Give labels as int64.
+
+    Raises:
+        ConfigError: if they are not whole numbers in [0, K) in one dimension.
+    """
+    labels = given.nan_to_num().to(torch.int64)
+    if not bool((labels == given).all()):
+        raise ConfigError("`noisy_labels` must be whole numbers, got fractions or NaN.")
+    if n_classes < 2:
+        raise ConfigError(f"`n_classes` must be at least 2, got {n_classes}.")
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ConfigError(f"`noisy_labels` must be 1-D and not empty, got {tuple(labels.shape)}.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= n_classes:
+        raise ConfigError(
+            f"`noisy_labels` must lie in [0, {n_classes}), got values from {low} to {high}."
+        )
+    return labels

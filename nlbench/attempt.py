@@ -163,7 +163,7 @@ class Attempt:
             noisy_labels=self.noisy_labels.clone(),
             n_classes=self.data.n_classes,
             class_names=self.data.class_names,
-            sample_ids=opaque_ids(ids),
+            sample_ids=opaque_ids(ids).to(self.device),
             device=self.device,
             seed=self.config.seed,
             _features=self.bank.sealed(),

@@ -12,7 +12,7 @@ from nlbench.training.loop import as_input
 from nlbench.training.policies import Policy, apply_policy
 
 Geometric = Literal["none", "shift", "crop-flip"]
-Augmentation = Geometric | Policy
+Augmentation = Literal[Geometric, Policy]
 
 _PAD_SHARE = 8  # a crop moves by up to 1/8 of the side: 4 pixels at 32, 8 at 64, 1 at 8
 

@@ -112,7 +112,8 @@ def _color(images: Tensor, amounts: Tensor) -> Tensor:
 def _contrast(images: Tensor, amounts: Tensor) -> Tensor:
     from torchvision.transforms.v2 import functional
 
-    return _blend(images, functional.adjust_contrast(images, 0.0), amounts)
+    grey = images if images.shape[1] == 1 else functional.rgb_to_grayscale(images)
+    return _blend(images, grey.float().mean(dim=(1, 2, 3), keepdim=True), amounts)
 
 
 def _sharpness(images: Tensor, amounts: Tensor) -> Tensor:

@@ -78,8 +78,10 @@ def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.M
             return _timm_network(model, in_channels, n_classes)
         if source == "timm-pretrained":
             return _pretrained_network(model, in_channels, n_classes)
-    known = [*_OWN, "timm:MODEL", "timm-pretrained:MODEL"]
-    raise ConfigError(f"unknown network {name!r}. {did_you_mean(name, known)}")
+    raise ConfigError(
+        f"unknown network {name!r}. {did_you_mean(name, _OWN)} "
+        "Others come from timm, as 'timm:MODEL' or 'timm-pretrained:MODEL'."
+    )
 
 
 def _timm_network(model: str, in_channels: int, n_classes: int) -> nn.Module:

@@ -108,6 +108,28 @@ def test_every_trainer_learns_and_is_repeatable(name: str) -> None:
     assert trainer.train(make_task(seed=1)).curves != first.curves
 
 
+def test_dropout_is_repeatable_and_leaves_the_global_generator_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dropping(*_: Any) -> nn.Module:
+        linear = nn.utils.skip_init(nn.Linear, 64, 2)
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), linear)
+
+    monkeypatch.setattr("nlbench.training.sgd.make_network", dropping)
+    losses = []
+    for other in (1, 2):
+        torch.manual_seed(other)
+        task = make_task()
+        before = torch.get_rng_state()
+        trainer = CrossEntropy(epochs=2, batch_size=16, augmentation="none")
+        losses.append(trainer.train(task).curves["train_loss"])
+        assert torch.equal(torch.get_rng_state(), before)
+    assert losses[0] == losses[1]
+    assert trainer.train(make_task(seed=1)).curves["train_loss"] != losses[0]
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_trainer_has_the_settings_that_the_runner_reads(name: str) -> None:
     cls = find("trainers", name).load()

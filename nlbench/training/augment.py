@@ -24,7 +24,8 @@ def augmented_input(images: Tensor, kind: Augmentation, generator: torch.Generat
         images: (B, C, H, W) uint8.
         kind: As in `augment`, or a policy: ``"autoaugment-cifar10"``, ``"autoaugment-imagenet"``,
             ``"randaugment"``, each after crop and flip. New borders are black in a policy, where
-            pixels are still uint8, and grey otherwise.
+            pixels are still uint8, and grey otherwise. Crops keep the size: the random-resized
+            crop of ImageNet protocols is not there.
         generator: On the CPU.
 
     Returns:
@@ -36,7 +37,7 @@ def augmented_input(images: Tensor, kind: Augmentation, generator: torch.Generat
 
 
 def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tensor:
-    """Give a shifted and mirrored copy of a batch, zero where a shift uncovers nothing.
+    """Give a shifted and mirrored copy of a batch, zero where a shift leaves the image.
 
     Args:
         batch: (B, C, H, W).

@@ -13,6 +13,7 @@ operations with torchvision's.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -107,6 +108,7 @@ def _operation(name: str, tenths: str, magnitude: str = "") -> tuple[str, float,
     return name, int(tenths) / 10, int(magnitude) if magnitude else None
 
 
+@cache
 def _table(text: str) -> tuple[Tensor, Tensor, Tensor]:
     """Give (R, 2) operations, probabilities and amounts."""
     rows = parse_policy(text)

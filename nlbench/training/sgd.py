@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -102,4 +104,18 @@ class SgdTrainer(Trainer):
             schedule.step()
             return loss.detach()
 
-        return run_epochs(task, network, step, self.epochs, batch_size, batches, autocast, refine)
+        with _seeded_layers(device, derive_seed("layers", self.network, task.seed)):
+            return run_epochs(
+                task, network, step, self.epochs, batch_size, batches, autocast, refine
+            )
+
+
+@contextmanager
+def _seeded_layers(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed what dropout draws from, torch's own generators on CPU and CUDA, and put them back."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -24,7 +24,7 @@ from nlbench.errors import ConfigError
 from nlbench.images import TensorImages
 from nlbench.metrics import accuracy_per_class, evaluate_selection
 from nlbench.noise import ASYMMETRIC_MAPS, NoisyLabels, corrupt
-from nlbench.online import OnlineSelection
+from nlbench.online import OnlineSelection, RelabelAccuracy
 from nlbench.results import Metrics, SelectionMetrics, TestMetrics
 from nlbench.seeds import derive_seed
 from nlbench.selector import (
@@ -113,6 +113,7 @@ class Attempt:
         noisy_labels = torch.from_numpy(self.noisy.labels)
         trainer = make_component("trainers", config.trainer.name, config.trainer.params)
         self.test_labels = torch.from_numpy(data.test_labels).to(self.device)
+        self.relabelling = RelabelAccuracy(self.noisy_labels, self.clean_labels)
         started = time.perf_counter()
         self.outcome: TrainingOutcome = trainer.train(
             TrainingTask(
@@ -125,6 +126,7 @@ class Attempt:
                 n_classes=data.n_classes,
                 selection=self.selection,
                 reselect=self.online,
+                on_labels=self.relabelling,
                 seed=config.seed,
                 device=self.device,
                 progress=lambda done, total: self.progress("train", done, total),

@@ -1,4 +1,4 @@
-"""Between the training loop and an online selector: dynamics in, selection out."""
+"""Between the training loop and what it may not see: online selectors, and the truth."""
 
 from __future__ import annotations
 
@@ -49,3 +49,26 @@ class OnlineSelection:
         self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
         self.curves["kept_fraction"].append(float(selection.keep.float().mean()))
         return selection
+
+
+class RelabelAccuracy:
+    """Watches the labels that a trainer goes on with, and measures those it made up.
+
+    Attributes:
+        curves: ``relabel_accuracy``: of the samples in training whose label is not the noisy one,
+            the share whose label is the clean one; None where there is no such sample. Empty for
+            trainers that change no labels.
+    """
+
+    def __init__(self, noisy_labels: Tensor, clean_labels: Tensor) -> None:
+        self._noisy_labels = noisy_labels
+        self._clean_labels = clean_labels
+        self.curves: dict[str, list[float | None]] = {}
+
+    def __call__(self, epoch: int, keep: Tensor, labels: Tensor) -> None:
+        """Take note of the next epoch's samples and labels."""
+        changed = keep & (labels != self._noisy_labels)
+        right = changed & (labels == self._clean_labels)
+        n_changed = int(changed.sum())
+        accuracy = int(right.sum()) / n_changed if n_changed else None
+        self.curves.setdefault("relabel_accuracy", []).append(accuracy)

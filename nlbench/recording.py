@@ -79,7 +79,7 @@ def _details(attempt: Attempt) -> dict[str, Any]:
     online = attempt.online.curves if attempt.online else {}
     is_clean = attempt.noisy_labels == attempt.clean_labels
     return {
-        "curves": {**attempt.outcome.curves, **online},
+        "curves": {**attempt.outcome.curves, **online, **attempt.relabelling.curves},
         "score_histogram": score_histogram(attempt.selection.score, is_clean),
         "diagnostics": {"n_steps": attempt.outcome.n_steps, **_diagnostics(attempt)},
     }

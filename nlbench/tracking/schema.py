@@ -33,6 +33,7 @@ _CURVE_NAMES = {
     "selection_precision": "train/sel_prec",
     "selection_recall": "train/sel_rec",
     "kept_fraction": "train/kept",
+    "relabel_accuracy": "train/relabel_acc",
 }
 _SHARE_ENDINGS = ("_accuracy", "_f1", "_precision", "_recall", "_fraction", "_auroc", "_auprc")
 

@@ -8,13 +8,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Augmentation = Literal["none", "shift", "crop-flip"]
+from nlbench.training.loop import as_input
+from nlbench.training.policies import Policy, apply_policy
 
-_PAD_SHARE = 8  # a crop moves by up to 1/8 of the side: 4 pixels at 32, 1 at 8
+Geometric = Literal["none", "shift", "crop-flip"]
+Augmentation = Literal[Geometric, Policy]
+
+_PAD_SHARE = 8  # a crop moves by up to 1/8 of the side: 4 pixels at 32, 8 at 64, 1 at 8
 
 
-def augment(batch: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:
-    """Give an augmented copy of a float batch.
+def augmented_input(images: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:
+    """Give what a network trains on, from the pixels of a batch.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        kind: As in `augment`, or a policy: ``"autoaugment-cifar10"``, ``"autoaugment-imagenet"``,
+            ``"randaugment"``, each after crop and flip. New borders are black in a policy, where
+            pixels are still uint8, and grey otherwise. Crops keep the size: the random-resized
+            crop of ImageNet protocols is not there.
+        generator: On the CPU.
+
+    Returns:
+        (B, C, H, W) float, mean about 0.
+    """
+    if kind == "none" or kind == "shift" or kind == "crop-flip":
+        return augment(as_input(images), kind, generator)
+    return as_input(apply_policy(augment(images, "crop-flip", generator), kind, generator))
+
+
+def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tensor:
+    """Give a shifted and mirrored copy of a batch, zero where a shift leaves the image.
 
     Args:
         batch: (B, C, H, W).
@@ -30,14 +53,15 @@ def augment(batch: Tensor, kind: Augmentation, generator: torch.Generator) -> Te
     shifted = _random_crop(batch, max(1, batch.shape[-1] // _PAD_SHARE), generator)
     if kind == "shift":
         return shifted
-    mirrored = torch.rand(len(batch), generator=generator).to(batch.device) < 0.5
+    mirrored = torch.rand(len(batch), generator=generator).to(batch.device, non_blocking=True) < 0.5
     return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
 
 
 def _random_crop(batch: Tensor, pad: int, generator: torch.Generator) -> Tensor:
     n, channels, height, width = batch.shape
     padded = functional.pad(batch, (pad, pad, pad, pad))
-    corner = torch.randint(0, 2 * pad + 1, (2, n), generator=generator).to(batch.device)
+    corner = torch.randint(0, 2 * pad + 1, (2, n), generator=generator)
+    corner = corner.to(batch.device, non_blocking=True)
     rows = corner[0][:, None] + torch.arange(height, device=batch.device)
     columns = corner[1][:, None] + torch.arange(width, device=batch.device)
     image = torch.arange(n, device=batch.device)[:, None, None, None]

@@ -15,6 +15,9 @@ from nlbench.selector import Selection
 
 EVAL_BATCH = 2048
 
+# (epochs done, the selector's selection, logits of all training samples) -> what to train on next.
+Refine = Callable[[int, Selection, Tensor], Selection]
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingTask:
@@ -27,6 +30,8 @@ class TrainingTask:
         test_images, test_labels: The clean test set; evaluated, never chosen by.
         selection: What to train on first.
         reselect: For online selectors: (epoch, losses, logits) -> the next epoch's selection.
+        on_labels: For trainers that enlarge or relabel the set that they train on: told (epoch,
+            (N,) bool kept, (N,) int64 labels) of what comes next; answers nothing.
         seed: The run's seed.
         progress: Called with (epochs done, epochs).
     """
@@ -42,6 +47,7 @@ class TrainingTask:
     seed: int
     device: torch.device
     reselect: Callable[[int, Tensor, Tensor], Selection] | None = None
+    on_labels: Callable[[int, Tensor, Tensor], None] = lambda epoch, keep, labels: None
     progress: Callable[[int, int], None] = lambda done, total: None
 
 
@@ -110,6 +116,7 @@ def run_epochs(
     batch_size: int,
     batches: BatchOrder,
     autocast: bool,
+    refine: Refine | None = None,
 ) -> TrainingOutcome:
     """Train for `n_epochs` of N // batch_size steps each, whatever the selection keeps.
 
@@ -121,6 +128,7 @@ def run_epochs(
         batch_size: Samples per step; at most N.
         batches: Where the order of samples comes from.
         autocast: Whether evaluation uses bf16, as training does.
+        refine: A trainer's own choice of the next training set, made from the selector's.
 
     Returns:
         Curves ``train_loss``, ``test_accuracy``, ``noisy_val_accuracy``, and the predictions of
@@ -129,11 +137,12 @@ def run_epochs(
     """
     steps = max(1, len(task.images) // batch_size)
     outcome = TrainingOutcome(selection=task.selection)
+    current = task.selection
     curves: dict[str, list[float | None]] = {k: [] for k in _CURVES}
     best_noisy_val = -1.0
     for epoch in range(1, n_epochs + 1):
-        order = batches.epoch(outcome.selection, steps * batch_size).to(task.device)
-        given = outcome.selection.labels
+        order = batches.epoch(current, steps * batch_size).to(task.device)
+        given = current.labels
         labels = task.noisy_labels if given is None else given
         network.train()
         losses = [step(task.images[part], labels[part]) for part in order.split(batch_size)]
@@ -150,8 +159,7 @@ def run_epochs(
         right = outcome.test_predictions == task.test_labels
         curves["test_accuracy"].append(float(right.double().mean()))
         curves["noisy_val_accuracy"].append(noisy_val)
-        if task.reselect is not None:
-            _reselect(task, network, epoch, outcome, autocast)
+        current = _next_set(task, network, epoch, outcome, autocast, refine)
         task.progress(epoch, n_epochs)
     outcome.curves = curves
     return outcome
@@ -160,16 +168,31 @@ def run_epochs(
 _CURVES = ("train_loss", "test_accuracy", "noisy_val_accuracy")
 
 
-def _reselect(
-    task: TrainingTask, network: nn.Module, epoch: int, outcome: TrainingOutcome, autocast: bool
-) -> None:
-    if task.reselect is None:
-        return
+def _next_set(
+    task: TrainingTask,
+    network: nn.Module,
+    epoch: int,
+    outcome: TrainingOutcome,
+    autocast: bool,
+    refine: Refine | None,
+) -> Selection:
+    """Ask an online selector, then the trainer; the outcome keeps the selector's answer."""
+    if task.reselect is None and refine is None:
+        return outcome.selection
     started = time.perf_counter()
     logits = predict(network, task.images, autocast)
-    losses = nn.functional.cross_entropy(logits, task.noisy_labels, reduction="none")
-    outcome.selection = task.reselect(epoch, losses, logits)
-    outcome.reselect_s += time.perf_counter() - started
+    if task.reselect is not None:
+        losses = nn.functional.cross_entropy(logits, task.noisy_labels, reduction="none")
+        # A selector that writes into what it is given must not reach the trainer.
+        shown = logits if refine is None else logits.clone()
+        outcome.selection = task.reselect(epoch, losses, shown)
+        outcome.reselect_s += time.perf_counter() - started
+    if refine is None:
+        return outcome.selection
+    chosen = refine(epoch, outcome.selection, logits)
+    labels = task.noisy_labels if chosen.labels is None else chosen.labels
+    task.on_labels(epoch, chosen.keep, labels)
+    return chosen
 
 
 def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, autocast: bool) -> float | None:

@@ -1,14 +1,19 @@
-"""Networks by name: a small one for small images, everything else from timm."""
+"""Networks by name: those of the published protocols, everything else from timm."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from nlbench.errors import ConfigError, did_you_mean
+from nlbench.encoders.hub import offline_where_unreachable
+from nlbench.errors import ConfigError, DataError, did_you_mean
 from nlbench.seeds import derive_seed
+from nlbench.training.preact_resnet import PreActResNet18
+from nlbench.training.resnet import ResNet34
+from nlbench.training.vgg import VGG19BN
 
 
 class SmallCNN(nn.Module):
@@ -39,38 +44,80 @@ class SmallCNN(nn.Module):
         return logits
 
 
+_OWN: dict[str, Callable[[int, int], nn.Module]] = {
+    "small-cnn": SmallCNN,
+    "preact-resnet18": PreActResNet18,
+    "resnet34-cifar": ResNet34,
+    "vgg19-bn-64": VGG19BN,
+}
+
+
 def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.Module:
     """Give a freshly initialised network; the weights depend on (seed, name) only.
 
     Args:
-        name: ``"small-cnn"`` or ``"timm:MODEL"`` (trained from scratch).
+        name: ``"small-cnn"``, ``"preact-resnet18"``, ``"resnet34-cifar"``, ``"vgg19-bn-64"``,
+            ``"timm:MODEL"`` (from scratch) or ``"timm-pretrained:MODEL"`` (timm's weights, a new
+            classifier). Pretrained ones get pixels in [-1, 1] like all others, not their own
+            mean and deviation.
         in_channels: 1 or 3.
         n_classes: K.
         seed: The run's seed.
 
     Raises:
         ConfigError: if there is no such network.
+        DataError: if pretrained weights are out of reach.
     """
+    source, _, model = name.partition(":")
     # torch initialises from its global generator; the fork keeps this from touching anyone else.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed("weights", name, seed))
-        if name == "small-cnn":
-            return SmallCNN(in_channels, n_classes)
-        if name.startswith("timm:"):
-            return _timm_network(name.removeprefix("timm:"), in_channels, n_classes)
+        if name in _OWN:
+            return _OWN[name](in_channels, n_classes)
+        if source == "timm":
+            return _timm_network(model, in_channels, n_classes)
+        if source == "timm-pretrained":
+            return _pretrained_network(model, in_channels, n_classes)
     raise ConfigError(
-        f"unknown network {name!r}. {did_you_mean(name, ['small-cnn', 'timm:MODEL'])}"
+        f"unknown network {name!r}. {did_you_mean(name, _OWN)} "
+        "Others come from timm, as 'timm:MODEL' or 'timm-pretrained:MODEL'."
     )
 
 
 def _timm_network(model: str, in_channels: int, n_classes: int) -> nn.Module:
     import timm
 
-    known = timm.list_models()
-    if model not in known:
-        hint = did_you_mean(model, known)
-        raise ConfigError(f"timm has no model {model!r}. {hint[:200]}")
+    _check_timm_name(model)
     network: nn.Module = timm.create_model(
         model, pretrained=False, num_classes=n_classes, in_chans=in_channels
     )
     return network
+
+
+def _pretrained_network(model: str, in_channels: int, n_classes: int) -> nn.Module:
+    import timm
+
+    _check_timm_name(model.partition(".")[0])
+    try:
+        with offline_where_unreachable(model):
+            network: nn.Module = timm.create_model(
+                model, pretrained=True, num_classes=n_classes, in_chans=in_channels
+            )
+    except Exception as error:  # hub clients raise many types when weights are out of reach
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        raise DataError(
+            f"weights of network 'timm-pretrained:{model}' could not be loaded: "
+            f"{type(error).__name__}: {reason}\n"
+            "They are downloaded on first use: run once on a machine with internet, or train from "
+            f"scratch with --set trainer.network=timm:{model.partition('.')[0]}."
+        ) from error
+    return network
+
+
+def _check_timm_name(model: str) -> None:
+    import timm
+
+    known = timm.list_models()
+    if model not in known:
+        hint = did_you_mean(model, known)
+        raise ConfigError(f"timm has no model {model!r}. {hint[:200]}")

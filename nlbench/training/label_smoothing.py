@@ -1,0 +1,35 @@
+"""Cross-entropy against smoothed labels, for comparison: robust to some noise by itself.
+
+Paper: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016 (arXiv 1512.00567),
+section 7; against label noise: Lukasik et al., ICML 2020 (arXiv 2003.02819).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from nlbench.training.sgd import SgdTrainer
+
+
+@dataclass(frozen=True)
+class LabelSmoothing(SgdTrainer):
+    """Cross-entropy against labels mixed with the uniform distribution.
+
+    Attributes:
+        smoothing: Share of the uniform distribution in a target; all other settings are those of
+            cross-entropy.
+    """
+
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    def loss(
+        self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
+    ) -> Tensor:
+        """Give the mean cross-entropy in nats against smoothed labels."""
+        logits = network(batch)
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)

@@ -1,0 +1,121 @@
+"""What trainers with SGD share: network, optimiser, streams of draws; only the loss differs."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from nlbench.seeds import derive_seed
+from nlbench.training.augment import Augmentation, augmented_input
+from nlbench.training.loop import (
+    BatchOrder,
+    Refine,
+    Trainer,
+    TrainingOutcome,
+    TrainingTask,
+    run_epochs,
+)
+from nlbench.training.networks import make_network
+
+
+@dataclass(frozen=True)
+class SgdTrainer(Trainer):
+    """SGD with momentum, the same number of steps for every selector.
+
+    Attributes:
+        epochs: Of N // batch_size steps each, N counting all training samples.
+        batch_size: Samples per step.
+        lr: Highest learning rate.
+        momentum: Of SGD, Nesterov where `nesterov` says so.
+        weight_decay: L2.
+        network: "small-cnn", "preact-resnet18", "resnet34-cifar", "vgg19-bn-64", "timm:MODEL" or
+            "timm-pretrained:MODEL".
+        augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
+            "autoaugment-imagenet" or "randaugment".
+    """
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    lr: Annotated[float, Field(gt=0)] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    network: str = "small-cnn"
+    augmentation: Augmentation = "shift"
+
+    @abstractmethod
+    def loss(
+        self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
+    ) -> Tensor:
+        """Give the loss of an augmented batch; random numbers come from `draws`, on the CPU."""
+
+    def lr_factor(self, done: int, n_steps: int) -> float:
+        """Give the share of `lr` after `done` of `n_steps` steps: half a cosine."""
+        return 0.5 * (1 + math.cos(math.pi * done / n_steps))
+
+    @property
+    def nesterov(self) -> bool:
+        """Whether momentum looks ahead."""
+        return self.momentum > 0
+
+    def train(self, task: TrainingTask) -> TrainingOutcome:
+        """Train on the kept samples and evaluate after every epoch."""
+        return self.fit(task, BatchOrder(self.stream("order", task)))
+
+    def stream(self, name: str, task: TrainingTask) -> torch.Generator:
+        """Give the generator of one kind of draws, by (seed, network), never by the selector."""
+        return torch.Generator().manual_seed(derive_seed(name, self.network, task.seed))
+
+    def fit(
+        self, task: TrainingTask, batches: BatchOrder, refine: Refine | None = None
+    ) -> TrainingOutcome:
+        """Set up network, optimiser and schedule, and run the epochs."""
+        device, batch_size = task.device, min(self.batch_size, len(task.images))
+        network = make_network(self.network, task.images.shape[1], task.n_classes, task.seed)
+        network = network.to(device).to(memory_format=torch.channels_last)
+        optimiser = torch.optim.SGD(
+            network.parameters(),
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+        n_steps = self.epochs * max(1, len(task.images) // batch_size)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda done: self.lr_factor(done, n_steps)
+        )
+        views, draws = self.stream("views", task), self.stream("loss", task)
+        autocast = device.type == "cuda"
+
+        def step(images: Tensor, labels: Tensor) -> Tensor:
+            batch = augmented_input(images, self.augmentation, views)
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                loss = self.loss(network, batch, labels, draws)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            return loss.detach()
+
+        with _seeded_layers(device, derive_seed("layers", self.network, task.seed)):
+            return run_epochs(
+                task, network, step, self.epochs, batch_size, batches, autocast, refine
+            )
+
+
+@contextmanager
+def _seeded_layers(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed what dropout draws from, torch's own generators on CPU and CUDA, and put them back."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -91,7 +91,8 @@ def _open_clip_templates(name: str) -> PromptFile:
     }
     if name not in lists:
         raise ConfigError(
-            f"open_clip has no templates {name.removeprefix(_SCHEME)!r}. {did_you_mean(name, lists)}"
+            f"open_clip has no templates {name.removeprefix(_SCHEME)!r}. "
+            f"{did_you_mean(name, lists)}"
         )
     # open_clip keeps functions; given the place holder itself, each gives its template.
     return PromptFile(templates=[template("{}") for template in lists[name]])
@@ -125,9 +126,11 @@ def prompt_texts(
             f"descriptions are missing for {missing[:5]} and given for unknown classes "
             f"{unknown[:5]}. Complete the prompt file, or use --set selector.prompts=templates."
         )
-    return [[f"a photo of a {name} {text}{file.suffix}" for text in described[name]] for name in names]
+    return [
+        [f"a photo of a {name} {text}{file.suffix}" for text in described[name]] for name in names
+    ]
 
 
 def _readable(name: str) -> str:
-    """Give the words of a class name: data sets write ``maple_tree``, a text encoder reads words."""
+    """Give a class name as words: data sets write ``maple_tree``, text encoders read text."""
     return name.replace("_", " ")

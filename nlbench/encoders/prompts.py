@@ -22,7 +22,8 @@ class PromptFile(BaseModel):
     """Templates and descriptions of a data set's classes.
 
     Attributes:
-        class_names: K names in the data set's order; empty where the file fits any data set.
+        class_names: K names, in any order, since each class has its prompts by name; empty where
+            the file fits any data set.
         templates: Sentences with one ``{}`` for the class name.
         suffix: Ends a description's prompt, e.g. ", a type of animal.".
         descriptions: Class name -> visual descriptions (CLIPCleaner's prompts).
@@ -109,10 +110,13 @@ def prompt_texts(
     if not isinstance(prompts, str):
         return [list(texts) for texts in prompts]
     names = [_readable(name) for name in class_names]
-    if file.class_names and [_readable(name) for name in file.class_names] != names:
+    known = {_readable(name) for name in file.class_names}
+    if known and known != set(names):
         raise ConfigError(
-            f"the prompt file's classes {file.class_names[:4]}... are not the data set's "
-            f"{list(class_names)[:4]}... in this order. Correct `class_names` in the file."
+            "the prompt file's classes are not the data set's: "
+            f"only the file has {sorted(known - set(names))[:4]}, "
+            f"only the data set {sorted(set(names) - known)[:4]}. "
+            "Correct `class_names` in the file, or use --set protocol.prompts=default."
         )
     if prompts == "auto":
         prompts = "descriptions" if file.descriptions else "templates"

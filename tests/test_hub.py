@@ -247,6 +247,9 @@ class TestWhetherTheHubAnswers:
     def test_a_socks_proxy_is_left_to_the_client(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")
         assert hub._answers("http://hub.invalid")
+        # Where the scheme has a proxy of its own, that one is used, and it can be asked.
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        assert not hub._answers("http://hub.invalid")
 
 
 @pytest.mark.usefixtures("no_proxies")

@@ -40,8 +40,9 @@ def _answers(endpoint: str) -> bool:
     Any answer will do, "not found" included: it is the client's to make sense of. A connection
     alone is not enough, since a hung server still accepts it.
     """
-    if "all" in urllib.request.getproxies():  # often SOCKS, which only the client can speak
-        return True
+    proxies = urllib.request.getproxies()
+    if "all" in proxies and endpoint.partition(":")[0] not in proxies:
+        return True  # often SOCKS, which only the client can speak
     try:
         request = urllib.request.Request(endpoint, method="HEAD")  # noqa: S310
         # An opener of its own: the shared one keeps the proxies of its first use.

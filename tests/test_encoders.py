@@ -263,8 +263,8 @@ def test_descriptions_templates_and_auto(tmp_path: Path) -> None:
         (("  dog:", "  wolf:"), r"missing for \['dog'\] and given for unknown classes \['wolf'\]"),
         (("[with whiskers]", "[]"), r"missing for \['cat'\]"),
         (("  cat:", "  wolf: [that howls]\n  cat:"), r"unknown classes \['wolf'\]"),
-        (("[cat, dog]", "[dog, cat]"), r"in this order.*Correct `class_names`"),
-        (("[cat, dog]", "[cat, dog, fox]"), "not the data set's"),
+        (("[cat, dog]", "[cat, fox]"), r"file has \['fox'\].*set \['dog'\].*Correct `class_names`"),
+        (("[cat, dog]", "[cat, dog, fox]"), r"only the file has \['fox'\], only the data set \[\]"),
     ],
 )
 def test_prompts_that_do_not_fit_the_classes(
@@ -273,6 +273,13 @@ def test_prompts_that_do_not_fit_the_classes(
     file = load_prompts(write_prompts(tmp_path, GOOD.replace(*change)))
     with pytest.raises(ConfigError, match=message):
         prompt_texts(file, ("cat", "dog"), "descriptions")
+
+
+def test_a_file_in_another_order_gives_each_class_its_own_prompts(tmp_path: Path) -> None:
+    """ANIMAL-10N is read in two orders."""
+    turned = load_prompts(write_prompts(tmp_path, GOOD.replace("[cat, dog]", "[dog, cat]")))
+    expected = prompt_texts(load_prompts(write_prompts(tmp_path, GOOD)), ("cat", "dog"), "auto")
+    assert prompt_texts(turned, ("cat", "dog"), "auto") == expected
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 from nlbench_leaderboard.escape import clean, csv_text, json_safe, markdown, shorten
 from nlbench_leaderboard.model import COLUMNS, RANKED_BY, Board, Row, SeedRun
+from nlbench_leaderboard.reported import HEADING, Reported, reported_for
 from nlbench_leaderboard.stats import Summary
 
 FORMAT = "nlbench-leaderboard/1"
@@ -115,6 +116,7 @@ def _board(board: Board) -> dict[str, Any]:
         "seeds": list(board.seeds),
         "notes": list(board.notes),
         "rows": [_row(row) for row in board.rows],
+        "reported": [_reported(row) for row in reported_for(board)],
     }
 
 
@@ -133,6 +135,16 @@ def _row(row: Row) -> dict[str, Any]:
         "notes": list(row.notes),
         "metrics": {key: _summary(summary) for key, summary in row.stats.items()},
         "runs": [_run(run) for run in row.runs],
+    }
+
+
+def _reported(row: Reported) -> dict[str, Any]:
+    shown = {"method", "network", "noise_text", "accuracy_best", "accuracy_last", "n_seeds"}
+    return {
+        **row.result.model_dump(mode="json", include=shown),
+        "protocol": row.protocol,
+        "source": row.source.model_dump(mode="json"),
+        "comparable": False,
     }
 
 
@@ -201,6 +213,19 @@ def _markdown_board(board: Board) -> list[str]:
                 ]
             )
         )
+    return lines + _markdown_reported(reported_for(board))
+
+
+def _markdown_reported(rows: Sequence[Reported]) -> list[str]:
+    if not rows:
+        return []
+    head = ["Method", "Best epoch on test, %", "Last epoch, %", "Network", "Source", "Protocol"]
+    lines = ["", f"### {HEADING}", "", _line(head), _line(["---", "---:", "---:", *["---"] * 3])]
+    for row in rows:
+        numbers = (row.result.accuracy_best, row.result.accuracy_last)
+        texts = (row.result.network, row.source.text, row.protocol)
+        cells = [markdown(shorten(row.result.method, 120)), *map(percent, numbers)]
+        lines.append(_line([*cells, *(markdown(shorten(text, 400)) for text in texts)]))
     return lines
 
 

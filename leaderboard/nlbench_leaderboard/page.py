@@ -15,6 +15,7 @@ from markupsafe import Markup
 from nlbench_leaderboard import export, plot
 from nlbench_leaderboard.escape import clean, clean_lines, shorten
 from nlbench_leaderboard.model import Board
+from nlbench_leaderboard.reported import HEADING, reported_for
 
 
 def to_html(boards: Sequence[Board], problems: Sequence[str] = ()) -> str:
@@ -77,6 +78,8 @@ def _environment() -> Environment:
         describe=plot.describe,
         plot_width=plot.WIDTH,
         accuracy_text=export.accuracy_text,
+        reported_for=reported_for,
+        reported_heading=HEADING,
     )
     return environment
 

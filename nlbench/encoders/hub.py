@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
-import socket
-import urllib.parse
+import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 5.0
 
 
 @contextmanager
@@ -34,13 +35,24 @@ def offline_where_unreachable(model: str) -> Iterator[None]:
 
 
 def _answers(endpoint: str) -> bool:
-    """Tell whether a connection can be opened; behind a proxy only the client can tell."""
-    parts = urllib.parse.urlsplit(endpoint)
-    if urllib.request.getproxies().get(parts.scheme):
-        return True
-    port = parts.port or (80 if parts.scheme == "http" else 443)
+    """Tell whether the hub, or the proxy in front of it, answers a request in time.
+
+    Any answer will do, "not found" included: it is the client's to make sense of. A connection
+    alone is not enough, since a hung server still accepts it.
+    """
+    proxies = urllib.request.getproxies()
+    if "all" in proxies and endpoint.partition(":")[0] not in proxies:
+        return True  # often SOCKS, which only the client can speak
     try:
-        with socket.create_connection((parts.hostname or "", port), _CONNECT_TIMEOUT_S):
+        request = urllib.request.Request(endpoint, method="HEAD")  # noqa: S310
+        # An opener of its own: the shared one keeps the proxies of its first use.
+        with urllib.request.build_opener().open(request, timeout=_ANSWER_TIMEOUT_S):
             return True
-    except OSError:
+    except urllib.error.HTTPError as error:
+        error.close()
+        return True
+    except urllib.error.URLError as error:
+        # Certificates are checked by the client, which may know more of them.
+        return isinstance(error.reason, ssl.SSLError)
+    except (OSError, http.client.HTTPException, ValueError):
         return False

@@ -14,6 +14,7 @@ from nlbench.encoders.hub import offline_where_unreachable
 from nlbench.errors import ConfigError, DataError, did_you_mean
 
 BPE_FILE = "bpe_merges.txt.gz"
+_STOCK_VOCABULARY = 49408
 
 
 class OpenClipEncoder(Encoder):
@@ -81,11 +82,24 @@ def _split(argument: str) -> tuple[str, str | None]:
 
 
 def _tokenizer_file(model_name: str) -> dict[str, Any]:
-    """Give a BPE file of the model's own, where a local folder brings one."""
-    file = Path(model_name.removeprefix("local-dir:")) / BPE_FILE
-    if model_name.startswith("local-dir:") and file.is_file():
-        return {"bpe_path": str(file)}
+    """Give a BPE file of the model's own, where a local folder or a hub repository brings one."""
+    if model_name.startswith("local-dir:"):
+        file = Path(model_name.removeprefix("local-dir:")) / BPE_FILE
+        return {"bpe_path": str(file)} if file.is_file() else {}
+    if model_name.startswith("hf-hub:") and _has_small_vocabulary(model_name):
+        from huggingface_hub import hf_hub_download
+
+        return {"bpe_path": hf_hub_download(model_name.removeprefix("hf-hub:"), BPE_FILE)}
     return {}
+
+
+def _has_small_vocabulary(model_name: str) -> bool:
+    """Tell whether open_clip's stock tokenizer would give tokens that the model does not have."""
+    import open_clip
+
+    text = open_clip.get_model_config(model_name).get("text_cfg", {})
+    n_tokens: int = text.get("vocab_size", _STOCK_VOCABULARY)
+    return not text.get("hf_tokenizer_name") and n_tokens < _STOCK_VOCABULARY
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,7 @@
-"""Prompt files: what the text side of a CLIP model is asked, class by class."""
+"""Prompts: what the text side of a CLIP model is asked, class by class.
+
+They come from a file, one per data set, or from open_clip's own lists of templates.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from nlbench.errors import ConfigError, did_you_mean
 from nlbench.selector import PromptSet
 
 _FOLDER = Path(__file__).parent / "prompts"
+_SCHEME = "open_clip:"
 
 
 class PromptFile(BaseModel):
     """Templates and descriptions of a data set's classes.
 
     Attributes:
-        class_names: K names in the data set's order; empty where the file fits any data set.
+        class_names: K names, in any order, since each class has its prompts by name; empty where
+            the file fits any data set.
         templates: Sentences with one ``{}`` for the class name.
         suffix: Ends a description's prompt, e.g. ", a type of animal.".
         descriptions: Class name -> visual descriptions (CLIPCleaner's prompts).
@@ -47,12 +52,17 @@ class _UniqueKeys(yaml.SafeLoader):
 def load_prompts(name: str) -> PromptFile:
     """Read a prompt file by the name of a shipped one or by path.
 
+    ``open_clip:openai`` and ``open_clip:simple`` are the 80 and the 7 templates that open_clip
+    itself uses for ImageNet; they fit any data set and have no descriptions.
+
     Raises:
         ConfigError: if it is missing, not YAML, or names a class twice.
     """
+    if name.startswith(_SCHEME):
+        return _open_clip_templates(name)
     path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else _FOLDER / f"{name}.yaml"
     if not path.is_file():
-        shipped = [p.stem for p in _FOLDER.glob("*.yaml")]
+        shipped = sorted(p.stem for p in _FOLDER.glob("*.yaml"))
         raise ConfigError(
             f"prompt file {name!r} is not there. {did_you_mean(name, shipped)} "
             "Or give the path of a .yaml file."
@@ -73,6 +83,22 @@ def load_prompts(name: str) -> PromptFile:
     return prompts
 
 
+def _open_clip_templates(name: str) -> PromptFile:
+    import open_clip
+
+    lists = {
+        f"{_SCHEME}openai": open_clip.OPENAI_IMAGENET_TEMPLATES,
+        f"{_SCHEME}simple": open_clip.SIMPLE_IMAGENET_TEMPLATES,
+    }
+    if name not in lists:
+        raise ConfigError(
+            f"open_clip has no templates {name.removeprefix(_SCHEME)!r}. "
+            f"{did_you_mean(name, lists)}"
+        )
+    # open_clip keeps functions; given the place holder itself, each gives its template.
+    return PromptFile(templates=[template("{}") for template in lists[name]])
+
+
 def prompt_texts(
     file: PromptFile, class_names: Sequence[str], prompts: PromptSet | Sequence[Sequence[str]]
 ) -> list[list[str]]:
@@ -83,24 +109,32 @@ def prompt_texts(
     """
     if not isinstance(prompts, str):
         return [list(texts) for texts in prompts]
-    if file.class_names and list(file.class_names) != list(class_names):
+    names = [_readable(name) for name in class_names]
+    known = {_readable(name) for name in file.class_names}
+    if known and known != set(names):
         raise ConfigError(
-            f"the prompt file's classes {file.class_names[:4]}... are not the data set's "
-            f"{list(class_names)[:4]}... in this order. Correct `class_names` in the file."
+            "the prompt file's classes are not the data set's: "
+            f"only the file has {sorted(known - set(names))[:4]}, "
+            f"only the data set {sorted(set(names) - known)[:4]}. "
+            "Correct `class_names` in the file, or use --set protocol.prompts=default."
         )
     if prompts == "auto":
         prompts = "descriptions" if file.descriptions else "templates"
     if prompts == "templates":
-        readable = [name.replace("_", " ") for name in class_names]
-        return [[t.replace("{}", name) for t in file.templates] for name in readable]
-    missing = [name for name in class_names if not file.descriptions.get(name)]
-    unknown = sorted(set(file.descriptions) - set(class_names))
+        return [[t.replace("{}", name) for t in file.templates] for name in names]
+    described = {_readable(name): texts for name, texts in file.descriptions.items()}
+    missing = [name for name in names if not described.get(name)]
+    unknown = sorted(set(described) - set(names))
     if missing or unknown:
         raise ConfigError(
             f"descriptions are missing for {missing[:5]} and given for unknown classes "
             f"{unknown[:5]}. Complete the prompt file, or use --set selector.prompts=templates."
         )
     return [
-        [f"a photo of a {name} {text}{file.suffix}" for text in file.descriptions[name]]
-        for name in class_names
+        [f"a photo of a {name} {text}{file.suffix}" for text in described[name]] for name in names
     ]
+
+
+def _readable(name: str) -> str:
+    """Give a class name as words: data sets write ``maple_tree``, text encoders read text."""
+    return name.replace("_", " ")

@@ -26,9 +26,8 @@ class OnlineSelection:
         self._n_epochs = n_epochs
         self._is_clean = is_clean
         self._history: deque[Tensor] = deque(maxlen=max(1, selector.history_epochs))
-        self.curves: dict[str, list[float | None]] = {"kept_fraction": []}
-        if is_clean is not None:
-            self.curves["selection_f1"] = []
+        names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
+        self.curves: dict[str, list[float | None]] = {name: [] for name in names}
 
     def first(self) -> Selection:
         """Give everything: before the first epoch there are no dynamics."""

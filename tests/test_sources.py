@@ -498,6 +498,19 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
         parquet(root)
 
 
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_later_file_of_another_shape_is_named(tmp_path: Path, column: str) -> None:
+    root = hub(tmp_path)
+    file = root / "train-00001-of-00002.parquet"
+    pq.write_table(table([1, 2]).drop_columns([column]), file)
+    with pytest.raises(DataError, match=r"train-00001-of-00002.parquet' cannot be read"):
+        load_all(parquet(root).train_images, 4)
+    words = table([1, 2]).set_column(1, "label", pa.array(["cat", "dog"]))
+    pq.write_table(words, file)
+    with pytest.raises(DataError, match=r"train-00001-of-00002.parquet' cannot be read"):
+        parquet(root)
+
+
 def test_parquet_columns_are_chosen_or_asked_for(tmp_path: Path) -> None:
     two = {"fine_label": pa.array([0] * 2 + [1] * 3, pa.int64())}
     root = tmp_path / "two"

@@ -178,8 +178,10 @@ class ParquetImages(ImageSource):
         if group not in self._last:
             where, columns = self.groups[group], [f"{self.column}.bytes"]
             self._last.clear()
-            table = _read(where.file, lambda opened: opened.read_row_group(where.number, columns))
-            self._last[group] = table.flatten().column(0)
+            self._last[group] = _read(
+                where.file,
+                lambda f: f.read_row_group(where.number, columns).flatten().column(columns[0]),
+            )
         return self._last[group]
 
 
@@ -210,10 +212,10 @@ def _read(file: Path, what: Callable[[Any], Any]) -> Any:
 def _read_labels(files: Sequence[Path], column: str) -> Labels:
     parts = []
     for file in files:
-        values = _read(file, lambda opened: opened.read(columns=[column])).column(0)
+        values = _read(file, lambda f: f.read([column]).column(column).cast("int64"))
         if values.null_count:
             raise DataError(f"{values.null_count} labels in '{file}' are missing. Remove the rows.")
-        parts.append(values.to_numpy().astype(np.int64))
+        parts.append(values.to_numpy())
     labels: Labels = np.concatenate(parts)
     if not len(labels):
         raise DataError(f"file '{files[0]}' holds no images. Get it anew.")

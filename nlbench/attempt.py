@@ -16,7 +16,8 @@ from torch import Tensor
 
 from nlbench import registry
 from nlbench.config import RunConfig, make_component
-from nlbench.data.image_data import ImageData, all_positions
+from nlbench.data.image_data import ImageData
+from nlbench.data.pixels import check_memory, load_all
 from nlbench.device import PeakMemory
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import FeatureBank
@@ -36,6 +37,7 @@ from nlbench.selector import (
     checked_answer,
     opaque_ids,
 )
+from nlbench.shipped import no_truth, refuse_noise, shipped_labels
 from nlbench.training.loop import TrainingOutcome, TrainingTask
 
 log = logging.getLogger("nlbench")
@@ -65,7 +67,8 @@ class Attempt:
         # other files by now.
         here = (tuple(config.dataset.content.items()), str(Path.cwd()))
         self.data = load_data(config.dataset.name, options, self.data_dir, here)
-        self.noisy = _corrupted(config, self.data)
+        check_memory(self.data, config.protocol.image_size)
+        self.noisy = _noisy_labels(config, self.data)
         self.fit, self.val = _validation_split(self.data, config)
         self.times["data_s"] = time.perf_counter() - self.started
 
@@ -82,7 +85,9 @@ class Attempt:
         images = pixels(data, "train", size, self.device)
         self.fit_images, self.val_images = images[self.fit], images[self.val]
         self.noisy_labels = torch.from_numpy(self.noisy.labels)[self.fit].to(self.device)
-        self.clean_labels = torch.from_numpy(data.train_labels)[self.fit].to(self.device)
+        self.clean_labels: Tensor | None = None
+        if data.labels_are_clean:
+            self.clean_labels = torch.from_numpy(data.train_labels)[self.fit].to(self.device)
         self.times["data_s"] += time.perf_counter() - started
         self.bank = FeatureBank(
             images=data.train_images,
@@ -160,12 +165,18 @@ class Attempt:
 
     def _training_data(self, selector: AnySelector) -> TrainingData:
         knows_rate = "noise rate" in selector.knowledge_used()
-        ids = [self.data.train_ids[i] for i in self.fit.tolist()]
+        if knows_rate and self.noisy.nominal_rate is None and not self.data.labels_are_clean:
+            raise ConfigError(
+                f"{self.config.selector.name!r} with these settings needs the noise rate, and that "
+                f"of {self.data.name!r} is not known. Use another setting or selector."
+            )
         return TrainingData(
             noisy_labels=self.noisy_labels.clone(),
             n_classes=self.data.n_classes,
             class_names=self.data.class_names,
-            sample_ids=opaque_ids(ids).to(self.device),
+            sample_ids=opaque_ids(self.data.train_ids[i] for i in self.fit.tolist()).to(
+                self.device
+            ),
             device=self.device,
             seed=self.config.seed,
             _features=self.bank.sealed(),
@@ -177,11 +188,13 @@ class Attempt:
         self.online: OnlineSelection | None = None
         if isinstance(self.selector, OnlineSelector):
             n_epochs = int(self.config.trainer.params["epochs"])
-            self.online = OnlineSelection(
-                self.selector, self.seen, n_epochs, self.noisy_labels == self.clean_labels
-            )
+            truth = self.clean_labels
+            is_clean = None if truth is None else self.noisy_labels == truth
+            self.online = OnlineSelection(self.selector, self.seen, n_epochs, is_clean)
             return self.online.first()
         if isinstance(self.selector, BoundSelector):
+            if self.clean_labels is None:
+                raise no_truth(self.config.selector.name, self.data.name)
             answer = self.selector.select_with_truth(self.seen, self.clean_labels.clone())
         else:
             answer = self.selector.select(self.seen)
@@ -206,9 +219,16 @@ def load_data(
 @lru_cache(maxsize=4)
 def pixels(data: ImageData, part: str, size: int, device: torch.device) -> Tensor:
     """Give a part's images as one uint8 tensor on the device."""
-    images = data.train_images if part == "train" else data.test_images
-    batches = [images.load(p, size) for p in all_positions(images).split(4096)]
-    return torch.cat(batches).to(device)
+    return load_all(data.train_images if part == "train" else data.test_images, size).to(device)
+
+
+def _noisy_labels(config: RunConfig, data: ImageData) -> NoisyLabels:
+    if data.labels_are_clean:
+        return _corrupted(config, data)
+    refuse_noise(data.name, config.noise.kind)
+    if registry.selector_class(config.selector.name).is_bound:
+        raise no_truth(config.selector.name, data.name)
+    return shipped_labels(data.train_labels, data.n_classes)
 
 
 def _corrupted(config: RunConfig, data: ImageData) -> NoisyLabels:

@@ -119,6 +119,12 @@ class RunConfig(_Section):
         return version if same else f"{version}-{self.protocol_sha256[:6]}"
 
     @property
+    def labels_are_clean(self) -> bool:
+        """Whether the data set's training labels are the truth."""
+        source = make_component("datasets", self.dataset.name, self.dataset.options)
+        return bool(source.labels_are_clean)
+
+    @property
     def selector_variant(self) -> dict[str, Any]:
         """The hyper-parameters that differ from the selector's defaults."""
         cls = registry.selector_class(self.selector.name)

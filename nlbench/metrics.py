@@ -9,6 +9,17 @@ import numpy.typing as npt
 
 from nlbench.errors import ConfigError
 
+_NEED_TRUTH = (
+    "precision",
+    "recall",
+    "f1",
+    "auroc",
+    "auprc",
+    "noise_rate_before",
+    "noise_rate_after",
+    "worst_class_recall",
+)
+
 
 class SelectionLike(Protocol):
     """Anything with `keep` and `score`; a `nlbench.Selection` is one."""
@@ -34,10 +45,11 @@ def evaluate_selection(
         selection: With `keep` (N,) bool and `score` (N,) float; corrected `labels`, where
             given, count for `noise_rate_after`.
         noisy_labels: (N,) integers.
-        clean_labels: (N,) integers.
+        clean_labels: (N,) integers, or None where nobody knows them.
 
     Returns:
-        Shares in [0, 1]. ``precision`` is 0 where nothing is kept; ``auroc`` and ``auprc`` are
+        Shares in [0, 1]; without clean labels all but ``kept_fraction`` are None.
+        ``precision`` is 0 where nothing is kept; ``auroc`` and ``auprc`` are
         None where all labels are clean or none is. ``recall_per_class`` goes by class id up to
         the largest label, None for a class without a clean sample.
 
@@ -52,12 +64,15 @@ def evaluate_selection(
     """
     keep = _array(selection.keep).astype(bool)
     score = _array(selection.score).astype(np.float64)
-    noisy, truth = _array(noisy_labels).astype(np.int64), _array(clean_labels).astype(np.int64)
+    noisy = _array(noisy_labels).astype(np.int64)
+    truth = noisy if clean_labels is None else _array(clean_labels).astype(np.int64)
     if not len(keep) == len(score) == len(noisy) == len(truth):
         raise ConfigError(
             "selection and labels must have the same length, got "
             f"keep {len(keep)}, score {len(score)}, noisy {len(noisy)}, clean {len(truth)}."
         )
+    if clean_labels is None:
+        return {**dict.fromkeys(_NEED_TRUTH), "kept_fraction": float(keep.mean())}
     clean = noisy == truth
     hits = int((keep & clean).sum())
     precision, recall = _share(hits, int(keep.sum())), _share(hits, int(clean.sum()))
@@ -106,10 +121,17 @@ def accuracy_per_class(predicted: Any, labels: Any, n_classes: int) -> list[floa
 
 
 def score_histogram(score: Any, clean: Any, bins: int = 40) -> dict[str, list[float]]:
-    """Count clean and noisy samples per bin of the score, for the record's figure."""
-    values, is_clean = _array(score).astype(np.float64), _array(clean).astype(bool)
+    """Count clean and noisy samples per bin of the score, for the record's figure.
+
+    Where `clean` is None, ``all`` samples are counted together.
+    """
+    values = _array(score).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    if clean is None:
+        counts = np.histogram(values, edges)[0].astype(float)
+        return {"edges": edges.tolist(), "all": counts.tolist()}
+    is_clean = _array(clean).astype(bool)
     return {
         "edges": edges.tolist(),
         "clean": np.histogram(values[is_clean], edges)[0].astype(float).tolist(),

@@ -44,7 +44,8 @@ class NoisyLabels:
         transition_matrix: (K, K) float64, T[i, j] = P(noisy j | clean i); for ``labels`` the
             one that was counted.
         nominal_rate: The rate asked for; None for ``labels``, where none was asked for.
-        realized_rate: Share of samples whose label differs from the clean one.
+        realized_rate: Share of samples whose label differs from the clean one; None where the
+            clean labels are not known (see `nlbench.shipped`), and then the matrix is empty.
         realized_rate_per_class: (K,) the same within each clean class; NaN where it is absent.
         sha256: Hash of the labels as little-endian int64.
     """
@@ -53,7 +54,7 @@ class NoisyLabels:
     labels: Labels
     transition_matrix: Matrix
     nominal_rate: float | None
-    realized_rate: float
+    realized_rate: float | None
     realized_rate_per_class: Matrix
     sha256: str
 

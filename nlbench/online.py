@@ -14,18 +14,20 @@ class OnlineSelection:
     """Asks an online selector after every epoch and keeps the curves of its answers.
 
     Attributes:
-        curves: ``selection_f1`` and ``kept_fraction``, one value per epoch.
+        curves: ``kept_fraction`` and, where the clean labels are known, ``selection_f1``; one
+            value per epoch.
     """
 
     def __init__(
-        self, selector: OnlineSelector, data: TrainingData, n_epochs: int, is_clean: Tensor
+        self, selector: OnlineSelector, data: TrainingData, n_epochs: int, is_clean: Tensor | None
     ) -> None:
         self._selector = selector
         self._data = data
         self._n_epochs = n_epochs
         self._is_clean = is_clean
         self._history: deque[Tensor] = deque(maxlen=max(1, selector.history_epochs))
-        self.curves: dict[str, list[float | None]] = {"selection_f1": [], "kept_fraction": []}
+        names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
+        self.curves: dict[str, list[float | None]] = {name: [] for name in names}
 
     def first(self) -> Selection:
         """Give everything: before the first epoch there are no dynamics."""
@@ -44,9 +46,10 @@ class OnlineSelection:
             loss_history=torch.stack(list(self._history)),
         )
         selection = checked_answer(self._selector.select(self._data, dynamics), self._data)
-        hits = float((selection.keep & self._is_clean).sum())
-        total = float(selection.keep.sum() + self._is_clean.sum())
-        self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
+        if self._is_clean is not None:
+            hits = float((selection.keep & self._is_clean).sum())
+            total = float(selection.keep.sum() + self._is_clean.sum())
+            self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
         self.curves["kept_fraction"].append(float(selection.keep.float().mean()))
         return selection
 

@@ -77,7 +77,8 @@ def make_record(
 
 def _details(attempt: Attempt) -> dict[str, Any]:
     online = attempt.online.curves if attempt.online else {}
-    is_clean = attempt.noisy_labels == attempt.clean_labels
+    truth = attempt.clean_labels
+    is_clean = None if truth is None else attempt.noisy_labels == truth
     return {
         "curves": {**attempt.outcome.curves, **online, **attempt.relabelling.curves},
         "score_histogram": score_histogram(attempt.selection.score, is_clean),

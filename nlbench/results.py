@@ -60,11 +60,14 @@ class DatasetInfo(_Part):
 
 
 class NoiseInfo(_Part):
-    """The noisy labels: what was asked for, what came out, and their hash."""
+    """The noisy labels: what was asked for, what came out, and their hash.
+
+    Where the clean labels are not known, the rates are None and the matrix is empty.
+    """
 
     kind: str
     nominal_rate: float | None
-    realized_rate: Share
+    realized_rate: Share | None
     sha256: str
     params: dict[str, Any] = {}
     transition_matrix: list[list[float]] = []
@@ -81,17 +84,20 @@ class ProtocolInfo(_Part):
 
 
 class SelectionMetrics(_Part):
-    """Quality of a selection; the positive class is 'the label is clean'."""
+    """Quality of a selection; the positive class is 'the label is clean'.
 
-    precision: Share
-    recall: Share
-    f1: Share
+    All but `kept_fraction` are None where the clean labels are not known.
+    """
+
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
     auroc: Share | None
     auprc: Share | None
     kept_fraction: Share
-    noise_rate_before: Share
-    noise_rate_after: Share
-    worst_class_recall: Share
+    noise_rate_before: Share | None
+    noise_rate_after: Share | None
+    worst_class_recall: Share | None
     recall_per_class: list[float | None] = []
 
 

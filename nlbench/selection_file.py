@@ -21,20 +21,25 @@ class SelectedSamples(Protocol):
     fit: Tensor
     selection: Selection
     noisy_labels: Tensor
-    clean_labels: Tensor
+    clean_labels: Tensor | None
 
 
 def write_selection(folder: Path, run: SelectedSamples) -> Path:
-    """Write ``selection.parquet``: index, id, noisy_label, clean_label, score, keep."""
+    """Write ``selection.parquet``: index, id, noisy_label, clean_label, score, keep.
+
+    ``clean_label`` is null where the clean labels are not known.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     positions = run.fit.tolist()
+    truth = run.clean_labels
+    clean = pa.nulls(len(positions), pa.int64()) if truth is None else pa.array(truth.cpu().numpy())
     columns = {
         "index": pa.array(positions, pa.int64()),
         "id": pa.array([run.data.train_ids[i] for i in positions], pa.string()),
         "noisy_label": pa.array(run.noisy_labels.cpu().numpy()),
-        "clean_label": pa.array(run.clean_labels.cpu().numpy()),
+        "clean_label": clean,
         "score": pa.array(run.selection.score.float().cpu().numpy()),
         "keep": pa.array(run.selection.keep.cpu().numpy()),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -315,7 +315,7 @@ def checked_answer(answer: Any, data: TrainingData) -> Selection:
     return answer
 
 
-def opaque_ids(names: Sequence[str]) -> Tensor:
+def opaque_ids(names: Iterable[str]) -> Tensor:
     """Give (N,) int64 keys that stay with their samples and do not tell a file's folder."""
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64) >> np.uint64(1)

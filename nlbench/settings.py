@@ -30,6 +30,7 @@ from nlbench.config import (
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.noise import noise_options, noise_takes_rate
 from nlbench.recipe_files import SECTIONS, load_recipe, merge
+from nlbench.shipped import refuse_noise
 
 DEFAULT_DATASET = "digits"
 
@@ -199,6 +200,8 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
     trainer_name = trainer.pop("name")
     noise = dict(merged["noise"])
     source = make_component("datasets", merged["dataset"], merged["data"])
+    if not source.labels_are_clean:
+        refuse_noise(merged["dataset"], noise["kind"])
     try:
         return RunConfig(
             dataset=DataConfig(

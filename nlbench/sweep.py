@@ -48,10 +48,13 @@ class SweepPlan:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def configs(self, data_dir: Path | None = None) -> list[RunConfig]:
-        """Give all cells, validated before the first one runs; all selectors of a seed together."""
+        """Give all cells, validated before the first one runs; all selectors of a seed together.
+
+        Where no selectors are named, bounds are left out of data whose truth nobody knows.
+        """
         selectors = self.selectors or usable_selectors()
         grid = product(self.datasets, self.noises, self.seeds, selectors)
-        return [
+        cells = [
             resolve(
                 selector=selector,
                 dataset=dataset,
@@ -65,6 +68,12 @@ class SweepPlan:
             )
             for dataset, noise, seed, selector in grid
         ]
+        return [cell for cell in cells if self.selectors or not _lacks_truth(cell)]
+
+
+def _lacks_truth(config: RunConfig) -> bool:
+    is_bound = registry.selector_class(config.selector.name).is_bound
+    return is_bound and not config.labels_are_clean
 
 
 def usable_selectors() -> tuple[str, ...]:

@@ -51,17 +51,26 @@ def _selection_rows(record: RunRecord) -> list[tuple[str, str, str]]:
         return []
     found = record.metrics.selection
     before, after = percent(found.noise_rate_before), percent(found.noise_rate_after)
-    auroc = "–" if found.auroc is None else f"{found.auroc:.4f}"
     return [
         (
             "selection F1",
-            f"{found.f1:.4f}",
-            f"precision {found.precision:.4f}, recall {found.recall:.4f}",
+            _number(found.f1),
+            "the clean labels are not known"
+            if found.f1 is None
+            else f"precision {_number(found.precision)}, recall {_number(found.recall)}",
         ),
-        ("  AUROC", auroc, "of the score, all samples"),
-        ("  kept", percent(found.kept_fraction), f"noise {before} -> {after}"),
+        ("  AUROC", _number(found.auroc), "of the score, all samples"),
+        (
+            "  kept",
+            percent(found.kept_fraction),
+            "" if found.f1 is None else f"noise {before} -> {after}",
+        ),
         ("  worst class recall", percent(found.worst_class_recall), ""),
     ]
+
+
+def _number(share: float | None) -> str:
+    return "–" if share is None else f"{share:.4f}"
 
 
 def _time_rows(record: RunRecord) -> list[tuple[str, str, str]]:

@@ -12,17 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
+from nlbench.data.file_images import READERS, FileImages, decode
 from nlbench.data.image_data import Dataset, ImageData
-from nlbench.errors import ConfigError, DataError
-from nlbench.images import ImageSource
+from nlbench.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MAX_UNREADABLE = 0.01
-_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -33,11 +29,14 @@ class Folder(Dataset):
         path: The folder, absolute or relative to ``--data-dir``.
         test_fraction: Share of each class for the test set where there is no ``test`` folder.
         split_seed: Seed of that split; it does not change with the run's seed.
+        labels_are_clean: Whether the directories tell the true classes. False for a data set that
+            is noisy by itself: no noise is added, and nothing is measured against these labels.
     """
 
     path: str = ""
     test_fraction: float = 0.2
     split_seed: int = 0
+    labels_are_clean: bool = True
 
     origin: ClassVar[str] = "your own"
     how_to_get: ClassVar[str] = (
@@ -68,6 +67,7 @@ class Folder(Dataset):
             fingerprint=_fingerprint(root, [*train_set[0], *test_set[0]], split),
             split=split,
             unreadable=bad,
+            labels_are_clean=self.labels_are_clean,
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
@@ -133,60 +133,9 @@ class Folder(Dataset):
         return sorted(train), sorted(test)
 
 
-@dataclass(frozen=True, eq=False)
-class FileImages(ImageSource):
-    """Images that are decoded when asked for; shorter side to `size`, then the centre."""
-
-    root: Path
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 RGB images (B, 3, size, size).
-
-        Raises:
-            DataError: naming the file, if one cannot be decoded any more.
-        """
-        if size is None:
-            raise ConfigError("images of a folder have many sizes: ask for one with `size=`.")
-        chosen = [self.root / self.names[i] for i in indices.tolist()]
-        with ThreadPoolExecutor(_READERS) as pool:
-            arrays = list(pool.map(lambda path: _decode(path, size), chosen))
-        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-
-
 def _readable_text(name: str) -> str:
     """Give a file name that can be written anywhere: bytes that are not UTF-8 as escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _decode(path: Path, side: int) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
-            square = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
-            return np.asarray(square, dtype=np.uint8)
-    except Exception as error:
-        # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, ...).
-        raise DataError(f"image '{path}' cannot be decoded: {error}") from error
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Give an image that Pillow turns into RGB as a viewer would show it.
-
-    Its own conversion cuts 16-bit grey above 255 to white, and warns of palettes with
-    transparent entries.
-    """
-    if image.mode == "P":
-        return image.convert("RGBA")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64)
-    if values.max(initial=0) > 255:
-        values = values >> 8
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
 def _files(root: Path, top: Path) -> list[tuple[str, str]]:
@@ -215,12 +164,12 @@ def _readable(
 ) -> tuple[tuple[tuple[str, ...], npt.NDArray[np.int64]], tuple[str, ...]]:
     def problem(entry: tuple[str, str]) -> bool:
         try:
-            _decode(root / entry[1], 8)
+            decode(root / entry[1], 8, entry[1])
         except DataError:
             return True
         return False
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         broken = list(pool.map(problem, files))
     good = [entry for entry, is_broken in zip(files, broken, strict=True) if not is_broken]
     bad = tuple(name for (_, name), is_broken in zip(files, broken, strict=True) if is_broken)

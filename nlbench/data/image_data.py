@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -23,23 +23,27 @@ class ImageData:
     Attributes:
         name: As it stands in records.
         class_names: K names; K is their number.
-        train_labels: (N,) int64 clean labels. They stay with the runner.
+        train_labels: (N,) int64 clean labels, or the labels as shipped where `labels_are_clean`
+            is False. They stay with the runner.
         train_ids: N names (paths relative to the data set), for people; selectors get opaque keys.
         fingerprint: SHA-256 of everything that could change a result.
         split: How train and test were told apart, in words.
         unreadable: Files that were left out because they could not be decoded.
+        labels_are_clean: Whether `train_labels` are the truth. Where they are not, no noise is
+            added and nothing is measured against them; the test labels are the truth always.
     """
 
     name: str
     class_names: tuple[str, ...]
     train_images: ImageSource
     train_labels: npt.NDArray[np.int64]
-    train_ids: tuple[str, ...]
+    train_ids: Sequence[str]
     test_images: ImageSource
     test_labels: npt.NDArray[np.int64]
     fingerprint: str
     split: str
     unreadable: tuple[str, ...] = field(default=())
+    labels_are_clean: bool = True
 
     @property
     def n_classes(self) -> int:
@@ -60,6 +64,11 @@ class Dataset(ABC):
     how_to_get: ClassVar[str] = ""
     recipe: ClassVar[str] = "standard/folder"
     takes_path: ClassVar[bool] = False
+
+    @property
+    def labels_are_clean(self) -> bool:
+        """Whether the training labels are the truth, so that noise can be added to them."""
+        return True
 
     @abstractmethod
     def load(self, data_dir: Path | None) -> ImageData:

@@ -64,8 +64,10 @@ def transition_matrix_figure(record: RunRecord) -> Figure:
 def score_histogram_figure(record: RunRecord) -> Figure:
     """Draw the scores of clean and of noisy samples, each group in percent of its size.
 
+    Where the clean labels are not known, all samples are one group.
+
     Args:
-        record: A run with a score histogram (``edges``, ``clean``, ``noisy``).
+        record: With a score histogram: ``edges``, and ``clean`` and ``noisy`` or ``all``.
 
     Returns:
         The figure; the groups' sizes are in the legend.
@@ -75,12 +77,15 @@ def score_histogram_figure(record: RunRecord) -> Figure:
     """
     histogram = record.score_histogram
     edges = histogram.get("edges", [])
-    groups = {name: histogram.get(name, []) for name in ("clean", "noisy")}
+    names = ("all",) if "all" in histogram else ("clean", "noisy")
+    groups = {name: histogram.get(name, []) for name in names}
     if len(edges) < 2 or any(len(counts) != len(edges) - 1 for counts in groups.values()):
         raise ValueError("the score histogram needs B + 1 edges and B counts per group")
     figure, axes = _figure(6.8, 4.1)
-    _bars(axes, edges, groups["clean"], "clean", CLEAN_COLOUR, "")
-    _bars(axes, edges, groups["noisy"], "noisy", NOISY_COLOUR, "////")
+    for name, counts in groups.items():
+        noisy = name == "noisy"
+        colour, hatch = (NOISY_COLOUR, "////") if noisy else (CLEAN_COLOUR, "")
+        _bars(axes, edges, counts, name, colour, hatch)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("score (higher = cleaner)")
@@ -165,9 +170,11 @@ def _title(axes: Axes, title: str, subtitle: str) -> None:
 def _subtitle(record: RunRecord) -> str:
     nominal = record.noise.nominal_rate
     asked = "" if nominal is None else f" {nominal:.0%}"
+    realized = record.noise.realized_rate
+    came_out = "noise not known" if realized is None else f"realized {realized:.1%}"
     return (
         f"{_short(record.dataset.name, 28)}, {_short(record.noise.kind, 24)}{asked}"
-        f" (realized {record.noise.realized_rate:.1%}), seed {record.seed}"
+        f" ({came_out}), seed {record.seed}"
     )
 
 

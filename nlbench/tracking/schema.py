@@ -170,9 +170,11 @@ def note_of(record: RunRecord) -> str:
     lines = []
     if record.metrics is not None:
         selection, test = record.metrics.selection, record.metrics.test
+        before, after = selection.noise_rate_before, selection.noise_rate_after
+        known = "" if before is None or after is None else f", noise {before:.2%} → {after:.2%}"
+        f1 = "– (clean labels not known)" if selection.f1 is None else f"**{selection.f1:.2%}**"
         lines += [
-            f"Selection F1 **{selection.f1:.2%}**, kept {selection.kept_fraction:.2%}, "
-            f"noise {selection.noise_rate_before:.2%} → {selection.noise_rate_after:.2%}; "
+            f"Selection F1 {f1}, kept {selection.kept_fraction:.2%}{known}; "
             f"test accuracy **{test.accuracy_last:.2%}** (last epoch).",
         ]
     if record.error is not None:

@@ -84,12 +84,13 @@ def dataset_input(record: RunRecord) -> Any:
     """Give the noisy data set as MLflow shows it; equal noisy labels have an equal digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
+    realized = record.noise.realized_rate
     profile = {
         "num_rows": record.dataset.n_train,
         "num_classes": record.dataset.n_classes,
         "noise_kind": record.noise.kind,
         "noise_rate_nominal": record.noise.nominal_rate,
-        "noise_rate_realized": round(record.noise.realized_rate, 6),
+        "noise_rate_realized": None if realized is None else round(realized, 6),
         "seed": record.seed,
     }
     source = {"fingerprint": record.dataset.fingerprint, "noise_sha256": record.noise.sha256}

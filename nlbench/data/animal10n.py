@@ -1,0 +1,87 @@
+"""animal10n: 55 000 web images of ten animals in five look-alike pairs, about 8 % labelled wrongly.
+
+Song, Kim, Lee, SELFIE, ICML 2019.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from nlbench.data.image_data import ImageData
+from nlbench.data.listed import Listing, NoisyFiles, some
+from nlbench.errors import DataError
+
+CLASS_NAMES = (
+    "cat",
+    "lynx",
+    "wolf",
+    "coyote",
+    "cheetah",
+    "jaguar",
+    "chimpanzee",
+    "orangutan",
+    "hamster",
+    "guinea pig",
+)
+
+_NAME = re.compile(r"(\d)_[^/]+\.(?:jpg|jpeg|png)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Animal10N(NoisyFiles):
+    """ANIMAL-10N: ten animals in five look-alike pairs, labelled by people, about 8 % wrongly.
+
+    Attributes:
+        class_order: "published" (4 is cheetah, 5 is jaguar), or "clipcleaner", whose authors say
+            that the two are swapped on disk. It matters to selectors that read class names.
+    """
+
+    class_order: Literal["published", "clipcleaner"] = "published"
+
+    folder: ClassVar[str] = "animal10n"
+    origin: ClassVar[str] = (
+        "ANIMAL-10N (Song, Kim, Lee: SELFIE: Refurbishing Unclean Samples for Robust Deep "
+        "Learning, ICML 2019), 50 000 training and 5 000 test images of 64 x 64 pixels"
+    )
+    licence: ClassVar[str] = "on request from its authors, for research"
+    how_to_get: ClassVar[str] = (
+        "ask its authors at https://dm.kaist.ac.kr/datasets/animal-10n (55 000 small files), and "
+        "put the folders training/ and testing/ with their files LABEL_ID.jpg into animal10n/ "
+        "under --data-dir."
+    )
+    recipe: ClassVar[str] = "standard/animal10n"
+
+    def load(self, data_dir: Path | None) -> ImageData:
+        """Read the file names; the label is the digit before the first underscore."""
+        root = self.root(data_dir)
+        names = list(CLASS_NAMES)
+        if self.class_order == "clipcleaner":
+            names[4], names[5] = names[5], names[4]
+        train, test = self._listing(root, "training"), self._listing(root, "testing")
+        return self.image_data("animal10n", names, root, train, test, "as published")
+
+    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
+        """Give a hash of the file names."""
+        root, digest = self.root(data_dir), hashlib.sha256()
+        for part in ("training", "testing"):
+            digest.update("\0".join(self._listing(root, part).names).encode())
+        return {"listing_sha256": digest.hexdigest()}
+
+    def _listing(self, root: Path, part: str) -> Listing:
+        folder = root / part
+        if not folder.is_dir():
+            raise DataError(f"folder '{folder}' is not there: {self.how_to_get}")
+        files = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+        found = [(name, _NAME.fullmatch(name)) for name in files]
+        odd = [name for name, match in found if match is None]
+        if odd:
+            raise DataError(
+                f"{len(odd)} of {len(files)} files in '{folder}' are not named LABEL_ID.jpg: "
+                f"{some(odd)}. Remove them."
+            )
+        return Listing.of((f"{part}/{name}", int(match[1])) for name, match in found if match)

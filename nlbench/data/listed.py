@@ -1,0 +1,247 @@
+"""Data sets that come as lists of files with labels: reading, checking and joining the lists.
+
+A list can have a million lines, so what is kept of it is compact. The files themselves are only
+looked up, not opened: a damaged one is reported by its path when it is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbench.data.file_images import CompactNames, FileImages
+from nlbench.data.image_data import Dataset, ImageData
+from nlbench.errors import DataError
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """File names relative to the root, and a label for each.
+
+    Attributes:
+        labels: (N,) int64.
+    """
+
+    names: CompactNames
+    labels: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, int]]) -> Listing:
+        """Give the listing of (name, label) pairs, in their order."""
+        kept = list(pairs)
+        labels = np.array([label for _, label in kept], dtype=np.int64)
+        return cls(CompactNames(name for name, _ in kept), labels)
+
+    def at(self, positions: npt.NDArray[np.int64]) -> Listing:
+        """Give the part at these positions."""
+        names = CompactNames(self.names[i] for i in positions.tolist())
+        return Listing(names, self.labels[positions])
+
+
+class NoisyFiles(Dataset):
+    """A data set of files whose training labels are noisy as shipped.
+
+    Attributes:
+        folder: Where it lies under ``--data-dir``.
+    """
+
+    folder: ClassVar[str] = ""
+
+    @property
+    def labels_are_clean(self) -> bool:
+        """Nobody knows the true training labels."""
+        return False
+
+    def root(self, data_dir: Path | None) -> Path:
+        """Give the data set's folder.
+
+        Raises:
+            DataError: if it is not there.
+        """
+        root = (Path() if data_dir is None else data_dir).expanduser().absolute() / self.folder
+        if not root.is_dir():
+            raise DataError(f"folder '{root}' is not there: {self.how_to_get}")
+        return root
+
+    def image_data(
+        self, name: str, classes: Sequence[str], root: Path, train: Listing, test: Listing,
+        split: str,
+    ) -> ImageData:  # fmt: skip
+        """Check both listings against the disk and give the data set.
+
+        The fingerprint covers names, labels and file sizes, not the pixels: reading them all
+        would take longer than many a run.
+        """
+        digest = hashlib.sha256(f"{name}\0{split}\0{list(classes)}".encode())
+        for part, listing in (("training", train), ("test", test)):
+            check_listing(f"the {part} part of {name!r}", listing, len(classes))
+            sizes = file_sizes(root, listing.names, self.how_to_get)
+            digest.update("\0".join(listing.names).encode("utf-8", "surrogateescape"))
+            digest.update(listing.labels.astype("<i8").tobytes() + sizes.astype("<i8").tobytes())
+        return ImageData(
+            name=name,
+            class_names=tuple(classes),
+            train_images=FileImages(root, train.names),
+            train_labels=train.labels,
+            train_ids=train.names,
+            test_images=FileImages(root, test.names),
+            test_labels=test.labels,
+            fingerprint=digest.hexdigest(),
+            split=split,
+            labels_are_clean=False,
+        )
+
+
+def read_lines(path: Path, how_to_get: str) -> list[str]:
+    """Give the lines of a list without the empty ones.
+
+    Raises:
+        DataError: if the file is missing or is no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"file '{path}' is not there: {how_to_get}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"list '{path}' cannot be read: {error}. Get it anew.") from None
+    return [line for line in (raw.strip() for raw in text.splitlines()) if line]
+
+
+def read_labels(path: Path, how_to_get: str, prefix: str = "") -> dict[str, int]:
+    """Read lines ``NAME LABEL``; names may hold spaces.
+
+    Args:
+        path: The list.
+        how_to_get: Where it comes from, for messages.
+        prefix: Put before each name.
+
+    Raises:
+        DataError: if a line has another form or a name comes twice.
+    """
+    lines = read_lines(path, how_to_get)
+    labels: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, label = line.replace("\t", " ").rpartition(" ")
+        if not name or not label.isascii() or not label.isdigit():
+            raise DataError(
+                f"list '{path}' must hold lines 'FILE LABEL', entry {number} is {line!r}. "
+                "Get the list anew."
+            )
+        labels[prefix + name.strip()] = int(label)
+    if len(labels) != len(lines):
+        _refuse_twice(path, [line.replace("\t", " ").rpartition(" ")[0].strip() for line in lines])
+    return labels
+
+
+def read_keys(path: Path, how_to_get: str) -> list[str]:
+    """Read a list of one name per line.
+
+    Raises:
+        DataError: if a name comes twice.
+    """
+    keys = read_lines(path, how_to_get)
+    if len(set(keys)) != len(keys):
+        _refuse_twice(path, keys)
+    return keys
+
+
+def join_labels(
+    keys: Sequence[str], labels: dict[str, int], keys_file: Path, file: Path
+) -> Listing:
+    """Give the keys with their labels.
+
+    Raises:
+        DataError: if a key has none.
+    """
+    lost = [key for key in keys if key not in labels]
+    if lost:
+        raise DataError(
+            f"{len(lost)} of {len(keys)} files in '{keys_file}' have no label in '{file}': "
+            f"{some(lost)}. Get both lists anew."
+        )
+    return Listing.of((key, labels[key]) for key in keys)
+
+
+def check_listing(what: str, listing: Listing, n_classes: int) -> None:
+    """Check that there are images, that labels are in range and that no name leaves the root.
+
+    Raises:
+        DataError: naming the first wrong entries and their number.
+    """
+    if not len(listing.names):
+        raise DataError(f"{what} holds no images. Get the data set anew.")
+    wrong = np.flatnonzero((listing.labels < 0) | (listing.labels >= n_classes))
+    if len(wrong):
+        entries = [f"{listing.names[i]} {listing.labels[i]}" for i in wrong[:SHOWN].tolist()]
+        raise DataError(
+            f"{len(wrong)} labels of {what} are not in [0, {n_classes}): "
+            f"{some(entries, len(wrong))}. Get the list anew."
+        )
+    outside = [n for n in listing.names if n.startswith("/") or ".." in n.split("/")]
+    if outside:
+        raise DataError(f"{len(outside)} names of {what} leave its folder: {some(outside)}.")
+
+
+def file_sizes(root: Path, names: Iterable[str], how_to_get: str) -> npt.NDArray[np.int64]:
+    """Give the size of each file in bytes, from one listing per directory.
+
+    Raises:
+        DataError: naming the first missing files and their number.
+    """
+    folders: dict[str, dict[str, int]] = {}
+    sizes, missing = [], []
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder not in folders:
+            folders[folder] = _sizes_in(root / folder)
+        size = folders[folder].get(file, -1)
+        sizes.append(size)
+        if size < 0:
+            missing.append(name)
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(sizes)} listed images are not under '{root}': "
+            f"{some(missing)}: {how_to_get}"
+        )
+    return np.array(sizes, dtype=np.int64)
+
+
+def files_key(*paths: Path) -> dict[str, str]:
+    """Give one hash of the content of some list files; a missing one counts as such."""
+    digest = hashlib.sha256()
+    for path in paths:
+        content = path.read_bytes() if path.is_file() else b"missing"
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return {"lists_sha256": digest.hexdigest()}
+
+
+def some(names: Sequence[str], total: int | None = None) -> str:
+    """Give the first names, and dots where there are more."""
+    more = (len(names) if total is None else total) > SHOWN
+    return ", ".join(names[:SHOWN]) + (", ..." if more else "")
+
+
+def _sizes_in(folder: Path) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    raise DataError(
+        f"{len(twice)} files are listed more than once in '{path}': {some(twice)}. "
+        "Get the list anew."
+    )

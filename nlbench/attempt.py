@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from nlbench import registry
-from nlbench.config import RunConfig, make_component
+from nlbench.class_maps import ASYMMETRIC_MAPS
+from nlbench.config import RunConfig, label_file, make_component
 from nlbench.data.image_data import ImageData, all_positions
 from nlbench.device import PeakMemory
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError
-from nlbench.images import TensorImages
+from nlbench.images import ImageRows, TensorImages
 from nlbench.metrics import accuracy_per_class, evaluate_selection
-from nlbench.noise import ASYMMETRIC_MAPS, NoisyLabels, corrupt
+from nlbench.noise import NoisyLabels, corrupt
 from nlbench.online import OnlineSelection
 from nlbench.results import Metrics, SelectionMetrics, TestMetrics
 from nlbench.seeds import derive_seed
@@ -65,7 +66,7 @@ class Attempt:
         # other files by now.
         here = (tuple(config.dataset.content.items()), str(Path.cwd()))
         self.data = load_data(config.dataset.name, options, self.data_dir, here)
-        self.noisy = _corrupted(config, self.data)
+        self.noisy = _corrupted(config, self.data, self.data_dir)
         self.fit, self.val = _validation_split(self.data, config)
         self.times["data_s"] = time.perf_counter() - self.started
 
@@ -209,8 +210,12 @@ def pixels(data: ImageData, part: str, size: int, device: torch.device) -> Tenso
     return torch.cat(batches).to(device)
 
 
-def _corrupted(config: RunConfig, data: ImageData) -> NoisyLabels:
+def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
     options = dict(config.noise.options)
+    source = make_component("datasets", config.dataset.name, config.dataset.options)
+    human_labels = label_file(source, config.noise.kind, options, data_dir)
+    if human_labels is not None:
+        options["label_file"] = human_labels
     if config.noise.kind == "asymmetric" and "class_map" not in options:
         if data.name not in ASYMMETRIC_MAPS:
             raise ConfigError(
@@ -224,6 +229,8 @@ def _corrupted(config: RunConfig, data: ImageData) -> NoisyLabels:
         kind=config.noise.kind,
         rate=config.noise.rate,
         seed=config.seed,
+        features=ImageRows(data.train_images),
+        subset=data.train_subset,
         **options,
     )
 

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 
 from nlbench import registry
-from nlbench.config import RunConfig, make_component
+from nlbench.class_maps import ASYMMETRIC_MAPS
+from nlbench.config import RunConfig, label_file, make_component
 from nlbench.data.image_data import ImageData
 from nlbench.data.pixels import check_memory, load_all
 from nlbench.device import PeakMemory
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError
-from nlbench.images import TensorImages
+from nlbench.images import ImageRows, TensorImages
 from nlbench.metrics import accuracy_per_class, evaluate_selection
-from nlbench.noise import ASYMMETRIC_MAPS, NoisyLabels, corrupt
+from nlbench.noise import NoisyLabels, corrupt
 from nlbench.online import OnlineSelection, RelabelAccuracy
 from nlbench.results import Metrics, SelectionMetrics, TestMetrics
 from nlbench.seeds import derive_seed
@@ -68,7 +69,7 @@ class Attempt:
         here = (tuple(config.dataset.content.items()), str(Path.cwd()))
         self.data = load_data(config.dataset.name, options, self.data_dir, here)
         check_memory(self.data, config.protocol.image_size)
-        self.noisy = _noisy_labels(config, self.data)
+        self.noisy = _noisy_labels(config, self.data, self.data_dir)
         self.fit, self.val = _validation_split(self.data, config)
         self.times["data_s"] = time.perf_counter() - self.started
 
@@ -222,17 +223,21 @@ def pixels(data: ImageData, part: str, size: int, device: torch.device) -> Tenso
     return load_all(data.train_images if part == "train" else data.test_images, size).to(device)
 
 
-def _noisy_labels(config: RunConfig, data: ImageData) -> NoisyLabels:
+def _noisy_labels(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
     if data.labels_are_clean:
-        return _corrupted(config, data)
+        return _corrupted(config, data, data_dir)
     refuse_noise(data.name, config.noise.kind)
     if registry.selector_class(config.selector.name).is_bound:
         raise no_truth(config.selector.name, data.name)
     return shipped_labels(data.train_labels, data.n_classes)
 
 
-def _corrupted(config: RunConfig, data: ImageData) -> NoisyLabels:
+def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
     options = dict(config.noise.options)
+    source = make_component("datasets", config.dataset.name, config.dataset.options)
+    human_labels = label_file(source, config.noise.kind, options, data_dir)
+    if human_labels is not None:
+        options["label_file"] = human_labels
     if config.noise.kind == "asymmetric" and "class_map" not in options:
         if data.name not in ASYMMETRIC_MAPS:
             raise ConfigError(
@@ -246,6 +251,8 @@ def _corrupted(config: RunConfig, data: ImageData) -> NoisyLabels:
         kind=config.noise.kind,
         rate=config.noise.rate,
         seed=config.seed,
+        features=ImageRows(data.train_images),
+        subset=data.train_subset,
         **options,
     )
 

@@ -6,15 +6,18 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nlbench import registry
+from nlbench.noise import noise_options
 from nlbench.recipe_files import load_recipe, merge
 from nlbench.results import canonical_json
 
 PROTOCOL_VERSION = 1
+_WHERE_DATA_LIES = ("path", "download")
 
 
 class _Section(BaseModel):
@@ -87,7 +90,8 @@ class RunConfig(_Section):
         """Give the content that is fingerprinted: files count by content, not by path."""
         content = self.model_dump()
         if self.dataset.content:
-            content["dataset"]["options"].pop("path", None)
+            for key in _WHERE_DATA_LIES:
+                content["dataset"]["options"].pop(key, None)
         homes = {
             "noise": content["noise"]["options"],
             "protocol": content["protocol"],
@@ -134,6 +138,16 @@ class RunConfig(_Section):
 def make_component(kind: registry.Kind, name: str, params: Mapping[str, Any]) -> Any:
     """Give a trainer or data set with validated settings."""
     return registry.make_selector(registry.find(kind, name).load(), params, name=name, kind=kind)
+
+
+def label_file(
+    source: Any, kind: str, options: Mapping[str, Any], data_dir: Path | None
+) -> str | None:
+    """Give the file of human labels: the one named, else the data set's own; None if not asked."""
+    if "label_file" not in noise_options(registry.find("noises", kind).load()):
+        return None
+    found = options.get("label_file") or source.label_file(data_dir)
+    return None if found is None else str(found)
 
 
 def standard_config(dataset: str) -> RunConfig:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 
@@ -31,6 +34,29 @@ class TensorImages:
         """Give uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
         batch = self.images[indices.to(self.images.device)]
         return batch if size is None else resized(batch, size)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRows:
+    """Images as rows of numbers in [0, 1], read when asked for: an image's noise depends on it.
+
+    Images in memory have their own size; those in files are read at `SIDE`, whatever the protocol
+    trains on, so that the noise belongs to the data set alone.
+    """
+
+    SIDE: ClassVar[int] = 32
+
+    images: ImageSource
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Give (B, C * H * W) float64."""
+        size = None if isinstance(self.images, TensorImages) else self.SIDE
+        batch = self.images.load(torch.as_tensor(positions), size).flatten(1).cpu()
+        rows: npt.NDArray[np.float64] = batch.double().div_(255).numpy()
+        return rows
 
 
 def resized(batch: Tensor, size: int) -> Tensor:

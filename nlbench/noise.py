@@ -1,8 +1,9 @@
 """Label noise: every kind gives labels, its transition matrix and the rate that came out.
 
 Convention: ``T[i, j] = P(noisy = j | clean = i)``, rows sum to 1 (the transpose of cleanlab's).
-Draws depend on the clean labels, the kind, the rate and the seed, and on nothing else: not on the
-selector, not on the training seed's other uses, not on what was drawn before.
+Draws depend on the clean labels, the kind, the rate and the seed (and on the images, where noise is
+instance-dependent), and on nothing else: not on the selector, not on the training seed's other
+uses, not on what was drawn before.
 """
 
 from __future__ import annotations
@@ -12,27 +13,35 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nlbench.array_files import read_array
+from nlbench.class_maps import resolved_map
 from nlbench.errors import ConfigError, DataError, did_you_mean
 from nlbench.seeds import derive_seed
+from nlbench.shares import exact_share_per_class
 
 Labels = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float64]
 Drawn = tuple[Labels, Matrix]
 
-# Which class is mistaken for which. CIFAR-10: Patrini et al., CVPR 2017 (arXiv 1609.03683).
-# digits: ours, strokes that one careless movement turns into the other; 0 and 2 are left alone.
-ASYMMETRIC_MAPS: dict[str, dict[int, int]] = {
-    "digits": {1: 7, 7: 1, 3: 8, 8: 3, 4: 9, 9: 4, 5: 6, 6: 5},
-    "cifar10": {9: 1, 2: 0, 4: 7, 3: 5, 5: 3},
-}
+# What the runner gives to a kind whose signature asks for it; not settable by name.
+GIVEN_BY_RUNNER = ("features", "subset")
 
 _CHUNK = 65536
+
+
+class Features(Protocol):
+    """One row of numbers per sample, read when asked for; an (N, d) array is one."""
+
+    def __len__(self) -> int:
+        """Give N."""
+
+    def __getitem__(self, positions: Any) -> Any:
+        """Give the (B, d) rows at an array of B positions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +50,9 @@ class NoisyLabels:
 
     Attributes:
         labels: (N,) int64.
-        transition_matrix: (K, K) float64, T[i, j] = P(noisy j | clean i); for ``labels`` the
-            one that was counted.
-        nominal_rate: The rate asked for; None for ``labels``, where none was asked for.
+        transition_matrix: (K, K) float64, T[i, j] = P(noisy j | clean i); for ``labels`` and
+            ``human`` the one that was counted, for ``instance`` the mean over the samples of i.
+        nominal_rate: The rate asked for; None for ``labels`` and ``human``, which have none.
         realized_rate: Share of samples whose label differs from the clean one; None where the
             clean labels are not known (see `nlbench.shipped`), and then the matrix is empty.
         realized_rate_per_class: (K,) the same within each clean class; NaN where it is absent.
@@ -65,6 +74,9 @@ def corrupt(
     kind: str = "symmetric",
     rate: float | None = None,
     seed: int = 0,
+    *,
+    features: Features | None = None,
+    subset: npt.NDArray[np.bool_] | None = None,
     **options: Any,
 ) -> NoisyLabels:
     """Corrupt labels.
@@ -73,10 +85,14 @@ def corrupt(
         clean_labels: (N,) integers in [0, K).
         n_classes: K, from the data set; never guessed from the labels that are present.
         kind: A registered noise (``nlbench list noises``).
-        rate: Nominal rate in [0, 1); left out for ``none``, ``matrix`` and ``labels``.
+        rate: Nominal rate in [0, 1); left out for ``none``, ``matrix``, ``labels`` and ``human``.
         seed: Seed of the noise.
+        features: (N, d) for ``instance``: an array, or anything that gives rows at positions.
+        subset: (M,) bool for ``human``: which of the M published samples the clean labels belong
+            to; None where they are all there.
         **options: What the kind needs: ``class_map`` for ``asymmetric``, ``matrix`` (array or
-            file) for ``matrix``, ``labels`` (array or file) for ``labels``.
+            file) for ``matrix``, ``labels`` (array or file) for ``labels``, ``label_set`` and
+            ``label_file`` for ``human``.
 
     Returns:
         The noisy labels with rates, matrix and hash.
@@ -96,7 +112,11 @@ def corrupt(
     _check_rate(kind, draw, rate)
     _check_options(kind, draw, options)
     rng = np.random.default_rng(derive_seed("noise", kind, f"{rate}", seed))
-    labels, matrix = draw(clean, n_classes, rate, rng, **options)
+    asked = inspect.signature(draw).parameters
+    given = {"features": features, "subset": subset}
+    labels, matrix = draw(
+        clean, n_classes, rate, rng, **{k: v for k, v in given.items() if k in asked}, **options
+    )
     labels = checked_labels(f"labels of noise {kind!r}", labels, n_classes)
     return _describe(kind, clean, labels, matrix, rate)
 
@@ -131,7 +151,7 @@ def no_noise(clean: Labels, n_classes: int, rate: float | None, rng: np.random.G
 
 def symmetric(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
     """Exact share of every class to the other classes, uniformly; realized = nominal."""
-    chosen = _exact_share_per_class(clean, np.full(n_classes, rate), rng)
+    chosen = exact_share_per_class(clean, np.full(n_classes, rate), rng)
     labels = clean.copy()
     other = rng.integers(0, n_classes - 1, size=int(chosen.sum()))
     # Skipping the true class: 0..K-2 becomes 0..K-1 without it.
@@ -160,7 +180,7 @@ def asymmetric(
 ) -> Drawn:
     """Look-alike classes: an exact share of each mapped class goes to its target."""
     target = np.arange(n_classes)
-    for source, goal in _resolved_map(class_map, n_classes).items():
+    for source, goal in resolved_map(class_map, n_classes).items():
         target[source] = goal
     return _by_target(clean, target, rate, rng)
 
@@ -168,6 +188,21 @@ def asymmetric(
 def pair(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
     """An exact share of every class i goes to class (i + 1) mod K."""
     return _by_target(clean, (np.arange(n_classes) + 1) % n_classes, rate, rng)
+
+
+def block5(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
+    """Legacy CIFAR-100 'asymmetric': the next id in a circle inside blocks of five ids.
+
+    Ids are alphabetical: only 6 of the 100 targets share the true superclass. For look-alikes
+    use ``asymmetric``.
+    """
+    if n_classes % 5:
+        raise ConfigError(
+            f"noise 'block5' needs a number of classes that five divides, got {n_classes}. "
+            "For the next class in a circle, use noise 'pair'."
+        )
+    ids = np.arange(n_classes)
+    return _by_target(clean, ids // 5 * 5 + (ids + 1) % 5, rate, rng)
 
 
 def matrix(
@@ -203,10 +238,15 @@ def labels(
             f"`labels` must have one label for each of the {len(clean)} training samples, "
             f"got {len(given)}. Check that the file belongs to this data set and split."
         )
-    counted = np.bincount(clean * n_classes + given, minlength=n_classes**2).astype(np.float64)
+    return given, counted_matrix(clean, given, n_classes)
+
+
+def counted_matrix(clean: Labels, noisy: Labels, n_classes: int) -> Matrix:
+    """Give the (K, K) shares of each noisy label within each clean class; absent classes keep 1."""
+    counted = np.bincount(clean * n_classes + noisy, minlength=n_classes**2).astype(np.float64)
     counted = counted.reshape(n_classes, n_classes)
     counted[counted.sum(axis=1) == 0] = np.eye(n_classes)[counted.sum(axis=1) == 0]
-    return given, counted / counted.sum(axis=1, keepdims=True)
+    return counted / counted.sum(axis=1, keepdims=True)
 
 
 def checked_labels(name: str, values: Any, n_classes: int) -> Labels:
@@ -250,7 +290,8 @@ def noise_takes_rate(draw: Callable[..., Drawn]) -> bool:
 
 def noise_options(draw: Callable[..., Drawn]) -> list[str]:
     """Give the names of a kind's own options."""
-    return list(inspect.signature(draw).parameters)[4:]
+    names = list(inspect.signature(draw).parameters)[4:]
+    return [name for name in names if name not in GIVEN_BY_RUNNER]
 
 
 def _check_options(kind: str, draw: Callable[..., Drawn], options: Mapping[str, Any]) -> None:
@@ -260,53 +301,14 @@ def _check_options(kind: str, draw: Callable[..., Drawn], options: Mapping[str, 
             raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, known)}")
 
 
-def _exact_share_per_class(clean: Labels, rates: Matrix, rng: np.random.Generator) -> Any:
-    """Mark an exact share of every class: largest-remainder rounding of rate x class size."""
-    sizes = np.bincount(clean, minlength=len(rates))
-    wanted = sizes * rates
-    counts = np.floor(wanted + 1e-9).astype(np.int64)
-    missing = round(float(wanted.sum())) - int(counts.sum())
-    by_remainder = np.argsort(-(wanted - counts), kind="stable")
-    counts[by_remainder[:missing]] += 1
-    shuffled = rng.permutation(len(clean))
-    # A stable sort of small integers is a radix sort: linear, one pass for any number of classes.
-    small = np.uint16 if len(rates) <= 65536 else np.int64
-    order = shuffled[np.argsort(clean[shuffled].astype(small), kind="stable")]
-    rank_in_class = np.arange(len(clean)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen = np.zeros(len(clean), dtype=bool)
-    chosen[order[rank_in_class < np.repeat(counts, sizes)]] = True
-    return chosen
-
-
 def _by_target(clean: Labels, target: Labels, rate: float, rng: np.random.Generator) -> Drawn:
     n_classes = len(target)
     affected = target != np.arange(n_classes)
-    chosen = _exact_share_per_class(clean, np.where(affected, rate, 0.0), rng)
+    chosen = exact_share_per_class(clean, np.where(affected, rate, 0.0), rng)
     table = np.eye(n_classes)
     table[affected, affected.nonzero()[0]] = 1 - rate
     table[affected, target[affected]] = rate
     return np.where(chosen, target[clean], clean), table
-
-
-def _resolved_map(class_map: Mapping[int, int] | str | None, n_classes: int) -> dict[int, int]:
-    if class_map is None or isinstance(class_map, str):
-        if class_map not in ASYMMETRIC_MAPS:
-            raise ConfigError(
-                "asymmetric noise needs to know which class is mistaken for which: give "
-                f"`class_map` as {{source: target}} or one of {sorted(ASYMMETRIC_MAPS)}, got "
-                f"{class_map!r}. For the next class in a circle, use noise 'pair'."
-            )
-        class_map = ASYMMETRIC_MAPS[class_map]
-    if not isinstance(class_map, Mapping) or not class_map:
-        raise ConfigError(f"`class_map` must be {{source: target, ...}}, got {class_map!r}.")
-    for source, goal in class_map.items():
-        whole = isinstance(source, Integral) and isinstance(goal, Integral)
-        if not whole or source == goal or not (0 <= source < n_classes and 0 <= goal < n_classes):
-            raise ConfigError(
-                f"`class_map` must send classes in [0, {n_classes}) to other classes, "
-                f"got {source!r} -> {goal!r}."
-            )
-    return {int(source): int(goal) for source, goal in class_map.items()}
 
 
 def _checked_matrix(table: Matrix, n_classes: int) -> Matrix:

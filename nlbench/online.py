@@ -60,16 +60,18 @@ class RelabelAccuracy:
     Attributes:
         curves: ``relabel_accuracy``: of the samples in training whose label is not the noisy one,
             the share whose label is the clean one; None where there is no such sample. Empty for
-            trainers that change no labels.
+            trainers that change no labels, and where the clean labels are not known.
     """
 
-    def __init__(self, noisy_labels: Tensor, clean_labels: Tensor) -> None:
+    def __init__(self, noisy_labels: Tensor, clean_labels: Tensor | None) -> None:
         self._noisy_labels = noisy_labels
         self._clean_labels = clean_labels
         self.curves: dict[str, list[float | None]] = {}
 
     def __call__(self, epoch: int, keep: Tensor, labels: Tensor) -> None:
         """Take note of the next epoch's samples and labels."""
+        if self._clean_labels is None:  # nobody knows which label is right
+            return
         changed = keep & (labels != self._noisy_labels)
         right = changed & (labels == self._clean_labels)
         n_changed = int(changed.sum())

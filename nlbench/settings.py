@@ -24,6 +24,7 @@ from nlbench.config import (
     RunConfig,
     SelectorConfig,
     TrainerConfig,
+    label_file,
     make_component,
     standard_config,
 )
@@ -220,7 +221,11 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
             ),
             protocol=ProtocolConfig(**merged["protocol"]),
             seed=seed,
-            files=_file_hashes(merged, asdict(made)),  # type: ignore[call-overload]
+            files=_file_hashes(
+                merged,
+                asdict(made),  # type: ignore[call-overload]
+                label_file(source, merged["noise"]["kind"], merged["noise"], data_dir),
+            ),
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -229,11 +234,14 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
         raise ConfigError(f"setting {message}") from None
 
 
-def _file_hashes(merged: Mapping[str, Any], selector: Mapping[str, Any]) -> dict[str, str]:
+def _file_hashes(
+    merged: Mapping[str, Any], selector: Mapping[str, Any], human_labels: str | None
+) -> dict[str, str]:
     """Give the hash of each file or model folder that a setting names."""
     named = {
         "noise.matrix": merged["noise"].get("matrix"),
         "noise.labels": merged["noise"].get("labels"),
+        "noise.label_file": human_labels,
         "protocol.prompts": merged["protocol"].get("prompts"),
         "protocol.image_text_encoder": merged["protocol"].get("image_text_encoder"),
         "protocol.image_encoder": merged["protocol"].get("image_encoder"),

@@ -35,6 +35,16 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def real_data() -> Path:
+    """Give the folder of real data sets: NLBENCH_TEST_DATA, else ../shared/data."""
+    named = os.environ.get("NLBENCH_TEST_DATA")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data in '{folder}': name its folder with NLBENCH_TEST_DATA")
+    return folder
+
+
+@pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Put packages on the path as pip would: files, and metadata with entry points."""
     site = tmp_path / "site-packages"

@@ -28,7 +28,7 @@ from nlbench.store import RunStore
 
 COMMANDS = (
     "run", "sweep", "list", "show", "check", "leaderboard", "ui", "sync", "doctor",
-    "cache info", "cache clear",
+    "cache info", "cache clear", "data check",
 )  # fmt: skip
 RUN = ("run", "--selector", "none", "--epochs", "2")
 ESCAPE = "\x1b]0;owned\x07\x1b[41m"

@@ -85,6 +85,23 @@ def test_pair_flips_the_exact_share_of_every_class_to_the_next(
         assert after in (before, (before + 1) % n_classes)
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 14), min_size=1, max_size=200), rates, seeds)
+def test_block5_flips_the_exact_share_of_every_class_inside_blocks_of_five(
+    clean: list[int], rate: float, seed: int
+) -> None:
+    noisy = corrupt(clean, 15, "block5", rate, seed)
+    got = flips_per_class(clean, noisy, 15)
+    assert_largest_remainder([rate * clean.count(k) for k in range(15)], got)
+    for before, after in zip(clean, noisy.labels.tolist(), strict=True):
+        assert after in (before, before - 4 if before % 5 == 4 else before + 1)
+
+
+def test_block5_needs_blocks() -> None:
+    with pytest.raises(ConfigError, match=r"that five divides, got 12.*noise 'pair'"):
+        corrupt([0, 11], 12, "block5", 0.4)
+
+
 @st.composite
 def class_maps(draw: st.DrawFn) -> tuple[list[int], int, dict[int, int]]:
     clean, n_classes = draw(labelled())
@@ -168,7 +185,9 @@ def test_asymmetric_pair_of_classes_does_not_flip_back() -> None:
     assert noisy.realized_rate_per_class.tolist() == [0, 0, 0.4, 0.4, 0.4, 0.4, 0, 0, 0, 0.4]
 
 
-@pytest.mark.parametrize(("name", "n_affected"), [("cifar10", 5), ("digits", 8)])
+@pytest.mark.parametrize(
+    ("name", "n_affected"), [("cifar10", 5), ("cifar10n", 5), ("digits", 8), ("animal10n", 10)]
+)
 def test_named_class_maps_can_be_asked_for(name: str, n_affected: int) -> None:
     per_class = corrupt(ten_classes(), 10, "asymmetric", 0.4, class_map=name)
     assert (per_class.realized_rate_per_class > 0).sum() == n_affected
@@ -185,6 +204,7 @@ def test_no_noise_leaves_labels_alone() -> None:
 
 def all_kinds(clean: np.ndarray, seed: int = 0) -> dict[str, NoisyLabels]:
     given = np.where(np.arange(len(clean)) % 4 == 0, (clean + 3) % 10, clean)
+    features = np.random.default_rng(0).random((len(clean), 12))
     ring = 0.7 * np.eye(10) + 0.3 * np.roll(np.eye(10), 2, axis=1)
     return {
         "none": corrupt(clean, 10, "none", seed=seed),
@@ -194,15 +214,22 @@ def all_kinds(clean: np.ndarray, seed: int = 0) -> dict[str, NoisyLabels]:
         "pair": corrupt(clean, 10, "pair", 0.4, seed),
         "matrix": corrupt(clean, 10, "matrix", seed=seed, matrix=ring),
         "labels": corrupt(clean, 10, "labels", seed=seed, labels=given),
+        "block5": corrupt(clean, 10, "block5", 0.4, seed),
+        "instance": corrupt(clean, 10, "instance", 0.4, seed, features=features),
     }
 
 
-KINDS = ["asymmetric", "labels", "matrix", "none", "pair", "symmetric", "symmetric-inclusive"]
+KINDS = [
+    "asymmetric", "block5", "instance", "labels", "matrix", "none", "pair", "symmetric",
+    "symmetric-inclusive",
+]  # fmt: skip
+TESTED_ELSEWHERE = {"human"}
 
 
 def test_every_kind_that_comes_with_nlbench_is_tested_here() -> None:
-    own = [name for name, c in components("noises").items() if c.owner.startswith("nlbench ")]
-    assert own == sorted(all_kinds(ten_classes())) == KINDS == sorted(GOLDEN)
+    own = {name for name, c in components("noises").items() if c.owner.startswith("nlbench ")}
+    assert sorted(all_kinds(ten_classes())) == KINDS == sorted(GOLDEN)
+    assert own == {*KINDS, *TESTED_ELSEWHERE}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -264,7 +291,9 @@ def test_number_of_classes_is_the_argument_not_the_labels_present() -> None:
 
 # Seeds -----------------------------------------------------------------------------------------
 
-DRAWN = ["symmetric", "symmetric-inclusive", "asymmetric", "pair", "matrix"]
+DRAWN = [
+    "symmetric", "symmetric-inclusive", "asymmetric", "pair", "matrix", "block5", "instance"
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", DRAWN)
@@ -354,13 +383,15 @@ def test_rate_must_lie_in_zero_one(rate: float) -> None:
         corrupt([0, 1], 2, "symmetric", rate)
 
 
-@pytest.mark.parametrize("kind", ["symmetric", "symmetric-inclusive", "pair", "asymmetric"])
+@pytest.mark.parametrize(
+    "kind", ["symmetric", "symmetric-inclusive", "pair", "asymmetric", "block5", "instance"]
+)
 def test_rate_must_be_given_where_there_is_one(kind: str) -> None:
     with pytest.raises(ConfigError, match="needs a rate"):
         corrupt([0, 1], 2, kind)
 
 
-@pytest.mark.parametrize("kind", ["none", "matrix", "labels"])
+@pytest.mark.parametrize("kind", ["none", "matrix", "labels", "human"])
 def test_rate_must_be_left_out_where_there_is_none(kind: str) -> None:
     with pytest.raises(ConfigError, match=r"takes no rate, got 0\.4"):
         corrupt([0, 1], 2, kind, 0.4)

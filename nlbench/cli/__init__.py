@@ -11,6 +11,7 @@ import typer
 from nlbench.cli.catalog import list_command, show
 from nlbench.cli.check import check
 from nlbench.cli.console import guarded
+from nlbench.cli.data import data
 from nlbench.cli.doctor import doctor
 from nlbench.cli.run import run
 from nlbench.cli.stores import cache, sync, ui
@@ -75,6 +76,7 @@ app.command()(guarded(ui))
 app.command()(guarded(sync))
 app.command()(guarded(doctor))
 app.add_typer(cache, name="cache")
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -183,20 +183,27 @@ def _facts(kind: Kind, loaded: Any) -> list[str]:
         lines = [f"knowledge   {knows}", f"chooses     {when}"]
         return [*lines, "bound       yes: shown, never ranked"] if loaded.is_bound else lines
     if kind == "datasets":
-        return [
+        lines = [
             f"origin      {loaded.origin}",
             f"licence     {loaded.licence or 'yours'}",
+            f"size        {loaded.size}",
             f"how to get  {loaded.how_to_get}",
+            f"where       {loaded.where}",
             f"recipe      {loaded.recipe}",
         ]
+        return [line for line in lines if len(line.split(None, 1)) > 1]
     if kind == "noises":
-        from nlbench.noise import ASYMMETRIC_MAPS, noise_options, noise_takes_rate
+        from nlbench.class_maps import ASYMMETRIC_MAPS
+        from nlbench.noise import noise_options, noise_takes_rate
 
         options = noise_options(loaded)
         lines = [f"rate        {'in [0, 1)' if noise_takes_rate(loaded) else 'none'}"]
         lines += [f"options     {', '.join(options)}"] if options else []
         if "class_map" in options:
-            lines += [f"  map {name:<8} {pairs}" for name, pairs in ASYMMETRIC_MAPS.items()]
+            lines += [
+                f"  map {name:<9} {pairs if len(pairs) <= 10 else f'{len(pairs)} classes'}"
+                for name, pairs in ASYMMETRIC_MAPS.items()
+            ]
         return lines
     return []
 

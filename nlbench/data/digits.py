@@ -28,6 +28,7 @@ class Digits(Dataset):
         "its test part, as shipped with scikit-learn"
     )
     licence: ClassVar[str] = "CC BY 4.0 (UCI)"
+    size: ClassVar[str] = "1 437 + 360 images, bundled"
     how_to_get: ClassVar[str] = "comes with scikit-learn"
     recipe: ClassVar[str] = "standard/digits"
 

@@ -79,6 +79,10 @@ class Folder(Dataset):
             digest.update(os.fsencode(name) + f"\0{(root / name).stat().st_size}\0".encode())
         return {"listing_sha256": digest.hexdigest()}
 
+    def found(self, data_dir: Path | None) -> list[Path]:
+        """Give the folder."""
+        return [self._root(data_dir)]
+
     def _root(self, data_dir: Path | None) -> Path:
         if not self.path:
             raise DataError(f"data set 'folder' needs a path: {self.how_to_get}.")

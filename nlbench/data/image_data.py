@@ -31,6 +31,8 @@ class ImageData:
         unreadable: Files that were left out because they could not be decoded.
         labels_are_clean: Whether `train_labels` are the truth. Where they are not, no noise is
             added and nothing is measured against them; the test labels are the truth always.
+        train_subset: (M,) bool, which of the M published training samples are here, in their
+            order; None where they are all here or there is no published order.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ImageData:
     split: str
     unreadable: tuple[str, ...] = field(default=())
     labels_are_clean: bool = True
+    train_subset: npt.NDArray[np.bool_] | None = None
 
     @property
     def n_classes(self) -> int:
@@ -55,15 +58,21 @@ class Dataset(ABC):
     """A data source; a dataclass whose fields are its options.
 
     Attributes:
-        how_to_get: Where the data comes from and where to put it, for messages and ``show``.
+        size: How much it is, and how much to download.
+        how_to_get: Where the data comes from, for messages and ``show``.
+        where: Where to put it under ``--data-dir DIR``.
+        needs_label_file: Whether the data is not complete without its human labels.
         recipe: The recipe that holds this data set's default protocol.
     """
 
     origin: ClassVar[str] = ""
     licence: ClassVar[str] = ""
+    size: ClassVar[str] = ""
     how_to_get: ClassVar[str] = ""
+    where: ClassVar[str] = ""
     recipe: ClassVar[str] = "standard/folder"
     takes_path: ClassVar[bool] = False
+    needs_label_file: ClassVar[bool] = False
 
     @property
     def labels_are_clean(self) -> bool:
@@ -81,6 +90,14 @@ class Dataset(ABC):
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
         """Give what identifies the content without reading it; part of a run's fingerprint."""
         return {}
+
+    def found(self, data_dir: Path | None) -> list[Path]:
+        """Give the files or folders that `load` reads; nothing where it is bundled."""
+        return []
+
+    def label_file(self, data_dir: Path | None) -> Path | None:
+        """Give where the human labels of this data belong; None where there are none."""
+        return None
 
 
 def all_positions(images: ImageSource) -> Tensor:

@@ -176,7 +176,9 @@ class Attempt:
             noisy_labels=self.noisy_labels.clone(),
             n_classes=self.data.n_classes,
             class_names=self.data.class_names,
-            sample_ids=opaque_ids(self.data.train_ids[i] for i in self.fit.tolist()),
+            sample_ids=opaque_ids(self.data.train_ids[i] for i in self.fit.tolist()).to(
+                self.device
+            ),
             device=self.device,
             seed=self.config.seed,
             _features=self.bank.sealed(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -49,3 +50,25 @@ def write_selection(folder: Path, run: SelectedSamples) -> Path:
     path = folder / "selection.parquet"
     write_atomic(path, buffer.getvalue())
     return path
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A sample whose label the selector trusts little."""
+
+    id: str
+    label: int
+    score: float
+    keep: bool
+
+
+def least_trusted(folder: Path, n: int) -> list[Suspect]:
+    """Give the n samples with the lowest scores, lowest first; none where no file was written."""
+    import pyarrow.parquet as pq
+
+    path = folder / "selection.parquet"
+    if not path.is_file():
+        return []
+    table = pq.read_table(path, columns=["id", "noisy_label", "score", "keep"])
+    rows = table.sort_by("score").slice(0, n).to_pylist()
+    return [Suspect(r["id"], r["noisy_label"], r["score"], r["keep"]) for r in rows]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import typer
 from conftest import Install
@@ -714,3 +715,14 @@ def test_the_app_is_what_the_script_calls() -> None:
     result = process("-m", "nlbench", "--version")
     assert result.returncode == 0
     assert re.fullmatch(r"nlbench \d+\.\d+\S*\n", result.stdout)
+
+
+def test_a_run_shows_its_least_trusted_labels(used: RunRecord) -> None:
+    result = nlbench("show", "run", used.fingerprint[:12])
+    assert result.exit_code == 0
+    table = pq.read_table(RunStore().folder(used.fingerprint) / "selection.parquet").to_pylist()
+    lowest = min(row["score"] for row in table)
+    worst = [row["id"] for row in table if row["score"] == lowest]
+    shown = result.stdout.split("least trusted labels")[1]
+    assert any(name in shown for name in worst)
+    assert len(re.findall(r"digits/\d{4}", shown)) == 10

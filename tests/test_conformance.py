@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -240,7 +241,7 @@ class WritesIntoLosses(GoodOnline):
 
 @dataclass(frozen=True)
 class NeverTheSame(Good):
-    calls: ClassVar = itertools.count()
+    calls: ClassVar[Iterator[int]] = itertools.count()
 
     def select(self, data: Data) -> Selection:
         answer = super().select(data)

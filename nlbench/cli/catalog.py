@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nlbench.registry import Component, Kind
+    from nlbench.results import RunRecord
 
 LISTED = ("selectors", "datasets", "noises", "trainers", "encoders", "recipes")
 
@@ -123,7 +125,8 @@ def _show_run(prefix: str) -> None:
     from nlbench.cli.result_table import result_table
     from nlbench.store import RunStore
 
-    records, problems = RunStore().records()
+    store = RunStore()
+    records, problems = store.records()
     found = [r for r in records if r.fingerprint.startswith(prefix)]
     if len(found) != 1:
         damaged = f", {len(problems)} damaged" if problems else ""
@@ -135,8 +138,21 @@ def _show_run(prefix: str) -> None:
     Console().print(result_table(record))
     typer.echo(f"fingerprint {record.fingerprint}\nnoise       {record.noise.sha256}")
     typer.echo(f"repeat      {printable(record.command)}")
+    _print_suspects(record, store.folder(record.fingerprint))
     if record.error is not None:
         typer.echo(printable(record.error.traceback))
+
+
+def _print_suspects(record: RunRecord, folder: Path) -> None:
+    from nlbench.selection_file import least_trusted
+
+    suspects = least_trusted(folder, n=10)
+    if suspects:
+        typer.echo("\nleast trusted labels (all of them: selection.parquet beside the record)")
+    for suspect in suspects:
+        label = record.dataset.class_names[suspect.label]
+        kept = "kept" if suspect.keep else "dropped"
+        typer.echo(printable(f"  {suspect.score:10.4g}  {kept:<7}  {label:<16}  {suspect.id}"))
 
 
 def _show_component(kind: Kind, name: str) -> None:

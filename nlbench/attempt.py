@@ -86,9 +86,7 @@ class Attempt:
         images = pixels(data, "train", size, self.device)
         self.fit_images, self.val_images = images[self.fit], images[self.val]
         self.noisy_labels = torch.from_numpy(self.noisy.labels)[self.fit].to(self.device)
-        self.clean_labels: Tensor | None = None
-        if data.labels_are_clean:
-            self.clean_labels = torch.from_numpy(data.train_labels)[self.fit].to(self.device)
+        self.clean_labels = self._truth()
         self.times["data_s"] += time.perf_counter() - started
         self.bank = FeatureBank(
             images=data.train_images,
@@ -163,6 +161,12 @@ class Attempt:
             epoch_best_oracle=right.index(max(right)) + 1,
         )
         return Metrics(selection=SelectionMetrics(**found), test=test)
+
+    def _truth(self) -> Tensor | None:
+        """Give the clean labels of the samples to train on, None where nobody knows them."""
+        if not self.data.labels_are_clean:
+            return None
+        return torch.from_numpy(self.data.train_labels)[self.fit].to(self.device)
 
     def _training_data(self, selector: AnySelector) -> TrainingData:
         knows_rate = "noise rate" in selector.knowledge_used()

@@ -130,6 +130,7 @@ class Attempt:
                 n_classes=data.n_classes,
                 selection=self.selection,
                 reselect=self.online,
+                n_networks=self.online.n_networks if self.online else 1,
                 on_labels=self.relabelling,
                 seed=config.seed,
                 device=self.device,

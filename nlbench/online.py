@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ class OnlineSelection:
     """Asks an online selector after every epoch and keeps the curves of its answers.
 
     Attributes:
+        n_networks: Networks in training, each of which gets an answer of its own.
         curves: ``kept_fraction`` and, where the clean labels are known, ``selection_f1``; one
-            value per epoch.
+            value per epoch, of the first network.
     """
 
     def __init__(
@@ -25,7 +28,9 @@ class OnlineSelection:
         self._data = data
         self._n_epochs = n_epochs
         self._is_clean = is_clean
-        self._history: deque[Tensor] = deque(maxlen=max(1, selector.history_epochs))
+        self.n_networks = max(1, selector.n_networks)
+        epochs = max(1, selector.history_epochs)
+        self._histories = [deque[Tensor](maxlen=epochs) for _ in range(self.n_networks)]
         names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
         self.curves: dict[str, list[float | None]] = {name: [] for name in names}
 
@@ -34,24 +39,34 @@ class OnlineSelection:
         keep = torch.ones_like(self._data.noisy_labels, dtype=torch.bool)
         return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
 
-    def __call__(self, epoch: int, losses: Tensor, logits: Tensor) -> Selection:
-        """Ask for the next epoch's selection."""
-        # A selector that writes into what it is given must not reach the next epoch's history.
-        self._history.append(losses.clone())
-        dynamics = Dynamics(
-            epoch=epoch,
-            n_epochs=self._n_epochs,
-            losses=losses,
-            logits=logits,
-            loss_history=torch.stack(list(self._history)),
-        )
-        selection = checked_answer(self._selector.select(self._data, dynamics), self._data)
+    def __call__(
+        self, epoch: int, losses: Sequence[Tensor], logits: Sequence[Tensor]
+    ) -> list[Selection]:
+        """Ask for what each network trains on next.
+
+        Args:
+            epoch: Epochs trained so far.
+            losses: (N,) of each network.
+            logits: (N, K) of each network.
+        """
+        views = []
+        for history, loss, logit in zip(self._histories, losses, logits, strict=True):
+            # A selector that writes into what it is given must not reach the next epoch's history.
+            history.append(loss.clone())
+            views.append(Dynamics(epoch, self._n_epochs, loss, logit, torch.stack(list(history))))
+        answers = []
+        for i, view in enumerate(views):
+            seen = replace(view, peers=(*views[:i], *views[i + 1 :]))
+            answers.append(checked_answer(self._selector.select(self._data, seen), self._data))
+        self._note(answers[0])
+        return answers
+
+    def _note(self, selection: Selection) -> None:
         if self._is_clean is not None:
             hits = float((selection.keep & self._is_clean).sum())
             total = float(selection.keep.sum() + self._is_clean.sum())
             self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
         self.curves["kept_fraction"].append(float(selection.keep.float().mean()))
-        return selection
 
 
 class RelabelAccuracy:

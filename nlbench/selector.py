@@ -228,6 +228,7 @@ class Dynamics:
         logits: (N, K) float32, same pass.
         loss_history: (H, N) float32, the latest epochs' losses, newest last, H up to the
             selector's `history_epochs`.
+        peers: The same of the other networks, for selectors with `n_networks` above 1.
     """
 
     epoch: int
@@ -235,6 +236,7 @@ class Dynamics:
     losses: Tensor
     logits: Tensor
     loss_history: Tensor
+    peers: tuple[Dynamics, ...] = ()
 
 
 class _Component(ABC):  # noqa: B024 - its subclasses differ in what they answer
@@ -262,13 +264,19 @@ class Selector(_Component):
 
 
 class OnlineSelector(_Component):
-    """Chooses anew after every epoch, from the losses and logits of the network in training."""
+    """Chooses anew after every epoch, from the losses and logits of the network in training.
+
+    With `n_networks` above 1, so many networks are trained side by side, alike but for their
+    initial weights and draws. `select` is asked once for each, and sees the others in
+    `dynamics.peers`. Results are of the first network.
+    """
 
     history_epochs: ClassVar[int] = 1
+    n_networks: ClassVar[int] = 1
 
     @abstractmethod
     def select(self, data: TrainingData, dynamics: Dynamics) -> Selection:
-        """Choose the samples of the next epoch."""
+        """Choose the samples that the network of `dynamics` trains on in the next epoch."""
 
 
 class BoundSelector(_Component):

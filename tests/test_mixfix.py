@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from nlbench.settings import resolve
 from nlbench.store import RunStore
 from nlbench.tracking.schema import curve_points
 from nlbench.training.class_balance import ClassBalancedOrder
-from nlbench.training.loop import run_epochs
+from nlbench.training.loop import Learner, run_epochs
 from nlbench.training.mixfix import MixFix, absorb_and_relabel
 
 SMALL = {"trainer.network": "small-cnn", "trainer.augmentation": "none"}
@@ -234,9 +235,10 @@ def test_what_joined_can_leave_again() -> None:
 def test_an_online_selector_replaces_the_selection() -> None:
     told: list[list[int]] = []
 
-    def reselect(epoch: int, losses: Tensor, logits: Tensor) -> Selection:
-        logits.zero_()
-        return keep_only(128, [epoch, 127 - epoch], weights=torch.ones(128))
+    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+        for each in logits:
+            each.zero_()
+        return [keep_only(128, [epoch, 127 - epoch], weights=torch.ones(128))] * len(logits)
 
     task = make_task(
         reselect=reselect,
@@ -248,6 +250,9 @@ def test_an_online_selector_replaces_the_selection() -> None:
     told.clear()
     joined = short(theta_r=0.6).train(task)
     assert joined.curves["absorbed"][-1] > 0  # type: ignore[operator]
+    paired = short(theta_r=0.6).train(replace(task, n_networks=2))
+    assert paired.curves["absorbed"] == joined.curves["absorbed"]
+    assert len(told) == 2 * 4
 
 
 # Through the runner ------------------------------------------------------------------------------
@@ -337,16 +342,15 @@ def test_it_is_listed_with_the_other_trainers() -> None:
 def test_a_step_does_not_wait_for_the_gpu(
     augmentation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def watched(task: Any, network: Any, step: Any, *rest: Any) -> Any:
+    def watched(task: Any, learners: list[Learner], *rest: Any) -> Any:
         def strict(images: Tensor, labels: Tensor) -> Tensor:
             torch.cuda.set_sync_debug_mode("error")
             try:
-                loss: Tensor = step(images, labels)
-                return loss
+                return learners[0].step(images, labels)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
 
-        return run_epochs(task, network, strict, *rest)
+        return run_epochs(task, [replace(learners[0], step=strict)], *rest)
 
     here = {name: v.to("cuda") for name, v in vars(make_task()).items() if isinstance(v, Tensor)}
     keep = torch.ones(128, dtype=torch.bool, device="cuda")

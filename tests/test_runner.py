@@ -38,6 +38,8 @@ SELECTORS = (
     "none",
     "random:keep_fraction=0.02",
     "small-loss",
+    "co-teaching",
+    "dividemix",
     "clipcleaner",
     "imagenet-baseline",
     "oracle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -189,6 +190,52 @@ def test_rate_divider_takes_the_granted_rate_or_its_own() -> None:
 def test_rate_divider_without_a_granted_rate_says_so() -> None:
     with pytest.raises(PluginError, match="noise rate is not given to this selector"):
         small_loss(divider="rate").select(plain(100), dynamics(torch.arange(100) / 10))
+
+
+# co-teaching, dividemix ---------------------------------------------------------------------------
+
+
+def pair(own: Any, peers: Any, epoch: int = 20, n_epochs: int = 60) -> Dynamics:
+    return replace(dynamics(own, epoch, n_epochs), peers=(dynamics(peers, epoch, n_epochs),))
+
+
+@pytest.mark.parametrize("name", ["co-teaching", "dividemix"])
+def test_the_other_network_decides(name: str) -> None:
+    selector: Any = get_selector(name)
+    own, peers = [0.1, 3.0, 0.2, 2.5, 0.15, 2.8], [3.0, 0.1, 2.5, 0.2, 2.8, 0.15]
+    answer = selector.select(plain(6, noise_rate=0.5), pair(own, peers))
+    assert answer.keep.tolist() == [False, True] * 3
+    assert answer.score.tolist() == pytest.approx([-loss for loss in peers])
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 5, 10, 11, 60])
+def test_co_teaching_follows_the_schedule_of_the_paper(epoch: int) -> None:
+    losses = torch.arange(100) / 10
+    selector: Any = get_selector("co-teaching")
+    answer = selector.select(plain(100, noise_rate=0.4), pair(losses, losses, epoch))
+    n_kept = {1: 96, 2: 92, 5: 80}.get(epoch, 60)
+    assert answer.keep.nonzero().flatten().tolist() == list(range(n_kept))
+    assert selector.knowledge_used() == ("noise rate",)
+    own: Any = get_selector("co-teaching", noise_rate=0.2, ramp_epochs=2)
+    assert int(own.select(plain(100), pair(losses, losses, epoch=2)).keep.sum()) == 80
+
+
+def test_dividemix_keeps_all_in_warm_up_and_asks_for_no_rate() -> None:
+    selector: Any = get_selector("dividemix", warmup_epochs=3)
+    losses = [0.0, 5.0, 0.1, 5.1]
+    kept = [int(selector.select(plain(4), pair(losses, losses, e)).keep.sum()) for e in (1, 2, 3)]
+    assert kept == [4, 4, 2]
+    assert selector.knowledge_used() == ()
+
+
+def test_dividemix_averages_the_latest_losses() -> None:
+    history = torch.tensor([[9.0, 0.0, 9.0, 0.0], [0.2, 5.0, 0.1, 5.2], [0.0, 4.8, 0.1, 5.0]])
+    peer = replace(dynamics(history[-1]), loss_history=history)
+    seen = replace(dynamics(torch.zeros(4)), peers=(peer,))
+    answers = {n: get_selector("dividemix", average_epochs=n) for n in (1, 2, 3)}
+    scores = {n: s.select(plain(4), seen).score for n, s in answers.items()}  # type: ignore[union-attr, call-arg]
+    for n, score in scores.items():
+        assert score.tolist() == pytest.approx((-history[-n:].mean(dim=0)).tolist())
 
 
 # CLIP and image features -------------------------------------------------------------------------

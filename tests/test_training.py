@@ -15,7 +15,14 @@ from nlbench.registry import make_selector
 from nlbench.selector import Selection
 from nlbench.training.augment import augment
 from nlbench.training.cross_entropy import CrossEntropy
-from nlbench.training.loop import BatchOrder, TrainingOutcome, TrainingTask, as_input, run_epochs
+from nlbench.training.loop import (
+    BatchOrder,
+    Learner,
+    TrainingOutcome,
+    TrainingTask,
+    as_input,
+    run_epochs,
+)
 from nlbench.training.networks import make_network
 
 CPU = torch.device("cpu")
@@ -294,7 +301,8 @@ def run_script(val_right: list[int], **changes: Any) -> tuple[TrainingOutcome, S
         return torch.tensor(0.5)
 
     batches = BatchOrder(seeded())
-    return run_epochs(task, network, step, len(val_right), 12, batches, False), network
+    learner = Learner(network, step, batches)
+    return run_epochs(task, [learner], len(val_right), 12, False), network
 
 
 @pytest.mark.parametrize(
@@ -317,9 +325,9 @@ def test_an_online_selection_takes_effect_in_the_next_epoch() -> None:
     marked = base.images.clone()
     marked[:, 0, 0, 0] = torch.arange(128).to(torch.uint8)  # an image knows its position
 
-    def reselect(epoch: int, losses: Tensor, logits: Tensor) -> Selection:
-        asked.append((epoch, losses, logits))
-        return keep_only(128, [epoch])
+    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+        asked.append((epoch, losses[0], logits[0]))
+        return [keep_only(128, [epoch])]
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
         seen.append(set(images[:, 0, 0, 0].tolist()))
@@ -330,7 +338,7 @@ def test_an_online_selection_takes_effect_in_the_next_epoch() -> None:
     task = make_task(
         images=marked, reselect=reselect, progress=lambda *numbers: done.append(numbers)
     )
-    outcome = run_epochs(task, network, step, 3, 128, BatchOrder(seeded()), False)
+    outcome = run_epochs(task, [Learner(network, step, BatchOrder(seeded()))], 3, 128, False)
     assert seen == [set(range(128)), {1}, {2}]
     assert outcome.selection.keep.nonzero().flatten().tolist() == [3]
     assert [epoch for epoch, _, _ in asked] == [1, 2, 3]
@@ -342,15 +350,67 @@ def test_an_online_selection_takes_effect_in_the_next_epoch() -> None:
 
 
 def test_what_a_selector_is_given_can_be_computed_with() -> None:
-    def reselect(epoch: int, losses: Tensor, logits: Tensor) -> Selection:
+    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
         weight = torch.ones(2, requires_grad=True)
-        (logits * weight).sum().backward()
-        losses.mul_(2)
-        return keep_only(128, list(range(128)))
+        (logits[0] * weight).sum().backward()
+        losses[0].mul_(2)
+        return [keep_only(128, list(range(128)))]
 
     outcome = SHORT.train(make_task(reselect=reselect))
     assert outcome.n_steps == 32
     assert outcome.reselect_s > 0
+
+
+# Two networks ------------------------------------------------------------------------------------
+
+
+def test_a_peer_changes_nothing_for_the_first_network() -> None:
+    alone, paired = (SHORT.train(make_task(n_networks=n)) for n in (1, 2))
+    for name, curve in alone.curves.items():
+        assert paired.curves[name] == curve, name
+    assert torch.equal(alone.test_predictions, paired.test_predictions)
+    assert alone.n_steps == paired.n_steps
+    assert "ensemble_test_accuracy" not in alone.curves
+    assert len(paired.curves["ensemble_test_accuracy"]) == SHORT.epochs
+
+
+def test_each_network_trains_on_its_own_answer_and_starts_elsewhere() -> None:
+    seen: list[set[int]] = [set(), set()]
+    first_losses: list[Tensor] = []
+    marked = make_task().images.clone()
+    marked[:, 0, 0, 0] = torch.arange(128).to(torch.uint8)  # an image knows its position
+
+    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+        first_losses.extend(losses if epoch == 1 else [])
+        return [keep_only(128, [3]), keep_only(128, [5])]
+
+    def step_of(index: int) -> Any:
+        def step(images: Tensor, labels: Tensor) -> Tensor:
+            seen[index] = set(images[:, 0, 0, 0].tolist())
+            return torch.tensor(0.5)
+
+        return step
+
+    learners = [
+        Learner(make_network("small-cnn", 1, 2, seed=i), step_of(i), BatchOrder(seeded()))
+        for i in (0, 1)
+    ]
+    task = make_task(images=marked, reselect=reselect, n_networks=2)
+    outcome = run_epochs(task, learners, 2, 128, False)
+    assert seen == [{3}, {5}]
+    assert outcome.selection.keep.nonzero().flatten().tolist() == [3]
+    assert not torch.allclose(*first_losses)
+
+
+def test_two_networks_of_one_trainer_have_their_own_weights() -> None:
+    given: list[Tensor] = []
+
+    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+        given.extend(losses)
+        return [keep_only(128, list(range(128)))] * 2
+
+    SHORT.train(make_task(reselect=reselect, n_networks=2))
+    assert not torch.allclose(given[0], given[1])
 
 
 @pytest.mark.parametrize(

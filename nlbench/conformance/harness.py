@@ -108,7 +108,7 @@ def select(
 def dynamics_for(selector_class: type[AnySelector], data: TrainingData) -> Iterator[Dynamics]:
     """Give what an online selector would see in training; nothing for other selectors."""
     if issubclass(selector_class, OnlineSelector):
-        yield from planted_dynamics(data, selector_class.history_epochs)
+        yield from planted_dynamics(data, selector_class.history_epochs, selector_class.n_networks)
 
 
 def require_answer(selection: Any, data: TrainingData) -> Selection:

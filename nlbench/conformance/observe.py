@@ -98,6 +98,8 @@ def _watched(dynamics: Iterator[Dynamics], written: set[str]) -> Iterator[Dynami
     names = ("losses", "logits", "loss_history")
     for epoch in dynamics:
         tensors = {f"dynamics.{name}": getattr(epoch, name) for name in names}
+        for i, peer in enumerate(epoch.peers):
+            tensors |= {f"dynamics.peers[{i}].{name}": getattr(peer, name) for name in names}
         before = _copies(tensors)
         yield epoch
         written.update(_differing(before, tensors))

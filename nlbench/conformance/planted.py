@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -112,26 +112,41 @@ def planted_data(
 
 
 def planted_dynamics(
-    data: TrainingData, history_epochs: int = 1, n_epochs: int = N_EPOCHS
+    data: TrainingData, history_epochs: int = 1, n_networks: int = 1, n_epochs: int = N_EPOCHS
 ) -> Iterator[Dynamics]:
-    """Train a linear softmax classifier on the noisy labels and give every epoch's dynamics.
+    """Train linear softmax classifiers on the noisy labels and give every epoch's dynamics.
 
     Full-batch gradient descent from zero weights: a permutation of samples or of class ids
-    permutes the answer, up to float error.
+    permutes the answer, up to float error. The first classifier trains on all samples; each of
+    its peers on a half of its own, drawn by the samples' ids.
 
     Args:
         data: What to train on.
         history_epochs: Epochs of losses to give, as an online selector asks for.
+        n_networks: Classifiers; the dynamics given are the first one's, with those of its peers.
         n_epochs: Epochs to train.
     """
+    halves = [data.uniform(f"planted peer {i}") < 0.5 for i in range(1, n_networks)]
+    trainings = [
+        _training(data, seen, history_epochs, n_epochs)
+        for seen in (torch.ones_like(data.noisy_labels, dtype=torch.bool), *halves)
+    ]
+    for first, *peers in zip(*trainings, strict=True):
+        yield replace(first, peers=tuple(peers))
+
+
+def _training(
+    data: TrainingData, seen: Tensor, history_epochs: int, n_epochs: int
+) -> Iterator[Dynamics]:
     inputs = data.embeddings().double()
     targets = torch.nn.functional.one_hot(data.noisy_labels, data.n_classes).double()
     weights = torch.zeros(inputs.shape[1], data.n_classes, dtype=inputs.dtype, device=data.device)
     history: deque[Tensor] = deque(maxlen=max(1, history_epochs))
+    rate = _LEARNING_RATE / int(seen.sum())
     for epoch in range(1, n_epochs + 1):
         for _ in range(_STEPS_PER_EPOCH):
             error = torch.softmax(inputs @ weights, dim=1) - targets
-            weights = weights - _LEARNING_RATE / len(inputs) * (inputs.T @ error)
+            weights = weights - rate * (inputs.T @ (error * seen[:, None]))
         logits = (inputs @ weights).float()
         losses = torch.nn.functional.cross_entropy(logits, data.noisy_labels, reduction="none")
         history.append(losses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,8 @@ EVAL_BATCH = 2048
 
 # (epochs done, the selector's selection, logits of all training samples) -> what to train on next.
 Refine = Callable[[int, Selection, Tensor], Selection]
+# (epochs done, losses and logits of each network) -> what each trains on next.
+Reselect = Callable[[int, Sequence[Tensor], Sequence[Tensor]], Sequence[Selection]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,11 @@ class TrainingTask:
         val_images, val_labels: Held-out part with *noisy* labels, empty where there is none.
         test_images, test_labels: The clean test set; evaluated, never chosen by.
         selection: What to train on first.
-        reselect: For online selectors: (epoch, losses, logits) -> the next epoch's selection.
+        reselect: For online selectors: (epoch, losses, logits) -> the next epoch's selections,
+            one (N,), (N, K) and answer for each network.
+        n_networks: Networks to train side by side; results are of the first.
         on_labels: For trainers that enlarge or relabel the set that they train on: told (epoch,
-            (N,) bool kept, (N,) int64 labels) of what comes next; answers nothing.
+            (N,) bool kept, (N,) int64 labels) of what the first network gets next; answers nothing.
         seed: The run's seed.
         progress: Called with (epochs done, epochs).
     """
@@ -46,14 +50,19 @@ class TrainingTask:
     selection: Selection
     seed: int
     device: torch.device
-    reselect: Callable[[int, Tensor, Tensor], Selection] | None = None
+    reselect: Reselect | None = None
+    n_networks: int = 1
     on_labels: Callable[[int, Tensor, Tensor], None] = lambda epoch, keep, labels: None
     progress: Callable[[int, int], None] = lambda done, total: None
 
 
 @dataclass(eq=False)
 class TrainingOutcome:
-    """What a training gave: curves with one value per epoch, and the last epoch's answers."""
+    """What a training gave: curves with one value per epoch, and the last epoch's answers.
+
+    All is of the first network, but for the curve ``ensemble_test_accuracy``: the mean of the
+    probabilities of all networks, where there is more than one.
+    """
 
     selection: Selection
     curves: dict[str, list[float | None]] = field(default_factory=dict)
@@ -92,6 +101,23 @@ class BatchOrder:
         return kept[torch.cat(orders)[:n_draws]]
 
 
+@dataclass(eq=False)
+class Learner:
+    """One network in training.
+
+    Attributes:
+        network: On the device.
+        step: Takes (uint8 images, labels), updates the weights, gives the detached loss.
+        batches: Where the order of samples comes from.
+        refine: A trainer's own choice of the next training set, made from the selector's.
+    """
+
+    network: nn.Module
+    step: Callable[[Tensor, Tensor], Tensor]
+    batches: BatchOrder
+    refine: Refine | None = None
+
+
 def as_input(images: Tensor) -> Tensor:
     """Give uint8 images as floats with mean about 0: (x / 255 - 0.5) / 0.5."""
     return images.float().div_(127.5).sub_(1.0)
@@ -110,93 +136,113 @@ def predict(network: nn.Module, images: Tensor, autocast: bool) -> Tensor:
 
 def run_epochs(
     task: TrainingTask,
-    network: nn.Module,
-    step: Callable[[Tensor, Tensor], Tensor],
+    learners: Sequence[Learner],
     n_epochs: int,
     batch_size: int,
-    batches: BatchOrder,
     autocast: bool,
-    refine: Refine | None = None,
 ) -> TrainingOutcome:
     """Train for `n_epochs` of N // batch_size steps each, whatever the selection keeps.
 
     Args:
         task: Data and selection.
-        network: On the device.
-        step: Takes (uint8 images, labels), updates the weights, gives the detached loss.
+        learners: `task.n_networks` of them; the first one's results are given.
         n_epochs: Number of epochs.
         batch_size: Samples per step; at most N.
-        batches: Where the order of samples comes from.
         autocast: Whether evaluation uses bf16, as training does.
-        refine: A trainer's own choice of the next training set, made from the selector's.
 
     Returns:
         Curves ``train_loss``, ``test_accuracy``, ``noisy_val_accuracy``, and the predictions of
         the last epoch and of the epoch with the best *noisy* validation accuracy (the earliest of
         equals).
     """
-    steps = max(1, len(task.images) // batch_size)
-    outcome = TrainingOutcome(selection=task.selection)
-    current = task.selection
-    curves: dict[str, list[float | None]] = {k: [] for k in _CURVES}
+    outcome = TrainingOutcome(selection=task.selection, curves={name: [] for name in _CURVES})
+    current: list[Selection] = [task.selection] * len(learners)
     best_noisy_val = -1.0
     for epoch in range(1, n_epochs + 1):
-        order = batches.epoch(current, steps * batch_size).to(task.device)
-        given = current.labels
-        labels = task.noisy_labels if given is None else given
-        network.train()
-        losses = [step(task.images[part], labels[part]) for part in order.split(batch_size)]
-        outcome.n_steps += len(losses)
-        test_logits = predict(network, task.test_images, autocast)
-        outcome.test_predictions = test_logits.argmax(dim=1)
-        noisy_val = _accuracy(network, task.val_images, task.val_labels, autocast)
+        losses = [
+            _train_epoch(task, learner, selection, batch_size)
+            for learner, selection in zip(learners, current, strict=True)
+        ]
+        outcome.n_steps += len(losses[0])
+        outcome.test_predictions = _test(task, learners, outcome, autocast)
+        noisy_val = _accuracy(learners[0].network, task.val_images, task.val_labels, autocast)
+        outcome.curves["noisy_val_accuracy"].append(noisy_val)
         if noisy_val is not None and noisy_val > best_noisy_val:
             best_noisy_val = noisy_val
             outcome.test_predictions_noisy_val = outcome.test_predictions
-        loss = float(torch.stack(losses).mean())
+        loss = float(losses[0].mean())
         # A diverged loss has no value that JSON knows.
-        curves["train_loss"].append(loss if math.isfinite(loss) else None)
-        right = outcome.test_predictions == task.test_labels
-        curves["test_accuracy"].append(float(right.double().mean()))
-        curves["noisy_val_accuracy"].append(noisy_val)
-        current = _next_set(task, network, epoch, outcome, autocast, refine)
+        outcome.curves["train_loss"].append(loss if math.isfinite(loss) else None)
+        current = _next_sets(task, learners, epoch, outcome, autocast)
         task.progress(epoch, n_epochs)
-    outcome.curves = curves
     return outcome
 
 
 _CURVES = ("train_loss", "test_accuracy", "noisy_val_accuracy")
 
 
-def _next_set(
+def _train_epoch(
+    task: TrainingTask, learner: Learner, selection: Selection, batch_size: int
+) -> Tensor:
+    """Train for an epoch; give the losses of its steps."""
+    steps = max(1, len(task.images) // batch_size)
+    order = learner.batches.epoch(selection, steps * batch_size).to(task.device)
+    labels = task.noisy_labels if selection.labels is None else selection.labels
+    learner.network.train()
+    parts = order.split(batch_size)
+    return torch.stack([learner.step(task.images[part], labels[part]) for part in parts])
+
+
+def _test(
+    task: TrainingTask, learners: Sequence[Learner], outcome: TrainingOutcome, autocast: bool
+) -> Tensor:
+    """Note the test accuracy; give the first network's predictions."""
+    logits = [predict(learner.network, task.test_images, autocast) for learner in learners]
+    predictions = logits[0].argmax(dim=1)
+    outcome.curves["test_accuracy"].append(_share(predictions == task.test_labels))
+    if len(learners) > 1:
+        together = torch.stack(logits).softmax(dim=2).mean(dim=0).argmax(dim=1)
+        curve = outcome.curves.setdefault("ensemble_test_accuracy", [])
+        curve.append(_share(together == task.test_labels))
+    return predictions
+
+
+def _next_sets(
     task: TrainingTask,
-    network: nn.Module,
+    learners: Sequence[Learner],
     epoch: int,
     outcome: TrainingOutcome,
     autocast: bool,
-    refine: Refine | None,
-) -> Selection:
+) -> list[Selection]:
     """Ask an online selector, then the trainer; the outcome keeps the selector's answer."""
-    if task.reselect is None and refine is None:
-        return outcome.selection
+    refines = learners[0].refine is not None
+    if task.reselect is None and not refines:
+        return [outcome.selection] * len(learners)
     started = time.perf_counter()
-    logits = predict(network, task.images, autocast)
+    logits = [predict(learner.network, task.images, autocast) for learner in learners]
+    chosen = [outcome.selection] * len(learners)
     if task.reselect is not None:
-        losses = nn.functional.cross_entropy(logits, task.noisy_labels, reduction="none")
+        cross_entropy = nn.functional.cross_entropy
+        losses = [cross_entropy(each, task.noisy_labels, reduction="none") for each in logits]
         # A selector that writes into what it is given must not reach the trainer.
-        shown = logits if refine is None else logits.clone()
-        outcome.selection = task.reselect(epoch, losses, shown)
+        shown = [each.clone() for each in logits] if refines else logits
+        chosen = list(task.reselect(epoch, losses, shown))
+        outcome.selection = chosen[0]
         outcome.reselect_s += time.perf_counter() - started
-    if refine is None:
-        return outcome.selection
-    chosen = refine(epoch, outcome.selection, logits)
-    labels = task.noisy_labels if chosen.labels is None else chosen.labels
-    task.on_labels(epoch, chosen.keep, labels)
+    for i, learner in enumerate(learners):
+        if learner.refine is not None:
+            chosen[i] = learner.refine(epoch, chosen[i], logits[i])
+    if refines:
+        labels = task.noisy_labels if chosen[0].labels is None else chosen[0].labels
+        task.on_labels(epoch, chosen[0].keep, labels)
     return chosen
 
 
 def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, autocast: bool) -> float | None:
     if len(images) == 0:
         return None
-    right = predict(network, images, autocast).argmax(dim=1) == labels
+    return _share(predict(network, images, autocast).argmax(dim=1) == labels)
+
+
+def _share(right: Tensor) -> float:
     return float(right.double().mean())

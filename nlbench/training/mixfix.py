@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from nlbench.selector import Selection
 from nlbench.training.augment import Augmentation
 from nlbench.training.class_balance import ClassBalancedOrder
-from nlbench.training.loop import TrainingOutcome, TrainingTask
+from nlbench.training.loop import BatchOrder, Refine, TrainingOutcome, TrainingTask
 from nlbench.training.mixup import mixup_loss
 from nlbench.training.sgd import SgdTrainer
 
@@ -111,6 +111,10 @@ class MixFix(SgdTrainer):
         epochs = [round(m * self.epochs) if m < 1 else m for m in self.milestones]
         return float(0.1 ** sum(done * self.epochs >= epoch * n_steps for epoch in epochs))
 
+    def order(self, task: TrainingTask, draws: torch.Generator) -> BatchOrder:
+        """Draw every class as often as the largest."""
+        return ClassBalancedOrder(draws, task.noisy_labels)
+
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
     ) -> Tensor:
@@ -125,16 +129,19 @@ class MixFix(SgdTrainer):
         """
         counts: dict[str, list[float | None]] = {"absorbed": [], "relabelled": []}
 
-        def refine(epoch: int, selection: Selection, logits: Tensor) -> Selection:
-            labels, absorbed, relabelled = absorb_and_relabel(
-                selection, task.noisy_labels, logits, self.theta_r, self.theta_r2
-            )
-            counts["absorbed"].append(float(absorbed.sum()))
-            counts["relabelled"].append(float(relabelled.sum()))
-            return _enlarged(selection, absorbed | relabelled, labels)
+        def refine_of(index: int) -> Refine:
+            def refine(epoch: int, selection: Selection, logits: Tensor) -> Selection:
+                labels, absorbed, relabelled = absorb_and_relabel(
+                    selection, task.noisy_labels, logits, self.theta_r, self.theta_r2
+                )
+                if index == 0:
+                    counts["absorbed"].append(float(absorbed.sum()))
+                    counts["relabelled"].append(float(relabelled.sum()))
+                return _enlarged(selection, absorbed | relabelled, labels)
 
-        order = ClassBalancedOrder(self.stream("order", task), task.noisy_labels)
-        outcome = self.fit(task, order, refine)
+            return refine
+
+        outcome = self.fit(task, refine_of)
         outcome.curves |= counts
         return outcome
 

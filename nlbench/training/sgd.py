@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,6 +17,7 @@ from nlbench.seeds import derive_seed
 from nlbench.training.augment import Augmentation, augmented_input
 from nlbench.training.loop import (
     BatchOrder,
+    Learner,
     Refine,
     Trainer,
     TrainingOutcome,
@@ -67,18 +68,37 @@ class SgdTrainer(Trainer):
 
     def train(self, task: TrainingTask) -> TrainingOutcome:
         """Train on the kept samples and evaluate after every epoch."""
-        return self.fit(task, BatchOrder(self.stream("order", task)))
+        return self.fit(task)
 
-    def stream(self, name: str, task: TrainingTask) -> torch.Generator:
+    def stream(self, name: str, seed: int) -> torch.Generator:
         """Give the generator of one kind of draws, by (seed, network), never by the selector."""
-        return torch.Generator().manual_seed(derive_seed(name, self.network, task.seed))
+        return torch.Generator().manual_seed(derive_seed(name, self.network, seed))
+
+    def order(self, task: TrainingTask, draws: torch.Generator) -> BatchOrder:
+        """Give the order in which samples are drawn."""
+        return BatchOrder(draws)
 
     def fit(
-        self, task: TrainingTask, batches: BatchOrder, refine: Refine | None = None
+        self, task: TrainingTask, refine_of: Callable[[int], Refine | None] = lambda index: None
     ) -> TrainingOutcome:
-        """Set up network, optimiser and schedule, and run the epochs."""
-        device, batch_size = task.device, min(self.batch_size, len(task.images))
-        network = make_network(self.network, task.images.shape[1], task.n_classes, task.seed)
+        """Set up the networks and run the epochs.
+
+        Args:
+            task: Data and selection.
+            refine_of: For the index of each network, the trainer's own choice of its next set.
+        """
+        batch_size = min(self.batch_size, len(task.images))
+        learners = [self._learner(task, i, refine_of(i)) for i in range(task.n_networks)]
+        autocast = task.device.type == "cuda"
+        with _seeded_layers(task.device, derive_seed("layers", self.network, task.seed)):
+            return run_epochs(task, learners, self.epochs, batch_size, autocast)
+
+    def _learner(self, task: TrainingTask, index: int, refine: Refine | None) -> Learner:
+        """Set up network, optimiser and schedule."""
+        # The first network is the same whether or not it has peers.
+        seed = derive_seed("peer", index, task.seed) if index else task.seed
+        device, n = task.device, len(task.images)
+        network = make_network(self.network, task.images.shape[1], task.n_classes, seed)
         network = network.to(device).to(memory_format=torch.channels_last)
         optimiser = torch.optim.SGD(
             network.parameters(),
@@ -87,16 +107,15 @@ class SgdTrainer(Trainer):
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
         )
-        n_steps = self.epochs * max(1, len(task.images) // batch_size)
+        n_steps = self.epochs * max(1, n // min(self.batch_size, n))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda done: self.lr_factor(done, n_steps)
         )
-        views, draws = self.stream("views", task), self.stream("loss", task)
-        autocast = device.type == "cuda"
+        views, draws = self.stream("views", seed), self.stream("loss", seed)
 
         def step(images: Tensor, labels: Tensor) -> Tensor:
             batch = augmented_input(images, self.augmentation, views)
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = self.loss(network, batch, labels, draws)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -104,10 +123,7 @@ class SgdTrainer(Trainer):
             schedule.step()
             return loss.detach()
 
-        with _seeded_layers(device, derive_seed("layers", self.network, task.seed)):
-            return run_epochs(
-                task, network, step, self.epochs, batch_size, batches, autocast, refine
-            )
+        return Learner(network, step, self.order(task, self.stream("order", seed)), refine)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_table_names_selectors_that_exist() -> None:
     listed = set(re.findall(r"^\| `([a-z-]+)` \|", README, re.MULTILINE))
-    assert len(listed) == 8
+    assert len(listed) == 10
     assert listed <= set(registry.selector_names())  # a file dropped in need not be listed
 
 

@@ -61,10 +61,10 @@ class ImageRows:
 
 def resized(batch: Tensor, size: int) -> Tensor:
     """Give a uint8 batch with the given side, on the batch's device."""
-    from torchvision.transforms.v2 import functional
-
     if batch.shape[-2:] == (size, size):
         return batch
+    from torchvision.transforms.v2 import functional  # seconds of imports
+
     out: Tensor = functional.resize(
         batch, [size, size], interpolation=functional.InterpolationMode.BICUBIC, antialias=True
     )

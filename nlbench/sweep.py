@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -91,12 +92,13 @@ def usable_selectors() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Cell:
-    """How one cell of the grid ended."""
+    """How one cell of the grid ended; `wall_s` counts everything, 0 where it was not run."""
 
     config: RunConfig
     status: CellStatus
     record: RunRecord | None = None
     message: str = ""
+    wall_s: float = 0.0
 
 
 def run_sweep(
@@ -117,11 +119,32 @@ def run_sweep(
                 yield Cell(config, "already finished", record)
                 continue
             on_start(config)
+            started = time.perf_counter()
             record = run_config(config, store, device, tracker, data_dir, progress, force)
-            yield Cell(config, "finished", record)
+            yield Cell(config, "finished", record, wall_s=time.perf_counter() - started)
         except NlbenchError as error:
             status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
             yield Cell(config, status, message=str(error))
+
+
+def seconds_by_stage(cells: Iterable[Cell], total_s: float) -> dict[str, float]:
+    """Tell where the seconds of a sweep went.
+
+    Args:
+        cells: How its cells ended; only those that were finished now count.
+        total_s: From the command to the end.
+
+    Returns:
+        Seconds of ``train``, ``select``, ``embed``, ``data``, ``log`` (record, figures, MLflow)
+        and ``rest`` (imports, opening the stores, evaluation, failed cells); they sum to `total_s`.
+    """
+    ran = [(cell.record.times, cell.wall_s) for cell in cells if cell.record and cell.wall_s]
+    stages = {
+        stage: sum(getattr(times, f"{stage}_s") for times, _ in ran)
+        for stage in ("train", "select", "embed", "data")
+    }
+    stages["log"] = sum(wall_s - times.total_s for times, wall_s in ran)
+    return {**stages, "rest": total_s - sum(stages.values())}
 
 
 def load_plan(path: Path) -> SweepPlan:

@@ -16,6 +16,7 @@ from nlbench.tracking.figures import (
     save_png,
     score_histogram_figure,
     transition_matrix_figure,
+    transition_matrix_png,
 )
 
 
@@ -104,6 +105,29 @@ def test_the_histogram_shows_shares_of_each_group() -> None:
 def test_a_run_without_noisy_samples_can_be_drawn(tmp_path: Path) -> None:
     histogram = {"edges": [0.0, 0.5, 1.0], "clean": [10, 60], "noisy": [0, 0]}
     save_png(score_histogram_figure(make_record(score_histogram=histogram)), tmp_path / "s.png")
+
+
+def test_selectors_on_the_same_noise_share_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def counted(record: RunRecord) -> Any:
+        drawn.append(record.seed)
+        return transition_matrix_figure(record)
+
+    monkeypatch.setattr("nlbench.tracking.figures.transition_matrix_figure", counted)
+    noise = make_record().noise
+    other = noise.model_copy(update={"realized_rate": 0.2999})
+    records = [
+        make_record(seed=901),
+        make_record(seed=901, selector=SelectorInfo(name="another")),
+        make_record(seed=902),
+        make_record(seed=901, noise=other),
+    ]
+    pictures = [transition_matrix_png(record) for record in records]
+    assert drawn == [901, 902, 901]
+    assert pictures[0] == pictures[1]
+    assert len(set(pictures)) == 3
+    assert pictures[0].startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", ["$\\frac{", "日本語 ☃", "<b>", "x" * 500, "two\nlines", "_^{}%"])

@@ -24,7 +24,14 @@ from nlbench.cli import app
 from nlbench.errors import ConfigError
 from nlbench.results import RunRecord
 from nlbench.store import RunStore
-from nlbench.sweep import Cell, SweepPlan, load_plan, parse_seeds, run_sweep
+from nlbench.sweep import (
+    Cell,
+    SweepPlan,
+    load_plan,
+    parse_seeds,
+    run_sweep,
+    seconds_by_stage,
+)
 from nlbench.tracking import MlflowTracker
 
 CPU = torch.device("cpu")
@@ -488,3 +495,18 @@ def test_a_sweep_and_a_run_give_the_same_record() -> None:
     (cell,) = sweep(plan_of("none", seeds=(1,)))
     assert cell.status == "already finished"
     assert cell.record == record
+
+
+def test_a_sweep_tells_where_its_seconds_went(home: Path, counting: Path) -> None:
+    configs = plan_of("counting", seeds=(0, 1)).configs()
+    store = RunStore(home)
+    started = time.perf_counter()
+    cells = list(run_sweep(configs, store, CPU, None))
+    total_s = time.perf_counter() - started
+    stages = seconds_by_stage(cells, total_s)
+    assert sum(stages.values()) == pytest.approx(total_s)
+    assert all(seconds >= 0 for seconds in stages.values()), stages
+    assert stages["train"] == pytest.approx(sum(c.record.times.train_s for c in cells if c.record))
+    assert stages["log"] > 0
+    again = seconds_by_stage(run_sweep(configs, store, CPU, None), 1.0)
+    assert again == {"train": 0, "select": 0, "embed": 0, "data": 0, "log": 0, "rest": 1.0}

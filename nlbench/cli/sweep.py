@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ def sweep(
 
       nlbench sweep grid.yaml --device cuda
     """
+    started = time.perf_counter()  # before the heavy imports: they are part of the price
     from nlbench import registry
     from nlbench.device import resolve_device
     from nlbench.settings import parse_setting
@@ -87,12 +89,12 @@ def sweep(
 
     tracker = open_tracker(tracking_uri, store)
     _announce(plan, len(configs))
-    cells = []
+    cells: list[Cell] = []
     with _cell_progress(len(configs)) as (progress, starting, finished):
         for cell in run_sweep(configs, store, chosen, tracker, data_dir, force, progress, starting):
             cells.append(cell)
             finished(len(cells), cell)
-    _summarise(cells)
+    _summarise(cells, time.perf_counter() - started)
 
 
 def _announce(plan: SweepPlan, n_cells: int) -> None:
@@ -104,9 +106,15 @@ def _announce(plan: SweepPlan, n_cells: int) -> None:
     )
 
 
-def _summarise(cells: list[Cell]) -> None:
+def _summarise(cells: list[Cell], total_s: float) -> None:
+    from nlbench.sweep import seconds_by_stage
+
     counts = Counter(cell.status for cell in cells)
     typer.echo(", ".join(f"{n} {status}" for status, n in counts.items()), err=True)
+    if any(cell.wall_s for cell in cells):
+        stages = seconds_by_stage(cells, total_s)
+        parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items())
+        typer.echo(f"{total_s:.1f} s: {parts}", err=True)
     bad = [cell for cell in cells if cell.status in ("failed", "busy")]
     for cell in bad:
         title = printable(f"  {cell.status}: {_title(cell)}")

@@ -6,8 +6,11 @@ matplotlib is imported inside the functions: it takes a second.
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +64,27 @@ def transition_matrix_figure(record: RunRecord) -> Figure:
     return figure
 
 
+def transition_matrix_png(record: RunRecord) -> bytes:
+    """Give `transition_matrix_figure` as PNG; a sweep draws it once for all selectors."""
+    key = f"{record.noise.model_dump_json()}{record.dataset.model_dump_json()}{record.seed}"
+    return _matrix_png(_Matrix(key, record))
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """All that the picture shows, as one text, and a record that has it."""
+
+    key: str
+    record: RunRecord = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _matrix_png(matrix: _Matrix) -> bytes:
+    png = io.BytesIO()
+    _print(transition_matrix_figure(matrix.record), png)
+    return png.getvalue()
+
+
 def score_histogram_figure(record: RunRecord) -> Figure:
     """Draw the scores of clean and of noisy samples, each group in percent of its size.
 
@@ -99,14 +123,18 @@ def score_histogram_figure(record: RunRecord) -> Figure:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, creating its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _print(figure, path)
+
+
+def _print(figure: Figure, target: Path | io.BytesIO) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # A class name in a script that the font lacks gives boxes, not a failed run.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         # `savefig` draws everything twice, which doubles the cost of logging a run.
-        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_png(target, metadata={"Software": None})
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

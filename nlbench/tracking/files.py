@@ -123,8 +123,8 @@ def _figures(record: RunRecord, target: Path) -> None:
     from nlbench.tracking import figures
 
     if record.noise.transition_matrix:
-        figure = figures.transition_matrix_figure(record)
-        figures.save_png(figure, target / "transition_matrix.png")
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "transition_matrix.png").write_bytes(figures.transition_matrix_png(record))
     if record.score_histogram:
         figure = figures.score_histogram_figure(record)
         figures.save_png(figure, target / "score_histogram.png")

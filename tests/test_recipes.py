@@ -21,6 +21,15 @@ PUBLISHED = {
     "red-mini-imagenet-0.4": (64, 4, 0.8, 0.95, "preact-resnet18", 32),
     "red-mini-imagenet-0.6": (64, 4, 0.8, 0.95, "preact-resnet18", 32),
     "red-mini-imagenet-0.8": (64, 4, 0.8, 0.95, "preact-resnet18", 32),
+    "mini-webvision": (64, 0.5, 0.7, 1, "timm:inception_resnet_v2", 320),
+    # Beta and thresholds of this row are not published.
+    "clothing1m": (64, 0.5, 0.7, 1, "timm-pretrained:resnet50.tv_in1k", 256),
+}
+SCHEDULES = {"mini-webvision": (150, [80, 120])}
+# Augmentation, side of the network's input, whether crops are resized.
+VIEWS = {
+    "mini-webvision": ("autoaugment-imagenet", 299, True),
+    "clothing1m": ("autoaugment-imagenet", 224, False),
 }
 
 
@@ -51,9 +60,19 @@ def test_the_papers_rows_hold_the_papers_values(name: str) -> None:
     keys = ("batch_size", "beta", "theta_r", "theta_r2", "network")
     found = (*(trainer[key] for key in keys), recipe["protocol"]["image_size"])
     assert found == PUBLISHED[name]
-    assert (trainer["epochs"], trainer["milestones"]) == (300, [200, 250])
+    schedule = (trainer["epochs"], trainer["milestones"])
+    assert schedule == SCHEDULES.get(name, (300, [200, 250]))
     assert recipe["selector"]["name"] == "clipcleaner"
+    assert recipe["selector"]["theta_cons"] == (1 if name == "mini-webvision" else 0.8)
     assert recipe["protocol"]["val_fraction"] == 0
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_large_images_are_cropped_as_in_the_papers_table(name: str) -> None:
+    recipe = load_recipe(f"clipcleaner/{name}")
+    trainer = make_component("trainers", *named(recipe["trainer"]))
+    trainer.check(recipe["protocol"]["image_size"])
+    assert (trainer.augmentation, trainer.input_size, trainer.resized_crop) == VIEWS[name]
 
 
 def test_every_recipe_of_the_paper_is_held() -> None:

@@ -26,7 +26,7 @@ from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.listed import Listing, check_listing
 from nlbench.data.mini_webvision import MiniWebVision
 from nlbench.data.parquet import Parquet
-from nlbench.data.pixels import check_memory, load_all
+from nlbench.data.pixels import load_all
 from nlbench.data.red_mini_imagenet import RedMiniImageNet
 from nlbench.errors import ConfigError, DataError
 from nlbench.settings import reproduce_command, resolve
@@ -586,24 +586,6 @@ def test_a_million_names_cost_megabytes() -> None:
     kept = CompactNames(f"images/0/{i:07d}.jpg" for i in range(100_000))
     assert len(kept._block) + kept._ends.nbytes < 3.3e6
     assert kept[99_999] == "images/0/0099999.jpg"
-
-
-def test_images_that_would_not_fit_in_memory_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    animals(tmp_path)
-    data = Animal10N().load(tmp_path)
-    check_memory(data, 64)
-    with pytest.raises(
-        ConfigError, match=r"40 images of 'animal10n' take 11.2 GiB at 10000 x .*limit is 4 GiB"
-    ):
-        check_memory(data, 10_000)
-    monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", "12")
-    check_memory(data, 10_000)
-    for wrong in ("much", "0", "-1", "nan"):
-        monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", wrong)
-        with pytest.raises(ConfigError, match=f"NLBENCH_MAX_IMAGES_GIB must be .* got '{wrong}'"):
-            check_memory(data, 8)
 
 
 def test_no_images_are_an_empty_batch(tmp_path: Path) -> None:

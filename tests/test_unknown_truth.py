@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -171,11 +172,12 @@ def test_a_damaged_image_fails_the_run_by_its_path(tmp_path: Path) -> None:
     assert (record.status, record.error.type) == ("failed", "DataError")
 
 
-def test_images_that_would_not_fit_are_refused_before_the_run_begins(
+def test_images_that_fit_nowhere_are_refused_before_the_run_begins(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", "0.00001")
-    with pytest.raises(ConfigError, match=r"80 images of 'animal10n' .* limit is 1e-05 GiB"):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ConfigError, match=r"images of 'animal10n' .* 0.0 GiB free for a file"):
         run(base, "none")
     assert RunStore(tmp_path / "home").records() == ([], [])
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from nlbench.images import StoredImages
 from nlbench.selector import Selection
 
 EVAL_BATCH = 2048
+EVAL_PIXELS = 2**24  # less than 2048 images where they have more than 90 x 90 pixels
 
 # (epochs done, the selector's selection, logits of all training samples) -> what to train on next.
 Refine = Callable[[int, Selection, Tensor], Selection]
@@ -24,7 +26,7 @@ class TrainingTask:
     """What a trainer is given. It has no clean training labels.
 
     Attributes:
-        images: (N, C, H, W) uint8 on the device.
+        images: (N, C, H, W) uint8 on the device, or in a file and read from there to the device.
         noisy_labels: (N,) int64.
         val_images, val_labels: Held-out part with *noisy* labels, empty where there is none.
         test_images, test_labels: The clean test set; evaluated, never chosen by.
@@ -36,11 +38,11 @@ class TrainingTask:
         progress: Called with (epochs done, epochs).
     """
 
-    images: Tensor
+    images: StoredImages
     noisy_labels: Tensor
-    val_images: Tensor
+    val_images: StoredImages
     val_labels: Tensor
-    test_images: Tensor
+    test_images: StoredImages
     test_labels: Tensor
     n_classes: int
     selection: Selection
@@ -70,6 +72,13 @@ class Trainer(ABC):
     def train(self, task: TrainingTask) -> TrainingOutcome:
         """Train and evaluate after every epoch."""
 
+    def check(self, image_size: int) -> None:  # noqa: B027, many have nothing to refuse
+        """Refuse settings that do not fit images of this side, before anything is computed.
+
+        Raises:
+            ConfigError: if there are any.
+        """
+
 
 class BatchOrder:
     """Endless positions of kept samples: every pass is a fresh permutation, weights aside.
@@ -98,11 +107,12 @@ def as_input(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, autocast: bool) -> Tensor:
+def predict(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
     """Give float32 logits (N, K) in eval mode, without augmentation."""
     network.eval()
     parts = []
-    for batch in images.split(EVAL_BATCH):
+    n_at_once = min(EVAL_BATCH, max(1, EVAL_PIXELS // images.shape[2:].numel()))
+    for batch in images.split(n_at_once):
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=autocast):
             parts.append(network(as_input(batch)).float())
     return torch.cat(parts)
@@ -195,7 +205,9 @@ def _next_set(
     return chosen
 
 
-def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, autocast: bool) -> float | None:
+def _accuracy(
+    network: nn.Module, images: StoredImages, labels: Tensor, autocast: bool
+) -> float | None:
     if len(images) == 0:
         return None
     right = predict(network, images, autocast).argmax(dim=1) == labels

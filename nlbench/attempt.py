@@ -19,7 +19,7 @@ from nlbench.class_maps import ASYMMETRIC_MAPS
 from nlbench.config import RunConfig, label_file, make_component
 from nlbench.data.image_data import ImageData
 from nlbench.data.pixel_file import pixel_folder
-from nlbench.data.pixels import Part, check_space, stored_images
+from nlbench.data.pixels import check_space, stored_images
 from nlbench.device import PeakMemory
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import FeatureBank
@@ -134,6 +134,7 @@ class Attempt:
                 test_labels=self.test_labels,
                 n_classes=data.n_classes,
                 selection=self.selection,
+                other_tests={name: self._images(name) for name in data.other_tests},
                 reselect=self.online,
                 on_labels=self.relabelling,
                 seed=config.seed,
@@ -164,10 +165,14 @@ class Attempt:
             accuracy_per_class=accuracy_per_class(out.test_predictions, self.test_labels, k),
             epoch_noisy_val=None if noisy_val is None else by_val.index(max(by_val)) + 1,
             epoch_best_oracle=right.index(max(right)) + 1,
+            other_tests={
+                name: _share(found.cpu() == torch.from_numpy(self.data.other_tests[name].labels))
+                for name, found in out.other_predictions.items()
+            },
         )
         return Metrics(selection=SelectionMetrics(**found), test=test)
 
-    def _images(self, part: Part) -> StoredImages:
+    def _images(self, part: str) -> StoredImages:
         return stored_images(
             self.data,
             part,

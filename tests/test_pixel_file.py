@@ -142,7 +142,7 @@ def test_the_limit_decides_where_images_go(
     assert isinstance(stored_images(data, "test", SIDE, CPU, tmp_path), Tensor)
     monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", "0.000001")
     assert not fits_in_memory(data, SIDE)
-    parts = {part: stored_images(data, part, SIDE, CPU, tmp_path) for part in ("train", "test")}  # type: ignore[arg-type]
+    parts = {part: stored_images(data, part, SIDE, CPU, tmp_path) for part in ("train", "test")}
     for part, images in parts.items():
         assert isinstance(images, MappedImages)
         assert torch.equal(images.pixels, load_all(getattr(data, f"{part}_images"), SIDE))

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,8 +22,6 @@ from nlbench.images import ImageSource, MappedImages, StoredImages
 
 LIMIT_VARIABLE = "NLBENCH_MAX_IMAGES_GIB"
 DEFAULT_LIMIT_GIB = 4.0
-
-Part = Literal["train", "test"]
 
 _BATCH = 512
 _CHANNELS = 3
@@ -88,7 +85,7 @@ def load_all(images: ImageSource, size: int) -> Tensor:
 
 def stored_images(
     data: ImageData,
-    part: Part,
+    part: str,
     size: int,
     device: torch.device,
     folder: Path,
@@ -98,24 +95,30 @@ def stored_images(
 
     Args:
         data: The data set.
-        part: Which images of it.
+        part: "train", "test" or the name of a further test set.
         size: Side of the images.
         device: Where they go, at once or batch by batch.
         folder: Where a file goes.
         progress: Called with (images decoded, images) where a file is written.
     """
-    if fits_in_memory(data, size):
+    # Further test sets are no part of the fingerprint, which names the file.
+    if part in data.other_tests or fits_in_memory(data, size):
         return _loaded(data, part, size, device)
-    images = data.train_images if part == "train" else data.test_images
+    images = _images(data, part)
     key = hashlib.sha256(f"{data.fingerprint}/{part}".encode()).hexdigest()
     path = folder / f"{_slug(data.name)}-{part}-{size}-{key[:16]}.uint8"
     return MappedImages(decoded_file(images, size, path, progress), all_positions(images), device)
 
 
 @lru_cache(maxsize=4)
-def _loaded(data: ImageData, part: Part, size: int, device: torch.device) -> Tensor:
+def _loaded(data: ImageData, part: str, size: int, device: torch.device) -> Tensor:
     """Load a part's images; a sweep does so once."""
-    return load_all(data.train_images if part == "train" else data.test_images, size).to(device)
+    return load_all(_images(data, part), size).to(device)
+
+
+def _images(data: ImageData, part: str) -> ImageSource:
+    own = {"train": data.train_images, "test": data.test_images}
+    return own[part] if part in own else data.other_tests[part].images
 
 
 def _slug(name: str) -> str:

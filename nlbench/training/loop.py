@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -31,6 +31,7 @@ class TrainingTask:
         val_images, val_labels: Held-out part with *noisy* labels, empty where there is none.
         test_images, test_labels: The clean test set; evaluated, never chosen by.
         selection: What to train on first.
+        other_tests: Images of further test sets by name, predicted after the last epoch.
         reselect: For online selectors: (epoch, losses, logits) -> the next epoch's selection.
         on_labels: For trainers that enlarge or relabel the set that they train on: told (epoch,
             (N,) bool kept, (N,) int64 labels) of what comes next; answers nothing.
@@ -48,6 +49,7 @@ class TrainingTask:
     selection: Selection
     seed: int
     device: torch.device
+    other_tests: Mapping[str, StoredImages] = field(default_factory=dict)
     reselect: Callable[[int, Tensor, Tensor], Selection] | None = None
     on_labels: Callable[[int, Tensor, Tensor], None] = lambda epoch, keep, labels: None
     progress: Callable[[int, int], None] = lambda done, total: None
@@ -61,6 +63,7 @@ class TrainingOutcome:
     curves: dict[str, list[float | None]] = field(default_factory=dict)
     test_predictions: Tensor = field(default_factory=lambda: torch.empty(0))
     test_predictions_noisy_val: Tensor | None = None
+    other_predictions: dict[str, Tensor] = field(default_factory=dict)
     reselect_s: float = 0.0
     n_steps: int = 0
 
@@ -172,6 +175,8 @@ def run_epochs(
         current = _next_set(task, network, epoch, outcome, autocast, refine)
         task.progress(epoch, n_epochs)
     outcome.curves = curves
+    for name, images in task.other_tests.items():
+        outcome.other_predictions[name] = predict(network, images, autocast).argmax(dim=1)
     return outcome
 
 

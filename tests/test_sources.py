@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from nlbench import registry
+from nlbench.cli import app
 from nlbench.config import make_component, standard_config
 from nlbench.data.animal10n import Animal10N
 from nlbench.data.clothing1m import CLASS_NAMES as CLOTHES
@@ -594,3 +597,12 @@ def test_no_images_are_an_empty_batch(tmp_path: Path) -> None:
     assert images.load(torch.tensor([], dtype=torch.int64), size=8).shape == (0, 3, 8, 8)
     with pytest.raises(ConfigError, match="size="):
         images.load(torch.tensor([], dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", sorted(registry.components("datasets")))
+def test_every_data_set_says_where_it_comes_from_and_how_to_get_it(name: str) -> None:
+    shown = CliRunner().invoke(app, ["show", "dataset", name]).stdout
+    for line in ("origin", "licence", "size", "how to get", "download", "where", "recipe"):
+        assert re.search(rf"^{line} +[^ ]", shown, re.MULTILINE), line
+    can = hasattr(registry.find("datasets", name).load()(), "download")
+    assert ("nlbench can" in shown) == can

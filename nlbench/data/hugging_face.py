@@ -55,6 +55,9 @@ class HuggingFace(Dataset):
 
     origin: ClassVar[str] = "the Hugging Face hub, or your own folder in one of its layouts"
     licence: ClassVar[str] = "see the data set's page on the hub"
+    size: ClassVar[str] = "as its page on the hub says"
+    where: ClassVar[str] = "nothing to put anywhere; a folder is PATH, absolute or under DIR"
+    download_note: ClassVar[str] = "on first use, by the `datasets` library"
     how_to_get: ClassVar[str] = (
         "`pip install 'nlbench[hf]'` and name it as `--dataset hf:ORG/NAME`; it is downloaded on "
         "first use into the library's cache (HF_HOME)"

@@ -71,6 +71,7 @@ class Dataset(ABC):
         size: How much it is, and how much to download.
         how_to_get: Where the data comes from, for messages and ``show``.
         where: Where to put it under ``--data-dir DIR``.
+        download_note: Who fetches it: nlbench, and what it verifies, or you.
         needs_label_file: Whether the data is not complete without its human labels.
         recipe: The recipe that holds this data set's default protocol.
     """
@@ -80,6 +81,7 @@ class Dataset(ABC):
     size: ClassVar[str] = ""
     how_to_get: ClassVar[str] = ""
     where: ClassVar[str] = ""
+    download_note: ClassVar[str] = "by hand: nlbench does not fetch it"
     recipe: ClassVar[str] = "standard/folder"
     takes_path: ClassVar[bool] = False
     needs_label_file: ClassVar[bool] = False

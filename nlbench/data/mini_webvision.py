@@ -37,6 +37,11 @@ class MiniWebVision(NoisyFiles):
         "about 66 000 training and 2 500 validation images"
     )
     licence: ClassVar[str] = "for non-commercial research; the images belong to their owners"
+    size: ClassVar[str] = "about 66 000 + 2 500 images, 16 GB to download for all classes"
+    where: ClassVar[str] = (
+        "DIR/mini-webvision/ with google/, val_images_256/ and info/; ImageNet's validation "
+        "images, if you have them, in DIR/imagenet/val/WNID/"
+    )
     how_to_get: ClassVar[str] = (
         "download the resized Google images (16 GB), the validation images and the file lists of "
         "WebVision 1.0 from https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html, and put "

@@ -43,6 +43,9 @@ class Parquet(Dataset):
     labels_are_clean: bool = True
 
     origin: ClassVar[str] = "your own, or a data set of the Hugging Face hub that you downloaded"
+    size: ClassVar[str] = "yours"
+    where: ClassVar[str] = "PATH, absolute or under DIR"
+    download_note: ClassVar[str] = "none needed"
     how_to_get: ClassVar[str] = (
         "put train*.parquet and test*.parquet (or validation*.parquet) into PATH or PATH/data and "
         "name it as `--dataset parquet:PATH`"

@@ -130,7 +130,7 @@ def test_a_recipe_of_ones_own_is_shown_on_top_of_the_data_sets(tmp_path: Path) -
     assert text.startswith("# mine\n")
     assert re.search(rf"lr: 0.5 +# {own}: tried by hand, # 3\n", text)
     assert re.search(r"batch_size: 64 +# standard/digits\n", text)
-    assert re.search(rf"rate: 0.1 +# {own}\n", text)
+    assert re.search(rf"rate: 0.1 +# {own}$", text)
     own.write_text("trainer: {name: mixup}\n")
     # Another trainer drops the settings of the first one.
     assert re.search(r"lr: 0.05 +# default\n", recipe_text(str(own)))

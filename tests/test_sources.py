@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import nlbench
 from nlbench import registry
 from nlbench.cli import app
 from nlbench.config import make_component, standard_config
@@ -606,3 +607,29 @@ def test_every_data_set_says_where_it_comes_from_and_how_to_get_it(name: str) ->
         assert re.search(rf"^{line} +[^ ]", shown, re.MULTILINE), line
     can = hasattr(registry.find("datasets", name).load()(), "download")
     assert ("nlbench can" in shown) == can
+
+
+@pytest.mark.parametrize("name", ["animal10n", "clothing1m", "mini-webvision", "red-mini-imagenet"])
+def test_quick_recipes_run_without_a_download(name: str, tmp_path: Path) -> None:
+    MAKERS[name](tmp_path)
+    settings = {"data.n_train": 28} if name == "clothing1m" else {}
+    record = nlbench.run(
+        recipe=f"quick/{name}", data_dir=tmp_path, settings=settings, device="cpu", track=False
+    )
+    assert (record.selector.name, record.protocol.settings["image_size"]) == ("small-loss", 32)
+    assert len(record.curves["test_accuracy"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_quick_recipes_run_on_data_of_ones_own(kind: str, tmp_path: Path) -> None:
+    for part, n in (("train", 12), ("test", 4)):
+        rows = [{"bytes": picture(20 * i), "path": ""} for i in range(n)]
+        table = pa.table({"image": rows, "label": [i % 2 for i in range(n)]})
+        put(tmp_path / "own" / f"{part}.parquet")
+        pq.write_table(table, tmp_path / "own" / f"{part}.parquet")
+        for i, row in enumerate(rows):
+            put(tmp_path / "own" / part / f"class_{i % 2}" / f"{i}.png", row["bytes"])
+    record = nlbench.run(
+        recipe=f"quick/{kind}", dataset=f"{kind}:{tmp_path / 'own'}", device="cpu", track=False
+    )
+    assert (record.dataset.n_train, record.noise.kind) == (12, "symmetric")

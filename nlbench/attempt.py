@@ -18,12 +18,13 @@ from nlbench import registry
 from nlbench.class_maps import ASYMMETRIC_MAPS
 from nlbench.config import RunConfig, label_file, make_component
 from nlbench.data.image_data import ImageData
-from nlbench.data.pixels import check_memory, load_all
+from nlbench.data.pixel_file import pixel_folder
+from nlbench.data.pixels import check_space, stored_images
 from nlbench.device import PeakMemory
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError
-from nlbench.images import ImageRows, TensorImages
+from nlbench.images import ImageRows, StoredImages, as_source, part_of
 from nlbench.metrics import accuracy_per_class, evaluate_selection
 from nlbench.noise import NoisyLabels, corrupt
 from nlbench.online import OnlineSelection, RelabelAccuracy
@@ -68,7 +69,7 @@ class Attempt:
         # other files by now.
         here = (tuple(config.dataset.content.items()), str(Path.cwd()))
         self.data = load_data(config.dataset.name, options, self.data_dir, here)
-        check_memory(self.data, config.protocol.image_size)
+        check_space(self.data, config.protocol.image_size, self.pixel_folder)
         self.noisy = _noisy_labels(config, self.data, self.data_dir)
         self.fit, self.val = _validation_split(self.data, config)
         self.times["data_s"] = time.perf_counter() - self.started
@@ -78,13 +79,17 @@ class Attempt:
         """Pixels of the training set at the protocol's size."""
         return len(self.data.train_labels) * self.config.protocol.image_size**2
 
+    @property
+    def pixel_folder(self) -> Path:
+        """Where images go that do not fit in memory."""
+        return pixel_folder(self.cache.folder.parent)
+
     def select(self) -> None:
         """Give the selector what it may see, and take its first answer."""
         started = time.perf_counter()
         config, data = self.config, self.data
-        size = config.protocol.image_size
-        images = pixels(data, "train", size, self.device)
-        self.fit_images, self.val_images = images[self.fit], images[self.val]
+        images = self._images("train")
+        self.fit_images, self.val_images = part_of(images, self.fit), part_of(images, self.val)
         self.noisy_labels = torch.from_numpy(self.noisy.labels)[self.fit].to(self.device)
         self.clean_labels = self._truth()
         self.times["data_s"] += time.perf_counter() - started
@@ -113,7 +118,7 @@ class Attempt:
     def train(self) -> None:
         """Train on the selection; an online selector answers after every epoch."""
         data, config = self.data, self.config
-        test_images = pixels(data, "test", config.protocol.image_size, self.device)
+        test_images = self._images("test")
         noisy_labels = torch.from_numpy(self.noisy.labels)
         trainer = make_component("trainers", config.trainer.name, config.trainer.params)
         self.test_labels = torch.from_numpy(data.test_labels).to(self.device)
@@ -129,6 +134,7 @@ class Attempt:
                 test_labels=self.test_labels,
                 n_classes=data.n_classes,
                 selection=self.selection,
+                other_tests={name: self._images(name) for name in data.other_tests},
                 reselect=self.online,
                 n_networks=self.online.n_networks if self.online else 1,
                 on_labels=self.relabelling,
@@ -160,8 +166,22 @@ class Attempt:
             accuracy_per_class=accuracy_per_class(out.test_predictions, self.test_labels, k),
             epoch_noisy_val=None if noisy_val is None else by_val.index(max(by_val)) + 1,
             epoch_best_oracle=right.index(max(right)) + 1,
+            other_tests={
+                name: _share(found.cpu() == torch.from_numpy(self.data.other_tests[name].labels))
+                for name, found in out.other_predictions.items()
+            },
         )
         return Metrics(selection=SelectionMetrics(**found), test=test)
+
+    def _images(self, part: str) -> StoredImages:
+        return stored_images(
+            self.data,
+            part,
+            self.config.protocol.image_size,
+            self.device,
+            self.pixel_folder,
+            lambda done, total: self.progress("decode", done, total),
+        )
 
     def _truth(self) -> Tensor | None:
         """Give the clean labels of the samples to train on, None where nobody knows them."""
@@ -186,7 +206,7 @@ class Attempt:
             device=self.device,
             seed=self.config.seed,
             _features=self.bank.sealed(),
-            _images=TensorImages(self.fit_images),
+            _images=as_source(self.fit_images),
             _noise_rate=self.noisy.nominal_rate if knows_rate else None,
         )
 
@@ -220,12 +240,6 @@ def load_data(
             ", ".join(data.unreadable[:5]),
         )
     return data
-
-
-@lru_cache(maxsize=4)
-def pixels(data: ImageData, part: str, size: int, device: torch.device) -> Tensor:
-    """Give a part's images as one uint8 tensor on the device."""
-    return load_all(data.train_images if part == "train" else data.test_images, size).to(device)
 
 
 def _noisy_labels(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:

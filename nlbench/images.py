@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -34,6 +35,64 @@ class TensorImages:
         """Give uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
         batch = self.images[indices.to(self.images.device)]
         return batch if size is None else resized(batch, size)
+
+
+@dataclass(frozen=True, eq=False)
+class MappedImages:
+    """Images in a file that are read where they are indexed, for more of them than memory.
+
+    Stands in for a tensor (N, C, H, W) where images are taken by positions or batch by batch.
+
+    Attributes:
+        pixels: (M, C, H, W) uint8, mapped from the file.
+        rows: (N,) int64, which of them, on the CPU.
+        device: Where what is read goes.
+    """
+
+    pixels: Tensor
+    rows: Tensor
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, H, W)."""
+        return torch.Size((len(self), *self.pixels.shape[1:]))
+
+    def __getitem__(self, positions: Tensor) -> Tensor:
+        """Give the images at these positions, (B, C, H, W) uint8 on the device."""
+        batch = self.pixels[self.rows[positions.cpu()]]
+        if self.device.type == "cuda":
+            batch = batch.pin_memory()
+        return batch.to(self.device, non_blocking=True)
+
+    def split(self, n: int) -> Iterator[Tensor]:
+        """Give all images in order, n at a time."""
+        for positions in torch.arange(len(self)).split(n):
+            yield self[positions]
+
+    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+        """Give uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
+        batch = self[indices]
+        return batch if size is None else resized(batch, size)
+
+
+StoredImages = Tensor | MappedImages
+"""All images of a part, in memory or in a file."""
+
+
+def part_of(images: StoredImages, rows: Tensor) -> StoredImages:
+    """Give the images at these positions (on the CPU) without reading those in a file."""
+    if isinstance(images, MappedImages):
+        return MappedImages(images.pixels, images.rows[rows], images.device)
+    return images[rows]
+
+
+def as_source(images: StoredImages) -> ImageSource:
+    """Give stored images as what is read by position and resized where asked."""
+    return images if isinstance(images, MappedImages) else TensorImages(images)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,40 @@ _RECIPES = Path(__file__).parent / "recipes"
 _RECIPE_KEYS = {"summary", "source", "extends", "dataset", *SECTIONS}
 
 
-def load_recipe(name: str, _within: tuple[str, ...] = ()) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Layer:
+    """One recipe file without what it extends.
+
+    Attributes:
+        name: As it was asked for.
+        head: The comment lines before the first key.
+        content: As read.
+        comments: (section, key) -> the comment behind that value.
+    """
+
+    name: str
+    head: tuple[str, ...]
+    content: Mapping[str, Any]
+    comments: Mapping[tuple[str, str], str]
+
+
+def load_recipe(name: str) -> dict[str, Any]:
     """Read a recipe by name (``standard/digits``) or by path, its ``extends`` resolved.
 
     Raises:
         ConfigError: if it is missing or has an unknown key.
+    """
+    merged: dict[str, Any] = {}
+    for layer in recipe_layers(name):
+        merged = merge(merged, layer.content)
+    return merged
+
+
+def recipe_layers(name: str, _within: tuple[str, ...] = ()) -> list[Layer]:
+    """Give the files that a recipe is made of, the one that extends nothing first.
+
+    Raises:
+        ConfigError: if one is missing or has an unknown key.
     """
     path = (
         Path(name).expanduser() if name.endswith((".yaml", ".yml")) else _RECIPES / f"{name}.yaml"
@@ -35,8 +66,23 @@ def load_recipe(name: str, _within: tuple[str, ...] = ()) -> dict[str, Any]:
     content = read_yaml(path)
     _check_recipe(path, content)
     extends = content.pop("extends", None)
-    base = load_recipe(extends, (*_within, str(path))) if extends else {}
-    return merge(base, content)
+    base = recipe_layers(extends, (*_within, str(path))) if extends else []
+    text = path.read_text(encoding="utf-8")
+    head = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return [*base, Layer(name, tuple(head), content, _comments(text))]
+
+
+def _comments(text: str) -> dict[tuple[str, str], str]:
+    """Give the comment at the end of the line of each value in a section."""
+    lines, found = text.splitlines(), {}
+    top = yaml.compose(text, yaml.SafeLoader)
+    for section, values in top.value if isinstance(top, yaml.MappingNode) else ():
+        for key, value in values.value if isinstance(values, yaml.MappingNode) else ():
+            rest = lines[value.end_mark.line][value.end_mark.column :]
+            _, mark, comment = rest.partition("#")
+            if mark:
+                found[section.value, key.value] = comment.strip()
+    return found
 
 
 def _check_recipe(path: Path, content: Mapping[str, Any]) -> None:

@@ -102,7 +102,10 @@ class SelectionMetrics(_Part):
 
 
 class TestMetrics(_Part):
-    """Accuracy on the test set; `accuracy_best_oracle` peeks and is never ranked."""
+    """Accuracy on the test set; `accuracy_best_oracle` peeks and is never ranked.
+
+    `other_tests` has the last epoch's accuracy on further test sets of the data, by their names.
+    """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
@@ -112,6 +115,7 @@ class TestMetrics(_Part):
     accuracy_per_class: list[float | None] = []
     epoch_noisy_val: int | None = None
     epoch_best_oracle: int = 0
+    other_tests: dict[str, Share] = {}
 
 
 class Metrics(_Part):

@@ -199,11 +199,14 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
     made = registry.make_selector(component.load(), selector, name=selector_name)
     trainer = dict(merged["trainer"])
     trainer_name = trainer.pop("name")
+    made_trainer = make_component("trainers", trainer_name, trainer)
     noise = dict(merged["noise"])
     source = make_component("datasets", merged["dataset"], merged["data"])
     if not source.labels_are_clean:
         refuse_noise(merged["dataset"], noise["kind"])
     try:
+        protocol = ProtocolConfig(**merged["protocol"])
+        made_trainer.check(protocol.image_size)
         return RunConfig(
             dataset=DataConfig(
                 name=merged["dataset"],
@@ -216,10 +219,8 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
                 params=asdict(made),  # type: ignore[call-overload]
                 source_sha256=component.source_sha256,
             ),
-            trainer=TrainerConfig(
-                name=trainer_name, params=asdict(make_component("trainers", trainer_name, trainer))
-            ),
-            protocol=ProtocolConfig(**merged["protocol"]),
+            trainer=TrainerConfig(name=trainer_name, params=asdict(made_trainer)),
+            protocol=protocol,
             seed=seed,
             files=_file_hashes(
                 merged,

@@ -319,7 +319,10 @@ CHANGES: list[dict[str, Any]] = [
     *({"settings": {f"trainer.{key}": value}} for key, value in [
         ("batch_size", 32), ("lr", 0.051), ("momentum", 0.8), ("weight_decay", 0.001),
         ("network", "timm:resnet18"), ("augmentation", "none"),
+        ("input_size", 7),
     ]),
+    {"settings": {"trainer.augmentation": "crop-flip"}},
+    {"settings": {"trainer.augmentation": "crop-flip", "trainer.resized_crop": True}},
     *({"settings": {f"protocol.{key}": value}} for key, value in [
         ("val_fraction", 0.2), ("image_size", 16), ("image_text_encoder", "x"),
         ("image_encoder", "y"), ("prompts", "default"),

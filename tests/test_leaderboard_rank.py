@@ -298,3 +298,16 @@ def test_every_mean_lies_on_the_axis(accuracies: list[float]) -> None:
     assert axis.low < axis.high
     assert all(axis.holds(row.accuracy.mean) for row in board.rows if row.accuracy)
     assert 1 <= len(axis.ticks) <= 6
+
+
+def test_boards_of_human_noise_are_named_by_their_label_set() -> None:
+    human = {"noise__kind": "human", "noise__nominal_rate": None}
+    records = [
+        make("a", seed=i, **human, noise__params={"label_set": name})
+        for i, name in enumerate(("aggre", "worse"))
+    ]
+    titles = {board.title: board.id for board in rank_boards(records)}
+    assert titles == {
+        "digits · human aggre · v1": "digits-human-aggre-v1",
+        "digits · human worse · v1": "digits-human-worse-v1",
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+import nlbench
 from nlbench import registry
+from nlbench.cli import app
 from nlbench.config import make_component, standard_config
 from nlbench.data.animal10n import Animal10N
 from nlbench.data.clothing1m import CLASS_NAMES as CLOTHES
@@ -26,7 +30,7 @@ from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.listed import Listing, check_listing
 from nlbench.data.mini_webvision import MiniWebVision
 from nlbench.data.parquet import Parquet
-from nlbench.data.pixels import check_memory, load_all
+from nlbench.data.pixels import load_all
 from nlbench.data.red_mini_imagenet import RedMiniImageNet
 from nlbench.errors import ConfigError, DataError
 from nlbench.settings import reproduce_command, resolve
@@ -588,27 +592,44 @@ def test_a_million_names_cost_megabytes() -> None:
     assert kept[99_999] == "images/0/0099999.jpg"
 
 
-def test_images_that_would_not_fit_in_memory_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    animals(tmp_path)
-    data = Animal10N().load(tmp_path)
-    check_memory(data, 64)
-    with pytest.raises(
-        ConfigError, match=r"40 images of 'animal10n' take 11.2 GiB at 10000 x .*limit is 4 GiB"
-    ):
-        check_memory(data, 10_000)
-    monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", "12")
-    check_memory(data, 10_000)
-    for wrong in ("much", "0", "-1", "nan"):
-        monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", wrong)
-        with pytest.raises(ConfigError, match=f"NLBENCH_MAX_IMAGES_GIB must be .* got '{wrong}'"):
-            check_memory(data, 8)
-
-
 def test_no_images_are_an_empty_batch(tmp_path: Path) -> None:
     images = FileImages(tmp_path, ())
     assert load_all(images, 8).shape == (0, 3, 8, 8)
     assert images.load(torch.tensor([], dtype=torch.int64), size=8).shape == (0, 3, 8, 8)
     with pytest.raises(ConfigError, match="size="):
         images.load(torch.tensor([], dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", sorted(registry.components("datasets")))
+def test_every_data_set_says_where_it_comes_from_and_how_to_get_it(name: str) -> None:
+    shown = CliRunner().invoke(app, ["show", "dataset", name]).stdout
+    for line in ("origin", "licence", "size", "how to get", "download", "where", "recipe"):
+        assert re.search(rf"^{line} +[^ ]", shown, re.MULTILINE), line
+    can = hasattr(registry.find("datasets", name).load()(), "download")
+    assert ("nlbench can" in shown) == can
+
+
+@pytest.mark.parametrize("name", ["animal10n", "clothing1m", "mini-webvision", "red-mini-imagenet"])
+def test_quick_recipes_run_without_a_download(name: str, tmp_path: Path) -> None:
+    MAKERS[name](tmp_path)
+    settings = {"data.n_train": 28} if name == "clothing1m" else {}
+    record = nlbench.run(
+        recipe=f"quick/{name}", data_dir=tmp_path, settings=settings, device="cpu", track=False
+    )
+    assert (record.selector.name, record.protocol.settings["image_size"]) == ("small-loss", 32)
+    assert len(record.curves["test_accuracy"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_quick_recipes_run_on_data_of_ones_own(kind: str, tmp_path: Path) -> None:
+    for part, n in (("train", 12), ("test", 4)):
+        rows = [{"bytes": picture(20 * i), "path": ""} for i in range(n)]
+        table = pa.table({"image": rows, "label": [i % 2 for i in range(n)]})
+        put(tmp_path / "own" / f"{part}.parquet")
+        pq.write_table(table, tmp_path / "own" / f"{part}.parquet")
+        for i, row in enumerate(rows):
+            put(tmp_path / "own" / part / f"class_{i % 2}" / f"{i}.png", row["bytes"])
+    record = nlbench.run(
+        recipe=f"quick/{kind}", dataset=f"{kind}:{tmp_path / 'own'}", device="cpu", track=False
+    )
+    assert (record.dataset.n_train, record.noise.kind) == (12, "symmetric")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 from test_leaderboard_rank import make
+from typer.testing import CliRunner
 
 import nlbench
 from nlbench import RunRecord
+from nlbench.cli import app
 from nlbench.cli.result_table import result_table
+from nlbench.data.imagenet_names import imagenet_names
 from nlbench.errors import ConfigError, DataError
 from nlbench.metrics import evaluate_selection, score_histogram
 from nlbench.shipped import shipped_labels
@@ -171,11 +176,12 @@ def test_a_damaged_image_fails_the_run_by_its_path(tmp_path: Path) -> None:
     assert (record.status, record.error.type) == ("failed", "DataError")
 
 
-def test_images_that_would_not_fit_are_refused_before_the_run_begins(
+def test_images_that_fit_nowhere_are_refused_before_the_run_begins(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", "0.00001")
-    with pytest.raises(ConfigError, match=r"80 images of 'animal10n' .* limit is 1e-05 GiB"):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ConfigError, match=r"images of 'animal10n' .* 0.0 GiB free for a file"):
         run(base, "none")
     assert RunStore(tmp_path / "home").records() == ([], [])
 
@@ -290,3 +296,96 @@ def test_a_board_can_hold_runs_with_and_without_measures() -> None:
     (board,) = rank_boards([make(seed=0), make(seed=1, metrics__selection=selection)])
     assert board.rows[0].stats["selection_f1"].n == 1
     assert board.rows[0].stats["kept_fraction"].n == 2
+
+
+# A second test set
+
+
+def webvision(base: Path, imagenet: bool) -> Path:
+    rng = np.random.default_rng(0)
+    wnids = list(imagenet_names())[:50]
+
+    def put(name: str) -> str:
+        file = base / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(file, "jpeg")
+        return name
+
+    root = base / "mini-webvision"
+    train = [f"google/q{k:04d}/{i}.jpg {k}" for k in range(50) for i in range(2)]
+    test = [f"val{k:06d}.jpg {k}" for k in range(50)]
+    for names, folder in ((train, ""), (test, "val_images_256/")):
+        for line in names:
+            put(f"mini-webvision/{folder}{line.split()[0]}")
+    (root / "info").mkdir()
+    (root / "info" / "train_filelist_google.txt").write_text("\n".join(train))
+    (root / "info" / "val_filelist.txt").write_text("\n".join(test))
+    for i, wnid in enumerate(wnids if imagenet else ()):
+        put(f"imagenet/val/{wnid}/ILSVRC2012_val_{i:08d}.JPEG")
+    return base
+
+
+def run_webvision(base: Path) -> RunRecord:
+    return run(base, "none", dataset="mini-webvision", noise=None)
+
+
+def test_imagenet_is_a_second_test_set_of_mini_webvision(tmp_path: Path) -> None:
+    with_it, without = webvision(tmp_path / "a", True), webvision(tmp_path / "b", False)
+    both, one = run_webvision(with_it), run_webvision(without)
+    assert both.metrics is not None
+    assert one.metrics is not None
+    assert one.metrics.test.other_tests == {}
+    share = both.metrics.test.other_tests["imagenet-val"]
+    assert both.metrics.test.model_copy(update={"other_tests": {}}) == one.metrics.test
+    # One board, but a run that measured less does not stand for one that measures both.
+    assert both.fingerprint != one.fingerprint
+    assert both.dataset.fingerprint == one.dataset.fingerprint
+    assert RunRecord.from_json(both.to_json()) == both
+    old = json.loads(one.to_json())
+    del old["metrics"]["test"]["other_tests"]
+    assert RunRecord.from_json(json.dumps(old)) == one
+
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(result_table(both))
+    shown = f"{100 * share:.2f}"
+    assert re.search(
+        rf"imagenet-val +{shown} % +last epoch, another test set", console.export_text()
+    )
+    assert headline(both)["test/acc_imagenet-val"] == pytest.approx(100 * share)
+    assert f"On imagenet-val: {shown}%." in note_of(both)
+    boards = rank_boards([both])
+    (entry,) = json.loads(to_json(boards))["boards"][0]["rows"][0]["runs"]
+    assert entry["other_tests"] == {"imagenet-val": share}
+    assert re.search(rf"<bdi>imagenet-val</bdi> {shown} %", to_html(boards))
+
+
+def test_the_second_test_set_is_measured_with_the_last_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = webvision(tmp_path, False)
+    val = base / "imagenet" / "val"
+    for line in (base / "mini-webvision/info/val_filelist.txt").read_text().splitlines():
+        name, label = line.split()
+        target = val / list(imagenet_names())[int(label)] / f"{name[:-4]}.JPEG"
+        target.parent.mkdir(parents=True)
+        target.write_bytes((base / "mini-webvision" / "val_images_256" / name).read_bytes())
+    for limit in ("4", "0.000001"):
+        monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", limit)
+        record = run(base, "none", dataset="mini-webvision", force=True)
+        assert record.metrics is not None
+        test = record.metrics.test
+        assert test.other_tests == {"imagenet-val": test.accuracy_last}
+
+
+def test_an_imagenet_without_a_class_is_refused_by_its_name(tmp_path: Path) -> None:
+    base = webvision(tmp_path, True)
+    wnid = list(imagenet_names())[7]
+    (next((base / "imagenet" / "val" / wnid).iterdir())).unlink()
+    with pytest.raises(DataError, match=f"no .* of 1 of the 50 classes: {wnid}. Put the"):
+        run_webvision(base)
+
+
+def test_data_check_counts_the_second_test_set(tmp_path: Path) -> None:
+    base = webvision(tmp_path, True)
+    result = CliRunner().invoke(app, ["data", "check", "mini-webvision", "--data-dir", str(base)])
+    assert "imagenet-val 50 images, 50 classes of 1 to 1; 50 decoded" in result.stdout

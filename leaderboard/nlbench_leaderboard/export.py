@@ -170,6 +170,7 @@ def _run(run: SeedRun) -> dict[str, Any]:
         "source_sha256": record.selector.source_sha256,
         "command": record.command,
         "values": {c.key: c.read(metrics, record.times) for c in COLUMNS} if metrics else {},
+        "other_tests": metrics.test.other_tests if metrics else {},
     }
 
 

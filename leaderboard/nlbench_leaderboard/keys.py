@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nlbench.results import RunRecord
+from nlbench_leaderboard.escape import shorten
 
 
 class BoardKey(NamedTuple):
@@ -136,6 +137,9 @@ def rate_text(rate: float) -> str:
 def _title(key: BoardKey, record: RunRecord) -> str:
     rate = record.noise.nominal_rate
     noise = key.noise if rate is None else f"{key.noise} {rate_text(rate)}"
+    label_set = record.noise.params.get("label_set")
+    if label_set is not None:
+        noise += f" {shorten(str(label_set), 40)}"
     return f"{key.dataset} · {noise} · {record.protocol.id}"
 
 

@@ -47,12 +47,14 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
     >>> list(flatten({"optimiser": {"name": "sgd", "lr": 0.1}}))
     [('optimiser.name', 'sgd'), ('optimiser.lr', '0.1')]
+    >>> list(flatten({"input_size": None}))
+    [('input_size', '–')]
     """
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", str(value)
+            yield f"{prefix}{key}", "–" if value is None else str(value)
 
 
 def _environment() -> Environment:

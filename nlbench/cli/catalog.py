@@ -109,14 +109,9 @@ def _plural(kind: str, known: tuple[str, ...]) -> str:
 
 
 def _show_recipe(name: str) -> None:
-    import yaml
+    from nlbench.cli.recipe_text import recipe_text
 
-    from nlbench.recipe_files import load_recipe
-    from nlbench.registry import find
-
-    recipe = load_recipe(name)
-    find("datasets", recipe.get("dataset", "digits"))
-    typer.echo(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip())
+    typer.echo(printable(recipe_text(name)))
 
 
 def _show_run(prefix: str) -> None:
@@ -188,6 +183,7 @@ def _facts(kind: Kind, loaded: Any) -> list[str]:
             f"licence     {loaded.licence or 'yours'}",
             f"size        {loaded.size}",
             f"how to get  {loaded.how_to_get}",
+            f"download    {loaded.download_note}",
             f"where       {loaded.where}",
             f"recipe      {loaded.recipe}",
         ]

@@ -10,7 +10,7 @@ import typer
 from nlbench.cli.console import guarded, percent, printable
 
 if TYPE_CHECKING:
-    from nlbench.data.image_data import ImageData
+    from nlbench.data.image_data import ImageData, LabelledImages
 
 data = typer.Typer(help="The data sets on your disk.", no_args_is_help=True)
 
@@ -44,6 +44,7 @@ def check(
       nlbench data check folder:my-images
     """
     from nlbench.config import make_component
+    from nlbench.data.image_data import LabelledImages
 
     plain, _, path = name.partition(":")
     options: dict[str, Any] = {"path": path} if path else {}
@@ -55,8 +56,13 @@ def check(
         _say("found", f"{file}{_size(file)}")
     content = source.load(where)
     _say("split", content.split)
-    for part in ("train", "test"):
-        _say(part, _counted(content, part))
+    parts = {
+        "train": LabelledImages(content.train_images, content.train_labels),
+        "test": LabelledImages(content.test_images, content.test_labels),
+        **content.other_tests,
+    }
+    for part, images in parts.items():
+        _say(part, _counted(images, content.n_classes))
     for file_name in content.unreadable:
         _say("unreadable", file_name)
     _check_labels(source, content, where)
@@ -64,28 +70,27 @@ def check(
 
 
 def _say(what: str, text: str) -> None:
-    typer.echo(f"{what:<12}{printable(text)}")
+    typer.echo(f"{what:<13}{printable(text)}")
 
 
 def _size(file: Path) -> str:
     return f"  ({file.stat().st_size / 2**20:.1f} MiB)" if file.is_file() else ""
 
 
-def _counted(content: ImageData, part: str) -> str:
+def _counted(part: LabelledImages, n_classes: int) -> str:
     """Decode images spread over a part and give its counts."""
     import numpy as np
     import torch
 
     from nlbench.images import ImageRows, TensorImages
 
-    images = content.train_images if part == "train" else content.test_images
-    labels = content.train_labels if part == "train" else content.test_labels
+    images, labels = part
     some = torch.from_numpy(np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(np.int64)))
     size = None if isinstance(images, TensorImages) else ImageRows.SIDE
     batch = images.load(some, size)
-    sizes = np.bincount(labels, minlength=content.n_classes)
+    sizes = np.bincount(labels, minlength=n_classes)
     return (
-        f"{len(labels)} images, {content.n_classes} classes of {sizes.min()} to {sizes.max()}; "
+        f"{len(labels)} images, {n_classes} classes of {sizes.min()} to {sizes.max()}; "
         f"{len(batch)} decoded, {batch.shape[1]} x {batch.shape[2]} x {batch.shape[3]}, "
         f"mean {batch.double().mean():.1f} of 255"
     )

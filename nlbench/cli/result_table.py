@@ -43,6 +43,10 @@ def _test_rows(record: RunRecord) -> list[tuple[str, str, str]]:
             f"epoch {test.epoch_noisy_val} by noisy labels" if test.epoch_noisy_val else "",
         ),
         ("  best on test", percent(test.accuracy_best_oracle), "peeks; never ranked"),
+        *(
+            (f"  {name}", percent(share), "last epoch, another test set; never ranked")
+            for name, share in test.other_tests.items()
+        ),
     ]
 
 

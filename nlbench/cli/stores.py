@@ -9,7 +9,7 @@ import typer
 from nlbench.cli.console import guarded, printable
 from nlbench.errors import RunError
 
-cache = typer.Typer(help="The cache of embeddings.", no_args_is_help=True)
+cache = typer.Typer(help="The cache of embeddings and of decoded images.", no_args_is_help=True)
 
 
 def ui(
@@ -89,13 +89,14 @@ def sync(
 @cache.command("info")
 @guarded
 def info() -> None:
-    """Show what is cached: encoder, data set, rows, size.
+    """Show what is cached: encoder, data set, rows, size; and files of decoded images.
 
     Examples:
 
       nlbench cache info
     """
-    from nlbench.encoders.cache import EmbeddingCache
+    from nlbench.data.pixel_file import pixel_files
+    from nlbench.encoders.cache import EmbeddingCache, cache_dir
 
     stored = EmbeddingCache()
     rows = stored.info()
@@ -104,20 +105,27 @@ def info() -> None:
         shape = f"{row.get('rows', '?')} x {row.get('dimensions', '?')}"
         line = f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}"
         typer.echo(printable(line))
-    total = sum(int(row["bytes"]) for row in rows) / 2**20
-    typer.echo(f"{len(rows)} entries, {total:.1f} MiB in {stored.folder}")
+    files = {file.name: file.stat().st_size for file in pixel_files(cache_dir())}
+    for name, n_bytes in files.items():
+        typer.echo(printable(f"{'decoded images':<32} {name} {n_bytes / 2**20:.1f} MiB"))
+    total = sum([*(int(row["bytes"]) for row in rows), *files.values()]) / 2**20
+    typer.echo(f"{len(rows) + len(files)} entries, {total:.1f} MiB in {cache_dir()}")
 
 
 @cache.command("clear")
 @guarded
 def clear() -> None:
-    """Delete all cached embeddings; they are computed again when needed.
+    """Delete all cached embeddings and decoded images; they are made again when needed.
 
     Examples:
 
       nlbench cache clear
     """
-    from nlbench.encoders.cache import EmbeddingCache
+    from nlbench.data.pixel_file import pixel_files
+    from nlbench.encoders.cache import EmbeddingCache, cache_dir
 
-    stored = EmbeddingCache()
-    typer.echo(f"{stored.clear() / 2**20:.1f} MiB freed in {stored.folder}")
+    freed = EmbeddingCache().clear()
+    for file in pixel_files(cache_dir()):
+        freed += file.stat().st_size
+        file.unlink()
+    typer.echo(f"{freed / 2**20:.1f} MiB freed in {cache_dir()}")

@@ -49,6 +49,8 @@ class Animal10N(NoisyFiles):
         "Learning, ICML 2019), 50 000 training and 5 000 test images of 64 x 64 pixels"
     )
     licence: ClassVar[str] = "on request from its authors, for research"
+    size: ClassVar[str] = "50 000 + 5 000 images"
+    where: ClassVar[str] = "DIR/animal10n/training/LABEL_ID.jpg, DIR/animal10n/testing/LABEL_ID.jpg"
     how_to_get: ClassVar[str] = (
         "ask its authors at https://dm.kaist.ac.kr/datasets/animal-10n (55 000 small files), and "
         "put the folders training/ and testing/ with their files LABEL_ID.jpg into animal10n/ "

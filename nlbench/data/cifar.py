@@ -32,6 +32,10 @@ _HUMAN_LICENCE = f"images: {_LICENCE}; human labels: CC BY-NC 4.0"
 _HUMAN_HOW = "; labels: {} from https://github.com/UCSC-REAL/cifar-10-100n (folder data)"
 
 
+_DOWNLOAD = "nlbench can: `--download`, by torchvision, which checks the archive's MD5"
+_HUMAN_DOWNLOAD = f"images: {_DOWNLOAD}; labels: by hand"
+
+
 def _how(name: str, archive: str) -> str:
     return (
         f"`nlbench data check {name} --data-dir DIR --download`; or fetch "
@@ -158,6 +162,7 @@ class Cifar10(_Cifar):
     origin: ClassVar[str] = _ORIGIN
     licence: ClassVar[str] = _LICENCE
     size: ClassVar[str] = "50 000 + 10 000 images, 163 MiB to download"
+    download_note: ClassVar[str] = _DOWNLOAD
     how_to_get: ClassVar[str] = _how("cifar10", "cifar-10-python.tar.gz")
     where: ClassVar[str] = (
         "DIR/cifar-10-batches-py/ (torchvision), or DIR/cifar10/train-*.parquet and test-*.parquet"
@@ -182,6 +187,7 @@ class Cifar100(_Cifar):
     origin: ClassVar[str] = _ORIGIN
     licence: ClassVar[str] = _LICENCE
     size: ClassVar[str] = "50 000 + 10 000 images, 161 MiB to download"
+    download_note: ClassVar[str] = _DOWNLOAD
     how_to_get: ClassVar[str] = _how("cifar100", "cifar-100-python.tar.gz")
     where: ClassVar[str] = (
         "DIR/cifar-100-python/ (torchvision), or DIR/cifar100/train-*.parquet and test-*.parquet"
@@ -197,6 +203,7 @@ class Cifar10N(Cifar10):
     origin: ClassVar[str] = Cifar10.origin + _HUMAN_ORIGIN
     licence: ClassVar[str] = _HUMAN_LICENCE
     size: ClassVar[str] = f"{Cifar10.size}; labels 3 MB"
+    download_note: ClassVar[str] = _HUMAN_DOWNLOAD
     how_to_get: ClassVar[str] = Cifar10.how_to_get + _HUMAN_HOW.format("CIFAR-10_human.pt")
     where: ClassVar[str] = f"{Cifar10.where}; labels in DIR/{Cifar10.label_file_name}"
     recipe: ClassVar[str] = "standard/cifar10n"
@@ -211,6 +218,7 @@ class Cifar100N(Cifar100):
     origin: ClassVar[str] = Cifar100.origin + _HUMAN_ORIGIN
     licence: ClassVar[str] = _HUMAN_LICENCE
     size: ClassVar[str] = f"{Cifar100.size}; labels 2 MB"
+    download_note: ClassVar[str] = _HUMAN_DOWNLOAD
     how_to_get: ClassVar[str] = Cifar100.how_to_get + _HUMAN_HOW.format("CIFAR-100_human.pt")
     where: ClassVar[str] = f"{Cifar100.where}; labels in DIR/{Cifar100.label_file_name}"
     recipe: ClassVar[str] = "standard/cifar100n"

@@ -69,6 +69,11 @@ class Clothing1M(NoisyFiles):
         "Classification, CVPR 2015), 1 000 000 noisy training and 10 526 clean test images"
     )
     licence: ClassVar[str] = "on request from its authors, for research"
+    size: ClassVar[str] = "1 000 000 + 10 526 images, tens of GB"
+    where: ClassVar[str] = (
+        "DIR/clothing1m/ with images/, noisy_train_key_list.txt, noisy_label_kv.txt, "
+        "clean_test_key_list.txt and clean_label_kv.txt"
+    )
     how_to_get: ClassVar[str] = (
         "ask its authors as told at https://github.com/Cysu/noisy_label (tens of GB), and put "
         "images/, noisy_train_key_list.txt, noisy_label_kv.txt, clean_test_key_list.txt and "

@@ -29,6 +29,8 @@ class Digits(Dataset):
     )
     licence: ClassVar[str] = "CC BY 4.0 (UCI)"
     size: ClassVar[str] = "1 437 + 360 images, bundled"
+    where: ClassVar[str] = "nowhere: bundled"
+    download_note: ClassVar[str] = "none needed"
     how_to_get: ClassVar[str] = "comes with scikit-learn"
     recipe: ClassVar[str] = "standard/digits"
 

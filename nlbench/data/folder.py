@@ -39,6 +39,9 @@ class Folder(Dataset):
     labels_are_clean: bool = True
 
     origin: ClassVar[str] = "your own"
+    size: ClassVar[str] = "yours"
+    where: ClassVar[str] = "PATH, absolute or under DIR"
+    download_note: ClassVar[str] = "none needed"
     how_to_get: ClassVar[str] = (
         "put one directory per class under PATH (or under PATH/train and PATH/test) and name it "
         "as `--dataset folder:PATH`"

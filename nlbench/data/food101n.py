@@ -31,6 +31,8 @@ class Food101N(NoisyFiles):
         "Food-101 (Bossard et al., ECCV 2014), 25 250 images"
     )
     licence: ClassVar[str] = "for research; the images belong to their owners"
+    size: ClassVar[str] = "about 310 000 + 25 250 images"
+    where: ClassVar[str] = "DIR/food101n/Food-101N_release/ and DIR/food101n/food-101/"
     how_to_get: ClassVar[str] = (
         "download Food-101N_release.zip from https://kuanghuei.github.io/Food-101N and "
         "food-101.tar.gz from https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101 (5 GB), "

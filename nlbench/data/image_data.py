@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,13 @@ import torch
 from torch import Tensor
 
 from nlbench.images import ImageSource
+
+
+class LabelledImages(NamedTuple):
+    """A further test set; `labels` are (M,) int64, the truth."""
+
+    images: ImageSource
+    labels: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +40,8 @@ class ImageData:
             added and nothing is measured against them; the test labels are the truth always.
         train_subset: (M,) bool, which of the M published training samples are here, in their
             order; None where they are all here or there is no published order.
+        other_tests: Further test sets by name, measured after the last epoch and never ranked. A
+            run without them is the same run, so they are no part of `fingerprint`.
     """
 
     name: str
@@ -47,6 +56,7 @@ class ImageData:
     unreadable: tuple[str, ...] = field(default=())
     labels_are_clean: bool = True
     train_subset: npt.NDArray[np.bool_] | None = None
+    other_tests: Mapping[str, LabelledImages] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:
@@ -61,6 +71,7 @@ class Dataset(ABC):
         size: How much it is, and how much to download.
         how_to_get: Where the data comes from, for messages and ``show``.
         where: Where to put it under ``--data-dir DIR``.
+        download_note: Who fetches it: nlbench, and what it verifies, or you.
         needs_label_file: Whether the data is not complete without its human labels.
         recipe: The recipe that holds this data set's default protocol.
     """
@@ -70,6 +81,7 @@ class Dataset(ABC):
     size: ClassVar[str] = ""
     how_to_get: ClassVar[str] = ""
     where: ClassVar[str] = ""
+    download_note: ClassVar[str] = "by hand: nlbench does not fetch it"
     recipe: ClassVar[str] = "standard/folder"
     takes_path: ClassVar[bool] = False
     needs_label_file: ClassVar[bool] = False

@@ -1,22 +1,29 @@
 """mini-webvision: the first 50 classes of WebVision 1.0, Google images only.
 
 Li, Wang, Li, Agustsson, Van Gool, WebVision Database, 2017 (arXiv 1708.02862); the part is Chen et
-al.'s (ICML 2019). The test set is WebVision's own validation set.
+al.'s (ICML 2019). The test set is WebVision's own validation set; ImageNet's validation images of
+the same classes are measured beside it where they are there, as published work reports both.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from nlbench.data.image_data import ImageData
+from nlbench.data.file_images import FileImages
+from nlbench.data.image_data import ImageData, LabelledImages
 from nlbench.data.imagenet_names import imagenet_names
-from nlbench.data.listed import Listing, NoisyFiles, files_key, read_labels
+from nlbench.data.listed import Listing, NoisyFiles, files_key, read_labels, some
+from nlbench.errors import DataError
 
 N_CLASSES = 50
 
+IMAGENET = "imagenet-val"
+
+_IMAGENET_FOLDER = Path("imagenet", "val")
 _TRAIN, _TEST = "info/train_filelist_google.txt", "info/val_filelist.txt"
 
 
@@ -30,10 +37,16 @@ class MiniWebVision(NoisyFiles):
         "about 66 000 training and 2 500 validation images"
     )
     licence: ClassVar[str] = "for non-commercial research; the images belong to their owners"
+    size: ClassVar[str] = "about 66 000 + 2 500 images, 16 GB to download for all classes"
+    where: ClassVar[str] = (
+        "DIR/mini-webvision/ with google/, val_images_256/ and info/; ImageNet's validation "
+        "images, if you have them, in DIR/imagenet/val/WNID/"
+    )
     how_to_get: ClassVar[str] = (
         "download the resized Google images (16 GB), the validation images and the file lists of "
         "WebVision 1.0 from https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html, and put "
-        "google/, val_images_256/ and info/ into mini-webvision/ under --data-dir."
+        "google/, val_images_256/ and info/ into mini-webvision/ under --data-dir. A second test "
+        "set, if you have it: ImageNet's validation images as imagenet/val/WNID/*.JPEG."
     )
     recipe: ClassVar[str] = "standard/mini-webvision"
 
@@ -42,7 +55,7 @@ class MiniWebVision(NoisyFiles):
         root = self.root(data_dir)
         train = read_labels(root / _TRAIN, self.how_to_get)
         test = read_labels(root / _TEST, self.how_to_get, "val_images_256/")
-        return self.image_data(
+        data = self.image_data(
             "mini-webvision",
             # WebVision has ImageNet's classes in ImageNet's order.
             list(imagenet_names().values())[:N_CLASSES],
@@ -51,12 +64,46 @@ class MiniWebVision(NoisyFiles):
             _first_classes(test),
             "Google images as train, WebVision validation as test",
         )
+        return replace(data, other_tests=_imagenet(data_dir))
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the two lists."""
+        """Give a hash of the two lists, and of ImageNet's file names where they are there.
+
+        With them a run is another one: what was done without is done again, and measured on both.
+        """
         root = self.root(data_dir)
-        return files_key(root / _TRAIN, root / _TEST)
+        key = files_key(root / _TRAIN, root / _TEST)
+        for name, (images, _) in _imagenet(data_dir).items():
+            listing = "\0".join(images.names if isinstance(images, FileImages) else ())
+            key[name] = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+        return key
 
 
 def _first_classes(labels: Mapping[str, int]) -> Listing:
     return Listing.of((name, label) for name, label in labels.items() if label < N_CLASSES)
+
+
+def _imagenet(data_dir: Path | None) -> dict[str, LabelledImages]:
+    """Give ImageNet's validation images of the 50 classes, nothing where there is no such folder.
+
+    Raises:
+        DataError: if the folder lacks a class.
+    """
+    root = (Path() if data_dir is None else data_dir).expanduser().absolute() / _IMAGENET_FOLDER
+    if not root.is_dir():
+        return {}
+    wnids = list(imagenet_names())[:N_CLASSES]
+    files = [sorted((root / wnid).glob("*.JPEG")) for wnid in wnids]
+    empty = [wnid for wnid, found in zip(wnids, files, strict=True) if not found]
+    if empty:
+        raise DataError(
+            f"folder '{root}' has no *.JPEG of {len(empty)} of the {N_CLASSES} classes: "
+            f"{some(empty)}. Put the validation images into one folder per WordNet id, or remove "
+            "the folder to do without this test set."
+        )
+    listing = Listing.of(
+        (f"{wnid}/{file.name}", label)
+        for label, (wnid, found) in enumerate(zip(wnids, files, strict=True))
+        for file in found
+    )
+    return {IMAGENET: LabelledImages(FileImages(root, listing.names), listing.labels)}

@@ -43,6 +43,9 @@ class Parquet(Dataset):
     labels_are_clean: bool = True
 
     origin: ClassVar[str] = "your own, or a data set of the Hugging Face hub that you downloaded"
+    size: ClassVar[str] = "yours"
+    where: ClassVar[str] = "PATH, absolute or under DIR"
+    download_note: ClassVar[str] = "none needed"
     how_to_get: ClassVar[str] = (
         "put train*.parquet and test*.parquet (or validation*.parquet) into PATH or PATH/data and "
         "name it as `--dataset parquet:PATH`"
@@ -58,7 +61,7 @@ class Parquet(Dataset):
         parts = [_read_labels(files, label) for files in (train_files, test_files)]
         n_classes = len(names) or max(int(part.max()) for part in parts) + 1
         for files, part in zip((train_files, test_files), parts, strict=True):
-            _check_range(files[0], label, part, n_classes)
+            check_range(files[0], label, part, n_classes)
         sources = [_images(files, image) for files in (train_files, test_files)]
         return ImageData(
             name=f"parquet:{root.name}",
@@ -109,9 +112,9 @@ class Parquet(Dataset):
             if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0
         ]
         labels = [f.name for f in schema if pa.types.is_integer(f.type)]
-        image = _chosen("image_column", self.image_column, images, file)
+        image = chosen_column("image_column", self.image_column, images, file)
         preferred = ["label"] if "label" in labels else labels
-        label = _chosen("label_column", self.label_column, preferred, file, labels)
+        label = chosen_column("label_column", self.label_column, preferred, file, labels)
         return image, label, _class_names(schema, label)
 
 
@@ -222,7 +225,12 @@ def _read_labels(files: Sequence[Path], column: str) -> Labels:
     return labels
 
 
-def _check_range(file: Path, column: str, labels: Labels, n_classes: int) -> None:
+def check_range(file: Path | str, column: str, labels: Labels, n_classes: int) -> None:
+    """Check that labels are in range and that there are classes to tell apart.
+
+    Raises:
+        DataError: naming the first wrong rows and their number.
+    """
     wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if n_classes < 2 or len(wrong):
         entries = ", ".join(f"row {i}: {labels[i]}" for i in wrong[:3].tolist())
@@ -233,9 +241,21 @@ def _check_range(file: Path, column: str, labels: Labels, n_classes: int) -> Non
         )
 
 
-def _chosen(
-    setting: str, wanted: str, found: Sequence[str], file: Path, known: Sequence[str] = ()
+def chosen_column(
+    setting: str, wanted: str, found: Sequence[str], file: Path | str, known: Sequence[str] = ()
 ) -> str:
+    """Give the column that a setting names, else the only one that could be meant.
+
+    Args:
+        setting: Its name.
+        wanted: Its value, empty for the only one.
+        found: Columns that could be meant.
+        file: Where, for messages.
+        known: Columns that may be named; those found where left out.
+
+    Raises:
+        ConfigError: naming the columns.
+    """
     known = known or found
     if wanted:
         if wanted in known:

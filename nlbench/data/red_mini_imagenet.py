@@ -43,6 +43,11 @@ class RedMiniImageNet(NoisyFiles):
         "training and 5 000 test images, 100 classes of ImageNet"
     )
     licence: ClassVar[str] = "labels CC BY 4.0 (Google); images: ImageNet's terms and their owners'"
+    size: ClassVar[str] = "about 50 000 + 5 000 images, several GB"
+    where: ClassVar[str] = (
+        "DIR/red-mini-imagenet/ with all_images/, all_validation/, split/red_noise_nl_RATE and "
+        "split/clean_validation"
+    )
     how_to_get: ClassVar[str] = (
         "see https://google.github.io/controlled-noisy-web-labels (several GB with the images of "
         "ImageNet), and put all_images/, all_validation/ and the lists split/red_noise_nl_RATE and "

@@ -127,6 +127,7 @@ def headline(record: RunRecord) -> dict[str, float | None]:
         "test/acc_last": test.accuracy_last,
         "test/acc_nval": test.accuracy_noisy_val,
         "test/acc_best": test.accuracy_best_oracle,
+        **{clean_name(f"test/acc_{name}"): share for name, share in test.other_tests.items()},
     }
     return {**{key: _percent(value) for key, value in shares.items()}, **values}
 
@@ -176,6 +177,7 @@ def note_of(record: RunRecord) -> str:
         lines += [
             f"Selection F1 {f1}, kept {selection.kept_fraction:.2%}{known}; "
             f"test accuracy **{test.accuracy_last:.2%}** (last epoch).",
+            *(f"On {name}: {share:.2%}." for name, share in test.other_tests.items()),
         ]
     if record.error is not None:
         lines += ["Failed; see the artifact `error/traceback.txt`."]

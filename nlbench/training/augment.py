@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nlbench.training.crops import random_crop, random_resized_crop
 from nlbench.training.loop import as_input
 from nlbench.training.policies import Policy, apply_policy
 
@@ -17,23 +18,46 @@ Augmentation = Literal[Geometric, Policy]
 _PAD_SHARE = 8  # a crop moves by up to 1/8 of the side: 4 pixels at 32, 8 at 64, 1 at 8
 
 
-def augmented_input(images: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:
+def augmented_input(
+    images: Tensor,
+    kind: Augmentation,
+    generator: torch.Generator,
+    side: int | None = None,
+    resized: bool = False,
+) -> Tensor:
     """Give what a network trains on, from the pixels of a batch.
 
     Args:
         images: (B, C, H, W) uint8.
         kind: As in `augment`, or a policy: ``"autoaugment-cifar10"``, ``"autoaugment-imagenet"``,
             ``"randaugment"``, each after crop and flip. New borders are black in a policy, where
-            pixels are still uint8, and grey otherwise. Crops keep the size: the random-resized
-            crop of ImageNet protocols is not there.
+            pixels are still uint8, and grey otherwise.
         generator: On the CPU.
+        side: What the network sees of larger images: a part of this side at random, instead of a
+            zero-padded shift. ``"none"`` leaves the images as they are.
+        resized: Whether that part is a random box scaled to the side (`random_resized_crop`).
 
     Returns:
-        (B, C, H, W) float, mean about 0.
+        (B, C, H, W) float, mean about 0; H = W = `side` where one is given.
     """
-    if kind == "none" or kind == "shift" or kind == "crop-flip":
-        return augment(as_input(images), kind, generator)
-    return as_input(apply_policy(augment(images, "crop-flip", generator), kind, generator))
+    geometric = _geometric(kind)
+    if geometric != "none" and (side is not None or resized):
+        side = images.shape[-1] if side is None else side
+        cut = random_resized_crop if resized else random_crop
+        images = cut(images, side, generator)
+        if geometric == "crop-flip":
+            images = _mirrored(images, generator)
+    elif kind == geometric:
+        return augment(as_input(images), geometric, generator)
+    else:
+        images = augment(images, geometric, generator)
+    if kind == "autoaugment-cifar10" or kind == "autoaugment-imagenet" or kind == "randaugment":
+        images = apply_policy(images, kind, generator)
+    return as_input(images)
+
+
+def _geometric(kind: Augmentation) -> Geometric:
+    return kind if kind == "none" or kind == "shift" else "crop-flip"
 
 
 def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tensor:
@@ -50,20 +74,12 @@ def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tenso
     """
     if kind == "none":
         return batch
-    shifted = _random_crop(batch, max(1, batch.shape[-1] // _PAD_SHARE), generator)
-    if kind == "shift":
-        return shifted
-    mirrored = torch.rand(len(batch), generator=generator).to(batch.device, non_blocking=True) < 0.5
-    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
-
-
-def _random_crop(batch: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    n, channels, height, width = batch.shape
+    pad = max(1, batch.shape[-1] // _PAD_SHARE)
     padded = functional.pad(batch, (pad, pad, pad, pad))
-    corner = torch.randint(0, 2 * pad + 1, (2, n), generator=generator)
-    corner = corner.to(batch.device, non_blocking=True)
-    rows = corner[0][:, None] + torch.arange(height, device=batch.device)
-    columns = corner[1][:, None] + torch.arange(width, device=batch.device)
-    image = torch.arange(n, device=batch.device)[:, None, None, None]
-    channel = torch.arange(channels, device=batch.device)[None, :, None, None]
-    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    shifted = random_crop(padded, batch.shape[-1], generator)
+    return shifted if kind == "shift" else _mirrored(shifted, generator)
+
+
+def _mirrored(batch: Tensor, generator: torch.Generator) -> Tensor:
+    chosen = torch.rand(len(batch), generator=generator).to(batch.device, non_blocking=True) < 0.5
+    return torch.where(chosen[:, None, None, None], batch.flip(3), batch)

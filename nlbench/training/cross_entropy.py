@@ -27,6 +27,8 @@ class CrossEntropy(SgdTrainer):
             "timm-pretrained:MODEL".
         augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
             "autoaugment-imagenet" or "randaugment".
+        input_size: Side of what the network sees of larger images; None for all of an image.
+        resized_crop: Whether training sees a random box of an image, scaled to this side.
     """
 
     def loss(

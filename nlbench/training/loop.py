@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from nlbench.images import StoredImages
 from nlbench.selector import Selection
 
 EVAL_BATCH = 2048
+EVAL_PIXELS = 2**24  # less than 2048 images where they have more than 90 x 90 pixels
 
 # (epochs done, the selector's selection, logits of all training samples) -> what to train on next.
 Refine = Callable[[int, Selection, Tensor], Selection]
@@ -26,11 +28,12 @@ class TrainingTask:
     """What a trainer is given. It has no clean training labels.
 
     Attributes:
-        images: (N, C, H, W) uint8 on the device.
+        images: (N, C, H, W) uint8 on the device, or in a file and read from there to the device.
         noisy_labels: (N,) int64.
         val_images, val_labels: Held-out part with *noisy* labels, empty where there is none.
         test_images, test_labels: The clean test set; evaluated, never chosen by.
         selection: What to train on first.
+        other_tests: Images of further test sets by name, predicted after the last epoch.
         reselect: For online selectors: (epoch, losses, logits) -> the next epoch's selections,
             one (N,), (N, K) and answer for each network.
         n_networks: Networks to train side by side; results are of the first.
@@ -40,16 +43,17 @@ class TrainingTask:
         progress: Called with (epochs done, epochs).
     """
 
-    images: Tensor
+    images: StoredImages
     noisy_labels: Tensor
-    val_images: Tensor
+    val_images: StoredImages
     val_labels: Tensor
-    test_images: Tensor
+    test_images: StoredImages
     test_labels: Tensor
     n_classes: int
     selection: Selection
     seed: int
     device: torch.device
+    other_tests: Mapping[str, StoredImages] = field(default_factory=dict)
     reselect: Reselect | None = None
     n_networks: int = 1
     on_labels: Callable[[int, Tensor, Tensor], None] = lambda epoch, keep, labels: None
@@ -68,6 +72,7 @@ class TrainingOutcome:
     curves: dict[str, list[float | None]] = field(default_factory=dict)
     test_predictions: Tensor = field(default_factory=lambda: torch.empty(0))
     test_predictions_noisy_val: Tensor | None = None
+    other_predictions: dict[str, Tensor] = field(default_factory=dict)
     reselect_s: float = 0.0
     n_steps: int = 0
 
@@ -78,6 +83,13 @@ class Trainer(ABC):
     @abstractmethod
     def train(self, task: TrainingTask) -> TrainingOutcome:
         """Train and evaluate after every epoch."""
+
+    def check(self, image_size: int) -> None:  # noqa: B027, many have nothing to refuse
+        """Refuse settings that do not fit images of this side, before anything is computed.
+
+        Raises:
+            ConfigError: if there are any.
+        """
 
 
 class BatchOrder:
@@ -124,11 +136,12 @@ def as_input(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, autocast: bool) -> Tensor:
+def predict(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
     """Give float32 logits (N, K) in eval mode, without augmentation."""
     network.eval()
     parts = []
-    for batch in images.split(EVAL_BATCH):
+    n_at_once = min(EVAL_BATCH, max(1, EVAL_PIXELS // images.shape[2:].numel()))
+    for batch in images.split(n_at_once):
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=autocast):
             parts.append(network(as_input(batch)).float())
     return torch.cat(parts)
@@ -175,6 +188,9 @@ def run_epochs(
         outcome.curves["train_loss"].append(loss if math.isfinite(loss) else None)
         current = _next_sets(task, learners, epoch, outcome, autocast)
         task.progress(epoch, n_epochs)
+    for name, images in task.other_tests.items():
+        logits = predict(learners[0].network, images, autocast)
+        outcome.other_predictions[name] = logits.argmax(dim=1)
     return outcome
 
 
@@ -238,7 +254,9 @@ def _next_sets(
     return chosen
 
 
-def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, autocast: bool) -> float | None:
+def _accuracy(
+    network: nn.Module, images: StoredImages, labels: Tensor, autocast: bool
+) -> float | None:
     if len(images) == 0:
         return None
     return _share(predict(network, images, autocast).argmax(dim=1) == labels)

@@ -83,6 +83,8 @@ class MixFix(SgdTrainer):
             "timm-pretrained:MODEL".
         augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
             "autoaugment-imagenet" or "randaugment".
+        input_size: Side of what the network sees of larger images; None for all of an image.
+        resized_crop: Whether training sees a random box of an image, scaled to this side.
         milestones: When the learning rate falls to a tenth: epochs done, or shares of all epochs
             where below 1.
         beta: Both parameters of lambda's Beta distribution.

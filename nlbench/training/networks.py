@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,29 @@ class SmallCNN(nn.Module):
         return logits
 
 
+class Renormalised(nn.Module):
+    """A network that was trained on pixels of another mean and deviation than (x - 0.5) / 0.5."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        shape = (1, -1, 1, 1)
+        deviation = torch.tensor(std).view(shape)
+        self.register_buffer("scale", 0.5 / deviation)
+        self.register_buffer("shift", (0.5 - torch.tensor(mean).view(shape)) / deviation)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits (B, K) of images (B, C, H, W) in [-1, 1]; one channel counts as the mean."""
+        scale, shift = self.scale, self.shift
+        if images.shape[1] != scale.shape[1]:
+            scale, shift = scale.mean(dim=1, keepdim=True), shift.mean(dim=1, keepdim=True)
+        logits: Tensor = self.network(images * scale + shift)
+        return logits
+
+
 _OWN: dict[str, Callable[[int, int], nn.Module]] = {
     "small-cnn": SmallCNN,
     "preact-resnet18": PreActResNet18,
@@ -58,8 +82,8 @@ def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.M
     Args:
         name: ``"small-cnn"``, ``"preact-resnet18"``, ``"resnet34-cifar"``, ``"vgg19-bn-64"``,
             ``"timm:MODEL"`` (from scratch) or ``"timm-pretrained:MODEL"`` (timm's weights, a new
-            classifier). Pretrained ones get pixels in [-1, 1] like all others, not their own
-            mean and deviation.
+            classifier). All take pixels in [-1, 1]; pretrained ones turn them into what they
+            were trained on, by the mean and deviation of their own configuration.
         in_channels: 1 or 3.
         n_classes: K.
         seed: The run's seed.
@@ -100,7 +124,7 @@ def _pretrained_network(model: str, in_channels: int, n_classes: int) -> nn.Modu
     _check_timm_name(model.partition(".")[0])
     try:
         with offline_where_unreachable(model):
-            network: nn.Module = timm.create_model(
+            network: Any = timm.create_model(
                 model, pretrained=True, num_classes=n_classes, in_chans=in_channels
             )
     except Exception as error:  # hub clients raise many types when weights are out of reach
@@ -111,7 +135,8 @@ def _pretrained_network(model: str, in_channels: int, n_classes: int) -> nn.Modu
             "They are downloaded on first use: run once on a machine with internet, or train from "
             f"scratch with --set trainer.network=timm:{model.partition('.')[0]}."
         ) from error
-    return network
+    seen = network.pretrained_cfg
+    return Renormalised(network, seen["mean"], seen["std"])
 
 
 def _check_timm_name(model: str) -> None:

@@ -13,8 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from nlbench.errors import ConfigError
 from nlbench.seeds import derive_seed
 from nlbench.training.augment import Augmentation, augmented_input
+from nlbench.training.crops import CentreCropped
 from nlbench.training.loop import (
     BatchOrder,
     Learner,
@@ -41,6 +43,10 @@ class SgdTrainer(Trainer):
             "timm-pretrained:MODEL".
         augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
             "autoaugment-imagenet" or "randaugment".
+        input_size: Side of what the network sees of larger images: a part of them at random in
+            training, the centre in evaluation; None for all of an image.
+        resized_crop: Whether that part is a random box scaled to this side, as in ImageNet's
+            protocols; with an augmentation that crops and flips.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -50,12 +56,27 @@ class SgdTrainer(Trainer):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     network: str = "small-cnn"
     augmentation: Augmentation = "shift"
+    input_size: Annotated[int, Field(ge=1)] | None = None
+    resized_crop: bool = False
 
     @abstractmethod
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
     ) -> Tensor:
         """Give the loss of an augmented batch; random numbers come from `draws`, on the CPU."""
+
+    def check(self, image_size: int) -> None:
+        """Refuse crops that cannot be made of the images, and one that would do nothing."""
+        if self.input_size is not None and self.input_size > image_size:
+            raise ConfigError(
+                f"setting 'trainer.input_size' must be at most protocol.image_size = {image_size}, "
+                f"got {self.input_size}. Set --set protocol.image_size={self.input_size} or more."
+            )
+        if self.resized_crop and self.augmentation in ("none", "shift"):
+            raise ConfigError(
+                "setting 'trainer.resized_crop' needs an augmentation that crops and flips, got "
+                f"{self.augmentation!r}. Set --set trainer.augmentation=crop-flip."
+            )
 
     def lr_factor(self, done: int, n_steps: int) -> float:
         """Give the share of `lr` after `done` of `n_steps` steps: half a cosine."""
@@ -99,6 +120,8 @@ class SgdTrainer(Trainer):
         seed = derive_seed("peer", index, task.seed) if index else task.seed
         device, n = task.device, len(task.images)
         network = make_network(self.network, task.images.shape[1], task.n_classes, seed)
+        if self.input_size is not None:
+            network = CentreCropped(network, self.input_size)
         network = network.to(device).to(memory_format=torch.channels_last)
         optimiser = torch.optim.SGD(
             network.parameters(),
@@ -114,7 +137,9 @@ class SgdTrainer(Trainer):
         views, draws = self.stream("views", seed), self.stream("loss", seed)
 
         def step(images: Tensor, labels: Tensor) -> Tensor:
-            batch = augmented_input(images, self.augmentation, views)
+            batch = augmented_input(
+                images, self.augmentation, views, self.input_size, self.resized_crop
+            )
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = self.loss(network, batch, labels, draws)
             optimiser.zero_grad(set_to_none=True)

@@ -1,0 +1,246 @@
+"""hf: a data set of the Hugging Face hub, or of a local folder, through the `datasets` library.
+
+An optional extra. Only data files are read: from version 4 on the library runs no code that a data
+set brings along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from nlbench.data.file_images import READERS, CompactNames, as_batch, decode, required_size
+from nlbench.data.image_data import Dataset, ImageData
+from nlbench.data.parquet import TEST_PARTS, check_range, chosen_column
+from nlbench.errors import ConfigError, DataError
+from nlbench.images import ImageSource
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HuggingFace(Dataset):
+    """A data set of the Hugging Face hub, ``hf:ORG/NAME``, or a folder it can load, ``hf:PATH``.
+
+    Attributes:
+        path: Its name on the hub; or a folder, absolute or relative to ``--data-dir``.
+        subset: Which configuration, where the data set has several.
+        revision: Branch, tag or commit on the hub; a commit keeps results repeatable.
+        train_split: Of the data set; slices such as ``train[:80%]`` work.
+        test_split: The same; "test" or else "validation" where left out.
+        image_column: Column of images; by default the only one.
+        label_column: Column of classes or of whole numbers from 0; by default "label" or the only
+            one there is.
+        labels_are_clean: Whether the training labels are the truth. False for a data set that is
+            noisy by itself: no noise is added, and nothing is measured against these labels.
+    """
+
+    path: str = ""
+    subset: str = ""
+    revision: str = ""
+    train_split: str = "train"
+    test_split: str = ""
+    image_column: str = ""
+    label_column: str = ""
+    labels_are_clean: bool = True
+
+    origin: ClassVar[str] = "the Hugging Face hub, or your own folder in one of its layouts"
+    licence: ClassVar[str] = "see the data set's page on the hub"
+    size: ClassVar[str] = "as its page on the hub says"
+    where: ClassVar[str] = "nothing to put anywhere; a folder is PATH, absolute or under DIR"
+    download_note: ClassVar[str] = "on first use, by the `datasets` library"
+    how_to_get: ClassVar[str] = (
+        "`pip install 'nlbench[hf]'` and name it as `--dataset hf:ORG/NAME`; it is downloaded on "
+        "first use into the library's cache (HF_HOME)"
+    )
+    recipe: ClassVar[str] = "standard/hf"
+    takes_path: ClassVar[bool] = True
+
+    def load(self, data_dir: Path | None) -> ImageData:
+        """Read the labels; the images are read when they are asked for."""
+        test_split = self.test_split or self._default_test(data_dir)
+        parts = [
+            self._called("load_dataset", data_dir, split=split)
+            for split in (self.train_split, test_split)
+        ]
+        image, label = self._columns(parts[0].features)
+        names = list(getattr(parts[0].features[label], "names", ()))
+        labels = [_labels(part, label, self._what) for part in parts]
+        n_classes = len(names) or max(int(values.max()) for values in labels) + 1
+        for split, values in zip((self.train_split, test_split), labels, strict=True):
+            check_range(f"{self._what}, {split}", label, values, n_classes)
+        train, test = (_images(part, image, self._what) for part in parts)
+        return ImageData(
+            name=self._what,
+            class_names=tuple(names or map(str, range(n_classes))),
+            train_images=train,
+            train_labels=labels[0],
+            train_ids=CompactNames(f"{self.train_split}:{row}" for row in range(len(train))),
+            test_images=test,
+            test_labels=labels[1],
+            fingerprint=_fingerprint((train, test), labels),
+            split=f"{self.train_split} and {test_split} as given",
+            labels_are_clean=self.labels_are_clean,
+        )
+
+    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
+        """Give a hash of the names and sizes of a folder's files, or the hub's own of the data."""
+        root = self._folder(data_dir)
+        if root is None:
+            return {
+                "builder": str(self._called("load_dataset_builder", data_dir).hash),
+                "name": self.path,
+            }
+        files = sorted(p for p in root.rglob("*") if p.is_file())
+        listing = "".join(f"{p.relative_to(root)}\0{p.stat().st_size}\0" for p in files)
+        return {"listing_sha256": hashlib.sha256(listing.encode()).hexdigest()}
+
+    @property
+    def _what(self) -> str:
+        return f"hf:{Path(self.path).name if Path(self.path).is_absolute() else self.path}"
+
+    def _folder(self, data_dir: Path | None) -> Path | None:
+        if not self.path:
+            raise DataError(f"data set 'hf' needs a name: {self.how_to_get}.")
+        folder = ((data_dir or Path()) / Path(self.path).expanduser()).absolute()
+        if folder.is_dir():
+            return folder
+        if Path(self.path).is_absolute() or self.path.startswith(("~", ".")):
+            raise DataError(f"folder '{folder}' is not there. Check the path of '{self._what}'.")
+        return None
+
+    def _called(self, function: str, data_dir: Path | None, **options: Any) -> Any:
+        folder, library = self._folder(data_dir), _library()
+        try:
+            return getattr(library, function)(
+                str(folder or self.path),
+                self.subset or None,
+                revision=self.revision or None,
+                **options,
+            )
+        except Exception as error:  # the library raises what its many readers raise
+            reason = (str(error).strip().splitlines() or [""])[0][:300]
+            raise DataError(
+                f"data set '{self._what}' cannot be loaded: {type(error).__name__}: {reason}\n"
+                "Check name, --set data.subset, data.revision and the splits; without a network "
+                "it must be in the library's cache already."
+            ) from error
+
+    def _default_test(self, data_dir: Path | None) -> str:
+        splits = list(self._called("load_dataset", data_dir))
+        found = next((name for name in TEST_PARTS if name in splits), "")
+        if not found:
+            raise ConfigError(
+                f"data set '{self._what}' has no split 'test' or 'validation', it has: "
+                f"{', '.join(splits)}. Give one with --set data.test_split=NAME, or parts of one "
+                "with --set 'data.train_split=train[:80%]' --set 'data.test_split=train[80%:]'."
+            )
+        return found
+
+    def _columns(self, features: Mapping[str, Any]) -> tuple[str, str]:
+        library = _library()
+        images = [name for name, kind in features.items() if isinstance(kind, library.Image)]
+        labels = [
+            name
+            for name, kind in features.items()
+            if isinstance(kind, library.ClassLabel)
+            or (isinstance(kind, library.Value) and "int" in kind.dtype)
+        ]
+        image = chosen_column("image_column", self.image_column, images, self._what)
+        preferred = ["label"] if "label" in labels else labels
+        return image, chosen_column(
+            "label_column", self.label_column, preferred, self._what, labels
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HubImages(ImageSource):
+    """Images of one split, decoded when asked for.
+
+    Attributes:
+        rows: The library's data set with the image column alone, not decoded: {bytes, path}.
+        what: Name for messages.
+    """
+
+    rows: Any
+    column: str
+    what: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+        """Give uint8 RGB images (B, 3, size, size).
+
+        Raises:
+            DataError: naming the row, if an image cannot be read or decoded.
+        """
+        side, positions = required_size(size), indices.tolist()
+        cells = self.rows[positions][self.column] if positions else []
+
+        def one(cell: Mapping[str, Any] | None, row: int) -> npt.NDArray[np.uint8]:
+            content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
+            what = f"{self.what}, row {row}" + (f" ({path})" if path else "")
+            if not content and not path:
+                raise DataError(f"image '{what}' has no bytes. Leave the row out.")
+            return decode(io.BytesIO(content) if content else Path(str(path)), side, what)
+
+        with ThreadPoolExecutor(READERS) as pool:
+            return as_batch(list(pool.map(one, cells, positions)), side)
+
+    def sizes(self) -> bytes:
+        """Give the number of bytes of every image, as the table knows them or the disk."""
+        import pyarrow.compute as pc
+
+        digest = hashlib.sha256()
+        for batch in self.rows.with_format("arrow").iter(10_000):
+            cells = batch.column(self.column).combine_chunks()
+            lengths = pc.binary_length(pc.struct_field(cells, "bytes")).to_pylist()
+            paths = pc.struct_field(cells, "path").to_pylist()
+            for length, path in zip(lengths, paths, strict=True):
+                size = Path(path).stat().st_size if length is None and path else length
+                digest.update(f"{size}\0".encode())
+        return digest.digest()
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError(
+            "data set 'hf' needs the `datasets` library, which is not installed: "
+            "pip install 'nlbench[hf]'"
+        ) from None
+    return datasets
+
+
+def _images(part: Any, column: str, what: str) -> HubImages:
+    rows = part.select_columns([column]).cast_column(column, _library().Image(decode=False))
+    return HubImages(rows, column, what)
+
+
+def _labels(part: Any, column: str, what: str) -> Labels:
+    if column not in part.column_names or not len(part):
+        raise DataError(f"a split of '{what}' has no rows with a column {column!r}. Name another.")
+    values = part.select_columns([column]).with_format("arrow")[:].column(column).cast("int64")
+    if values.null_count:
+        raise DataError(f"{values.null_count} labels of '{what}' are missing. Name another split.")
+    labels: Labels = np.array(values.to_numpy())  # a copy: arrow's memory is read-only
+    return labels
+
+
+def _fingerprint(parts: Sequence[HubImages], labels: Sequence[Labels]) -> str:
+    """Hash the sizes of all images and all labels; the pixels would take too long."""
+    digest = hashlib.sha256()
+    for part, values in zip(parts, labels, strict=True):
+        digest.update(part.sizes() + values.astype("<i8").tobytes())
+    return digest.hexdigest()

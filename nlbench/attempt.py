@@ -69,7 +69,7 @@ class Attempt:
         here = (tuple(config.dataset.content.items()), str(Path.cwd()))
         self.data = load_data(config.dataset.name, options, self.data_dir, here)
         check_memory(self.data, config.protocol.image_size)
-        self.noisy = _noisy_labels(config, self.data, self.data_dir)
+        self.noisy = noisy_labels_of(config, self.data, self.data_dir)
         self.fit, self.val = _validation_split(self.data, config)
         self.times["data_s"] = time.perf_counter() - self.started
 
@@ -227,7 +227,8 @@ def pixels(data: ImageData, part: str, size: int, device: torch.device) -> Tenso
     return load_all(data.train_images if part == "train" else data.test_images, size).to(device)
 
 
-def _noisy_labels(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
+def noisy_labels_of(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
+    """Give the noisy labels of the whole training split, as every selector of this board gets."""
     if data.labels_are_clean:
         return _corrupted(config, data, data_dir)
     refuse_noise(data.name, config.noise.kind)

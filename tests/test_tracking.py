@@ -214,7 +214,8 @@ def test_a_lost_store_is_filled_anew_and_only_once(
     assert (report.uploaded, report.already_there, len(report.failed)) == (3, 0, 1)
     assert "damaged" in report.failed[0]
     assert len(lines) == 3
-    assert client.get_run(orphan).info.status == "KILLED"
+    assert client.get_run(orphan).info.status == "FINISHED"  # it was completed, not doubled
+    assert len(tracker.runs_of(make_record(seed=0).fingerprint)) == 1
     again = sync(store, tracker)
     assert (again.uploaded, again.already_there) == (0, 3)
     assert read_records(default_tracking_uri(home))[0] == store.records()[0]
@@ -400,7 +401,8 @@ def test_the_web_interface_is_found(home: Path, tracker: MlflowTracker, client: 
     assert "--no-serve-artifacts" not in ui_command(uri, 5001, host="0.0.0.0")  # noqa: S104
     with pytest.raises(ConfigError, match="server already"):
         ui_command("https://example.org", 5001)
-    (table, table_link), (charts, charts_link) = ui_links(uri, "http://127.0.0.1:5001/")
+    (means, _), (table, table_link), (charts, charts_link) = ui_links(uri, "http://127.0.0.1:5001/")
+    assert means == "nlbench-means/digits-quick"
     assert table.startswith("nlbench/digits-quick/digits-symmetric-0.40")
     assert f"//127.0.0.1:5001/#/experiments/{tracked.experiment_id}/runs?" in table_link
     assert charts.endswith("(charts)")

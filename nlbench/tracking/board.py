@@ -11,7 +11,7 @@ from nlbench.tracking.schema import SCHEMA, cut, hide_home, noise_label, sha256
 
 PREFIX = "nlbench/"
 SUMMARY_PREFIX = "nlbench-means/"
-PRIMARY_METRIC = "sel/f1"
+PRIMARY_METRIC = "test/acc_last"
 
 
 @dataclass(frozen=True)

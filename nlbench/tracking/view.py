@@ -17,8 +17,8 @@ _CREATED_MS = 1_700_000_000_000  # fixed, so that an unchanged view is an unchan
 
 # In reading order, with the width in pixels that shows the whole header.
 _COLUMNS = {
+    "metrics.`test/acc_last`": 125,
     "metrics.`sel/f1`": 100,
-    "metrics.`test/acc_last`": 120,
     "metrics.`sel/precision`": 115,
     "metrics.`sel/recall`": 100,
     "metrics.`sel/auroc`": 100,
@@ -43,22 +43,23 @@ _MEANS_COLUMNS = {
     "metrics.`seconds/mean`": 120,
     "metrics.`seeds`": 70,
 }
-_PINNED = {"attributes.`Run Name`": 300}
+_PINNED = {"attributes.`Run Name`": 240}
+_DATASET = {"attributes.`Dataset`": 270}
 
 
 def view_state() -> dict[str, Any]:
-    """Give the state of the view: finished runs by selector, best selection first."""
+    """Give the state of the view: finished runs by selector, as the leaderboard ranks them."""
     return {
         "searchFilter": "attributes.status = 'FINISHED' AND tags.`nlbench.state` = 'complete'",
-        "orderByKey": "metrics.`sel/f1`",
+        "orderByKey": "metrics.`test/acc_last`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": list(_COLUMNS),
-        "columnOrder": [*_PINNED, *_COLUMNS],
-        "columnWidths": {**_PINNED, **_COLUMNS},
+        "selectedColumns": [*_DATASET, *_COLUMNS],
+        "columnOrder": [*_PINNED, *_DATASET, *_COLUMNS],
+        "columnWidths": {**_PINNED, **_DATASET, **_COLUMNS},
         "runsHiddenMode": "SHOW_ALL",
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,

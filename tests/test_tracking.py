@@ -237,6 +237,31 @@ def test_a_run_repeated_by_force_replaces_the_older(
     assert "2 runs with the same fingerprint differ" in problems[0]
 
 
+def test_means_over_seeds_are_the_parents_and_stay_off_the_board(
+    home: Path, tracker: MlflowTracker, client: Any
+) -> None:
+    values = {0: 0.6, 1: 0.8, 2: 0.7}
+    for seed, f1 in values.items():
+        record = make_record(seed=seed, metrics=make_metrics(f1=f1))
+        tracked = tracker.finish(record, home, None)
+    newer = {"started_at": "2026-01-03T00:00:00+00:00", "finished_at": "2026-01-03T00:01:00+00:00"}
+    again = make_record(seed=0, metrics=make_metrics(f1=0.9), **newer)
+    tracker.finish(again, home, None)  # replaces seed 0
+    tracker.finish(make_failed(seed=3), home, None)  # a failed run is no value
+    parent = client.get_run(client.get_run(tracked.run_id).data.tags["mlflow.parentRunId"])
+    assert parent.info.experiment_id != tracked.experiment_id
+    assert parent.data.metrics["seeds"] == 3
+    assert parent.data.metrics["f1/mean"] == 80.0
+    assert parent.data.metrics["f1/sd"] == 10.0
+    half = 4.302653 * 10 / 3**0.5  # t table: 0.975 quantile, 2 degrees of freedom
+    assert parent.data.metrics["f1/ci95_low"] == pytest.approx(80 - half, abs=1e-3)
+    assert parent.data.metrics["f1/ci95_high"] == pytest.approx(80 + half, abs=1e-3)
+    assert [(i.dataset.name) for i in parent.inputs.dataset_inputs] == ["digits-symmetric-0.40"]
+    assert len(client.search_runs([parent.info.experiment_id])) == 1
+    names = [r.selector.name for r in read_records(default_tracking_uri(home))[0]]
+    assert len(names) == 4  # three seeds and the failed one; no mean among them
+
+
 def test_sync_gives_up_when_the_store_is_gone(
     home: Path, tracker: MlflowTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

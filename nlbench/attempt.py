@@ -70,7 +70,7 @@ class Attempt:
         here = (tuple(config.dataset.content.items()), str(Path.cwd()))
         self.data = load_data(config.dataset.name, options, self.data_dir, here)
         check_space(self.data, config.protocol.image_size, self.pixel_folder)
-        self.noisy = _noisy_labels(config, self.data, self.data_dir)
+        self.noisy = noisy_labels_of(config, self.data, self.data_dir)
         self.fit, self.val = _validation_split(self.data, config)
         self.times["data_s"] = time.perf_counter() - self.started
 
@@ -242,7 +242,8 @@ def load_data(
     return data
 
 
-def _noisy_labels(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
+def noisy_labels_of(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
+    """Give the noisy labels of the whole training split, as every selector of this board gets."""
     if data.labels_are_clean:
         return _corrupted(config, data, data_dir)
     refuse_noise(data.name, config.noise.kind)

@@ -83,8 +83,7 @@ class RunConfig(_Section):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON and the protocol version."""
-        content = {"version": PROTOCOL_VERSION, **self.canonical()}
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return versioned_sha256(self.canonical())
 
     def canonical(self) -> dict[str, Any]:
         """Give the content that is fingerprinted: files count by content, not by path."""
@@ -111,8 +110,7 @@ class RunConfig(_Section):
     @cached_property
     def protocol_sha256(self) -> str:
         """Hash of the protocol's settings and version."""
-        content = {"version": PROTOCOL_VERSION, **self.protocol_settings}
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return versioned_sha256(self.protocol_settings)
 
     @cached_property
     def protocol_id(self) -> str:
@@ -133,6 +131,12 @@ class RunConfig(_Section):
         """The hyper-parameters that differ from the selector's defaults."""
         cls = registry.selector_class(self.selector.name)
         return {k: v for k, v in self.selector.params.items() if v != registry.default_of(cls, k)}
+
+
+def versioned_sha256(content: Mapping[str, Any], version: int = PROTOCOL_VERSION) -> str:
+    """Give the SHA-256 of the canonical JSON of a configuration and the protocol's version."""
+    text = canonical_json({"version": version, **content})
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_component(kind: registry.Kind, name: str, params: Mapping[str, Any]) -> Any:

@@ -181,7 +181,7 @@ class RunRecord(_Part):
             DataError: if the text is not a record of this schema; names `source`.
         """
         try:
-            record = cls.model_validate_json(text)
+            record = cls.model_validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -19,7 +19,7 @@ from nlbench.errors import NlbenchError, RunError
 from nlbench.recording import error_info, make_record, now
 from nlbench.results import RunRecord
 from nlbench.run_log import RunLog
-from nlbench.selection_file import write_selection
+from nlbench.selection_file import write_predictions, write_selection
 from nlbench.settings import resolve
 from nlbench.store import RunStore
 
@@ -147,6 +147,7 @@ def run_config(
             metrics = attempt.metrics()
             record = make_record(attempt, "finished", started_at, claim.attempt, metrics=metrics)
             write_selection(claim.folder, attempt)
+            write_predictions(claim.folder, attempt)
         except (Exception, SystemExit) as error:
             failure = error_info(error)
             record = make_record(attempt, "failed", started_at, claim.attempt, error=failure)

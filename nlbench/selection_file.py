@@ -1,21 +1,29 @@
-"""A run's selection as a file: one row per training sample, for people and for later."""
+"""What a run decided, sample by sample, as files: for people, and to recompute its metrics."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor
 
 from nlbench.data.image_data import ImageData
 from nlbench.results import write_atomic
 from nlbench.selector import Selection
 
+if TYPE_CHECKING:
+    from nlbench.training.loop import TrainingOutcome
+
+
+SELECTION_FILE = "selection.parquet"
+PREDICTIONS_FILE = "predictions.parquet"
+
 
 class SelectedSamples(Protocol):
-    """What the file is written from."""
+    """What the selection is written from."""
 
     data: ImageData
     fit: Tensor
@@ -24,13 +32,19 @@ class SelectedSamples(Protocol):
     clean_labels: Tensor | None
 
 
+class Predictions(Protocol):
+    """What the predictions are written from."""
+
+    test_labels: Tensor
+    outcome: TrainingOutcome
+
+
 def write_selection(folder: Path, run: SelectedSamples) -> Path:
     """Write ``selection.parquet``: index, id, noisy_label, clean_label, score, keep.
 
     ``clean_label`` is null where the clean labels are not known.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     positions = run.fit.tolist()
     truth = run.clean_labels
@@ -40,14 +54,44 @@ def write_selection(folder: Path, run: SelectedSamples) -> Path:
         "id": pa.array([run.data.train_ids[i] for i in positions], pa.string()),
         "noisy_label": pa.array(run.noisy_labels.cpu().numpy()),
         "clean_label": clean,
-        "score": pa.array(run.selection.score.float().cpu().numpy()),
+        "score": pa.array(_exact(run.selection.score)),
         "keep": pa.array(run.selection.keep.cpu().numpy()),
     }
     if run.selection.labels is not None:
         columns["corrected_label"] = pa.array(run.selection.labels.cpu().numpy())
+    return _write(folder / SELECTION_FILE, columns)
+
+
+def write_predictions(folder: Path, run: Predictions) -> Path:
+    """Write ``predictions.parquet``: label and predicted class of every test sample.
+
+    ``predicted`` is of the last epoch, ``predicted_noisy_val`` of the epoch that the noisy
+    validation part chose; the latter is missing where nothing was held out.
+    """
+    import pyarrow as pa
+
+    out = run.outcome
+    columns = {
+        "label": pa.array(run.test_labels.cpu().numpy()),
+        "predicted": pa.array(out.test_predictions.cpu().numpy()),
+    }
+    if out.test_predictions_noisy_val is not None:
+        columns["predicted_noisy_val"] = pa.array(out.test_predictions_noisy_val.cpu().numpy())
+    return _write(folder / PREDICTIONS_FILE, columns)
+
+
+def _exact(score: Tensor) -> Any:
+    # The ranking metrics were measured on these very numbers; numpy has no bfloat16.
+    kept = score if score.dtype == torch.float64 else score.float()
+    return kept.cpu().numpy()
+
+
+def _write(path: Path, columns: dict[str, Any]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
-    path = folder / "selection.parquet"
     write_atomic(path, buffer.getvalue())
     return path
 
@@ -66,7 +110,7 @@ def least_trusted(folder: Path, n: int) -> list[Suspect]:
     """Give the n samples with the lowest scores, lowest first; none where no file was written."""
     import pyarrow.parquet as pq
 
-    path = folder / "selection.parquet"
+    path = folder / SELECTION_FILE
     if not path.is_file():
         return []
     table = pq.read_table(path, columns=["id", "noisy_label", "score", "keep"])

@@ -27,7 +27,8 @@ from nlbench.results import RunRecord
 from nlbench.store import RunStore
 
 COMMANDS = (
-    "run", "sweep", "list", "show", "check", "leaderboard", "ui", "sync", "doctor",
+    "run", "sweep", "list", "show", "check", "leaderboard", "export", "verify", "ui", "sync",
+    "doctor",
     "cache info", "cache clear", "data check",
 )  # fmt: skip
 RUN = ("run", "--selector", "none", "--epochs", "2")

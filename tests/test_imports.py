@@ -19,6 +19,7 @@ LEADERBOARD_MAY_USE = {
     "nlbench.store",
     "nlbench.errors",
     "nlbench.tracking",
+    "nlbench.contribution",
 }
 SELECTORS_MAY_USE = re.compile(r"nlbench|nlbench\.selector|nlbench\.scoring(\..+)?")
 MLFLOW_MODULES = re.compile(r"nlbench\.(tracking(\..+|_\w+)?|mlflow_\w+)")

@@ -214,7 +214,8 @@ def test_a_lost_store_is_filled_anew_and_only_once(
     assert (report.uploaded, report.already_there, len(report.failed)) == (3, 0, 1)
     assert "damaged" in report.failed[0]
     assert len(lines) == 3
-    assert client.get_run(orphan).info.status == "KILLED"
+    assert client.get_run(orphan).info.status == "FINISHED"  # it was completed, not doubled
+    assert len(tracker.runs_of(make_record(seed=0).fingerprint)) == 1
     again = sync(store, tracker)
     assert (again.uploaded, again.already_there) == (0, 3)
     assert read_records(default_tracking_uri(home))[0] == store.records()[0]
@@ -234,6 +235,31 @@ def test_a_run_repeated_by_force_replaces_the_older(
     records, problems = read_records(default_tracking_uri(home))
     assert records == [newer]
     assert "2 runs with the same fingerprint differ" in problems[0]
+
+
+def test_means_over_seeds_are_the_parents_and_stay_off_the_board(
+    home: Path, tracker: MlflowTracker, client: Any
+) -> None:
+    values = {0: 0.6, 1: 0.8, 2: 0.7}
+    for seed, f1 in values.items():
+        record = make_record(seed=seed, metrics=make_metrics(f1=f1))
+        tracked = tracker.finish(record, home, None)
+    newer = {"started_at": "2026-01-03T00:00:00+00:00", "finished_at": "2026-01-03T00:01:00+00:00"}
+    again = make_record(seed=0, metrics=make_metrics(f1=0.9), **newer)
+    tracker.finish(again, home, None)  # replaces seed 0
+    tracker.finish(make_failed(seed=3), home, None)  # a failed run is no value
+    parent = client.get_run(client.get_run(tracked.run_id).data.tags["mlflow.parentRunId"])
+    assert parent.info.experiment_id != tracked.experiment_id
+    assert parent.data.metrics["seeds"] == 3
+    assert parent.data.metrics["f1/mean"] == 80.0
+    assert parent.data.metrics["f1/sd"] == 10.0
+    half = 4.302653 * 10 / 3**0.5  # t table: 0.975 quantile, 2 degrees of freedom
+    assert parent.data.metrics["f1/ci95_low"] == pytest.approx(80 - half, abs=1e-3)
+    assert parent.data.metrics["f1/ci95_high"] == pytest.approx(80 + half, abs=1e-3)
+    assert [(i.dataset.name) for i in parent.inputs.dataset_inputs] == ["digits-symmetric-0.40"]
+    assert len(client.search_runs([parent.info.experiment_id])) == 1
+    names = [r.selector.name for r in read_records(default_tracking_uri(home))[0]]
+    assert len(names) == 4  # three seeds and the failed one; no mean among them
 
 
 def test_sync_gives_up_when_the_store_is_gone(
@@ -400,7 +426,8 @@ def test_the_web_interface_is_found(home: Path, tracker: MlflowTracker, client: 
     assert "--no-serve-artifacts" not in ui_command(uri, 5001, host="0.0.0.0")  # noqa: S104
     with pytest.raises(ConfigError, match="server already"):
         ui_command("https://example.org", 5001)
-    (table, table_link), (charts, charts_link) = ui_links(uri, "http://127.0.0.1:5001/")
+    (means, _), (table, table_link), (charts, charts_link) = ui_links(uri, "http://127.0.0.1:5001/")
+    assert means == "nlbench-means/digits-quick"
     assert table.startswith("nlbench/digits-quick/digits-symmetric-0.40")
     assert f"//127.0.0.1:5001/#/experiments/{tracked.experiment_id}/runs?" in table_link
     assert charts.endswith("(charts)")

@@ -118,7 +118,7 @@ def nlbench_experiments(base: str) -> list[dict[str, Any]]:
     """Ask an MLflow server for its nlbench experiments."""
     if not base.startswith(("http://", "https://")):
         raise SystemExit(f"the address must start with http:// or https://, got {base!r}")
-    body = json.dumps({"filter": "name LIKE 'nlbench/%'", "max_results": 100}).encode()
+    body = json.dumps({"filter": "name LIKE 'nlbench%'", "max_results": 100}).encode()
     request = urllib.request.Request(  # noqa: S310 - checked above
         f"{base}/api/2.0/mlflow/experiments/search",
         data=body,

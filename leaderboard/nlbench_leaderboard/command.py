@@ -25,6 +25,14 @@ def leaderboard(
         str | None,
         typer.Option(help="Read the runs from this MLflow server instead of the local records."),
     ] = None,
+    contributed: Annotated[
+        Path | None,
+        typer.Option(
+            "--records",
+            help="Merge in the runs from this folder of files, written by `nlbench export`.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the ranking as JSON; write no files.")
     ] = False,
@@ -39,6 +47,8 @@ def leaderboard(
 
       nlbench leaderboard --tracking-uri http://localhost:5000
 
+      nlbench leaderboard --records leaderboard/records --out site
+
       nlbench leaderboard --json | jq '.boards[].rows[] | select(.rank == 1).selector'
     """
     if as_json and (out is not None or open_page):
@@ -46,6 +56,11 @@ def leaderboard(
 
         raise ConfigError("`--json` must stand alone: it writes no files. Drop --out and --open.")
     records, problems = _read(tracking_uri)
+    if contributed is not None:
+        from nlbench.contribution import merged, read_folder
+
+        found, refused = read_folder(contributed)
+        records, problems = merged(records, found), [*problems, *refused]
     for problem in problems:
         typer.echo(f"Left out: {problem}", err=True)
     if as_json:

@@ -11,6 +11,7 @@ import typer
 from nlbench.cli.catalog import list_command, show
 from nlbench.cli.check import check
 from nlbench.cli.console import guarded
+from nlbench.cli.contribute import export, verify
 from nlbench.cli.data import data
 from nlbench.cli.doctor import doctor
 from nlbench.cli.run import run
@@ -72,6 +73,8 @@ app.command()(guarded(check))
 # Commands from outside the core, the leaderboard among them: the core does not import it.
 for _point in entry_points(group="nlbench.commands"):
     app.command(name=_point.name)(guarded(_outside_command(_point)))
+app.command()(guarded(export))
+app.command()(guarded(verify))
 app.command()(guarded(ui))
 app.command()(guarded(sync))
 app.command()(guarded(doctor))

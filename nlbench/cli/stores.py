@@ -17,43 +17,82 @@ def ui(
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the first link in the browser.")
+    ] = False,
 ) -> None:
     """Open MLflow on the store that runs go to, and print a link to each board.
 
+    Where the store is a server, its own pages are linked and nothing is started here.
+
     Examples:
 
-      nlbench ui
+      nlbench ui --open
 
       nlbench ui --port 5001
+
+      nlbench ui --tracking-uri https://mlflow.example.org
     """
+    from nlbench.store import home_dir
+    from nlbench.tracking import MlflowTracker, public_base, resolve_uri, ui_links
+
+    uri = resolve_uri(tracking_uri, home_dir())
+    MlflowTracker.open(uri, home_dir())
+    remote = public_base(uri)
+    base = remote or f"http://127.0.0.1:{port}"
+    links = ui_links(uri, base)
+    for title, link in links:
+        typer.echo(f"{printable(title)}\n  {link}")
+    first = links[0][1] if links else base
+    if remote is None:
+        _serve(uri, port, first if open_page else None)
+        return
+    if not links:
+        typer.echo(f"{remote} has no nlbench runs yet; `nlbench sync` fills it.")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(first)
+
+
+def _serve(uri: str, port: int, page: str | None) -> None:
+    """Run a server until Ctrl-C; `page` is opened in the browser once it answers."""
     import os
     import subprocess
+    import threading
 
-    from nlbench.store import home_dir
-    from nlbench.tracking import (
-        MlflowTracker,
-        default_tracking_uri,
-        ui_command,
-        ui_environment,
-        ui_links,
-    )
+    from nlbench.tracking import ui_command, ui_environment
 
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_tracking_uri(home_dir())
-    MlflowTracker.open(uri, home_dir())
-    command = ui_command(uri, port)
-    for title, link in ui_links(uri, f"http://127.0.0.1:{port}"):
-        typer.echo(f"{title}\n  {link}")
     typer.echo("Starting; the links work in some seconds. Stop with Ctrl-C.")
-    try:
-        environment = {**os.environ, **ui_environment()}
-        code = subprocess.run(command, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return
+    with subprocess.Popen(ui_command(uri, port), env={**os.environ, **ui_environment()}) as server:
+        if page is not None:
+            threading.Thread(target=_open_when_up, args=(port, page), daemon=True).start()
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            return
     if code:
         raise RunError(
             f"the MLflow server ended with code {code}. If port {port} is in use, "
             f"try `nlbench ui --port {port + 1}`."
         )
+
+
+def _open_when_up(port: int, page: str) -> None:
+    import time
+    import webbrowser
+
+    from nlbench.tracking import check_alive
+
+    for _ in range(60):
+        try:
+            check_alive(f"http://127.0.0.1:{port}")
+        except RunError:
+            time.sleep(1)
+        else:
+            webbrowser.open(page)
+            return
 
 
 def sync(

@@ -8,8 +8,10 @@ takes more than a second.
 from nlbench.tracking.reader import LoggedRun, read_records, ui_links
 from nlbench.tracking.refill import SyncReport, sync
 from nlbench.tracking.store import (
+    check_alive,
     default_tracking_uri,
     mask,
+    public_base,
     resolve_uri,
     ui_command,
     ui_environment,
@@ -21,8 +23,10 @@ __all__ = [
     "MlflowTracker",
     "SyncReport",
     "TrackedRun",
+    "check_alive",
     "default_tracking_uri",
     "mask",
+    "public_base",
     "read_records",
     "resolve_uri",
     "sync",

@@ -10,7 +10,8 @@ from nlbench.results import RunRecord, canonical_json
 from nlbench.tracking.schema import SCHEMA, cut, hide_home, noise_label, sha256
 
 PREFIX = "nlbench/"
-PRIMARY_METRIC = "sel/f1"
+SUMMARY_PREFIX = "nlbench-means/"
+PRIMARY_METRIC = "test/acc_last"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,13 @@ def board_of(record: RunRecord) -> Board:
         "nlbench.primary_metric": PRIMARY_METRIC,
         "mlflow.note.content": _board_note(record),
     }
-    protocol = _segment(record.protocol.id)
-    name = f"{PREFIX}{protocol}/{_segment(record.dataset.name)}-{_segment(noise_label(record))}"
+    protocol = segment(record.protocol.id)
+    name = f"{PREFIX}{protocol}/{segment(record.dataset.name)}-{segment(noise_label(record))}"
     return Board(name, tags["nlbench.board"], tags)
 
 
-def _segment(text: str) -> str:
+def segment(text: str) -> str:
+    """Give a part of an experiment's name."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")
     return name[:60] or "unnamed"
 

@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 from nlbench.errors import DataError, RunError
 from nlbench.results import RunRecord
 from nlbench.store import home_dir
-from nlbench.tracking.board import PREFIX
+from nlbench.tracking.board import PREFIX, SUMMARY_PREFIX
 from nlbench.tracking.schema import SCHEMA
 from nlbench.tracking.store import READ_HINT, guarded, open_client, resolve_uri
 from nlbench.tracking.view import runs_link
@@ -93,12 +93,16 @@ def all_runs(client: Any, filter_string: str = "") -> Iterator[Any]:
 
 
 def experiments_of(client: Any) -> list[Any]:
-    """Give all nlbench experiments, by name."""
+    """Give all nlbench experiments with runs, by name; those of means not among them."""
+    return _experiments(client, PREFIX)
+
+
+def _experiments(client: Any, prefix: str) -> list[Any]:
     found: dict[str, Any] = {}
     token = None
     while True:
         page = client.search_experiments(
-            filter_string=f"name LIKE '{PREFIX}%'", max_results=PAGE, page_token=token
+            filter_string=f"name LIKE '{prefix}%'", max_results=PAGE, page_token=token
         )
         found |= {experiment.experiment_id: experiment for experiment in page}
         token = page.token
@@ -122,7 +126,7 @@ def logged_run(run: Any) -> LoggedRun:
 
 
 def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[str, str]]:
-    """Give the links that open each experiment's leaderboard view, as a table and as charts.
+    """Give the links that open the means over seeds, and each experiment as table and charts.
 
     Args:
         uri: The tracking URI.
@@ -130,7 +134,7 @@ def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[st
         home: The nlbench home folder, for stores named relative to it.
 
     Returns:
-        Pairs of a title and a link, two per experiment.
+        Pairs of a title and a link: one per experiment of means, then two per board.
 
     Raises:
         RunError: if the store does not answer.
@@ -138,8 +142,8 @@ def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[st
     address = resolve_uri(uri, home or home_dir())
     client = open_client(address, create=False)
     with guarded(address, READ_HINT):
-        experiments = experiments_of(client)
-    links = []
+        means, experiments = _experiments(client, SUMMARY_PREFIX), experiments_of(client)
+    links = [(str(e.name), runs_link(base_url, e.experiment_id)) for e in means]
     for experiment in experiments:
         number = experiment.experiment_id
         links.append((f"{experiment.name} (table)", runs_link(base_url, number)))

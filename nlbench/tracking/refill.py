@@ -11,7 +11,7 @@ from nlbench.errors import NlbenchError
 from nlbench.results import RunRecord
 from nlbench.store import RunStore
 from nlbench.tracking.board import board_of
-from nlbench.tracking.schema import run_name, sha256
+from nlbench.tracking.schema import millis, run_name, sha256
 
 if TYPE_CHECKING:
     from nlbench.tracking.tracker import MlflowTracker
@@ -67,7 +67,11 @@ def sync(
 
 def _fill_once(tracker: MlflowTracker, record: RunRecord, folder: Path) -> bool:
     digest = sha256(record.to_json())
-    if any(run.record_sha256 == digest for run in tracker.runs_of(record.fingerprint)):
+    there = tracker.runs_of(record.fingerprint)
+    if any(run.record_sha256 == digest for run in there):
         return False
-    tracker.finish(record, folder, None)
+    # The store went away in the middle of this very run: what was begun is completed.
+    begun = millis(record.started_at)
+    started = [r.run_id for r in there if r.status == "RUNNING" and r.start_time == begun]
+    tracker.finish(record, folder, next(iter(started), None))
     return True

@@ -27,8 +27,10 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DATABASES = ("postgresql", "mysql", "mssql")
 _CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Seven retries, the default, block a call to a dead server for four minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    # The defaults, seven retries of two minutes each, block a call to a dead server for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -145,8 +147,7 @@ def open_client(uri: str, *, create: bool = True) -> Any:
     for key, value in _CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     path = sqlite_path(uri)
-    if is_http(uri):
-        _check_health(uri)
+    check_alive(uri)
     with guarded(uri), _first_touch(path, create=create), warnings.catch_warnings():
         # Deprecations inside MLflow's own imports are for its authors, not for our users.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -175,7 +176,20 @@ def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
         if not isinstance(error, OSError) and not type(error).__module__.startswith("mlflow."):
             raise
         text = mask(" ".join(str(error).split()))[:300].rstrip(".")
-        raise RunError(f"MLflow at {mask(uri)} failed: {text}. {hint}") from error
+        raise RunError(f"MLflow at {mask(uri)} failed: {text}. {_who(error)}{hint}") from error
+
+
+def _who(error: Exception) -> str:
+    """Give what to do where a server did not take the login."""
+    code = getattr(error, "error_code", "")
+    if code == "UNAUTHENTICATED" or "error code 401" in str(error):
+        return (
+            "It wants a login: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+            "(or MLFLOW_TRACKING_TOKEN). "
+        )
+    if code == "PERMISSION_DENIED" or "error code 403" in str(error):
+        return "This user lacks the right: ask for EDIT on the nlbench experiments. "
+    return ""
 
 
 def ui_command(uri: str, port: int, host: str = "127.0.0.1") -> list[str]:
@@ -227,7 +241,14 @@ def _check_http(uri: str) -> str:
     return uri.rstrip("/")
 
 
-def _check_health(uri: str) -> None:
+def check_alive(uri: str) -> None:
+    """Ask a server whether it is there: the answer takes seconds, a call to a dead one minutes.
+
+    Raises:
+        RunError: if `uri` names a server and it does not answer.
+    """
+    if not is_http(uri):
+        return
     url = f"{public_base(uri)}/health"
     try:
         with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT_S):  # noqa: S310 - http(s) only

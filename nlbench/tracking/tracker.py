@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -9,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlbench.errors import RunError
 from nlbench.results import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import board_of
 from nlbench.tracking.files import write_files
+from nlbench.tracking.means import summarise
 from nlbench.tracking.reader import LoggedRun, all_runs, logged_run
 from nlbench.tracking.store import (
+    check_alive,
     guarded,
     is_http,
     mask,
@@ -25,6 +29,8 @@ from nlbench.tracking.store import (
 )
 from nlbench.tracking.view import run_link, runs_link
 from nlbench.tracking.write import dataset_input, experiment_for, log
+
+_log = logging.getLogger("nlbench")
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class MlflowTracker:
         Raises:
             RunError: if the store does not take it.
         """
+        check_alive(self._address)
         with guarded(self._address):
             run_id = self._create(record, {"nlbench.retry_of": retry_of} if retry_of else {})
             log(self._client, run_id, params=schema.params_of(record))
@@ -101,6 +108,7 @@ class MlflowTracker:
         Raises:
             RunError: if the store does not take it; the run then stays open.
         """
+        check_alive(self._address)
         with guarded(self._address):
             run = self._get(run_id) if run_id else None
             if run is None:
@@ -108,6 +116,7 @@ class MlflowTracker:
             self._fill(record, folder, run)
             self._close(record, run.info.run_id)
             self._retire_others(record, run.info.run_id)
+            self._summarise(record, run.info)
         return self._tracked(run)
 
     def close_killed(self, run_id: str, reason: str) -> None:
@@ -191,6 +200,18 @@ class MlflowTracker:
                 self._client.set_tag(other.run_id, "nlbench.state", "superseded")
             elif other.status == "RUNNING" and self._is_dead(other.run_id):
                 self.close_killed(other.run_id, "its process ended before it was logged")
+
+    def _summarise(self, record: RunRecord, info: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if record.status != "finished":
+            return
+        try:
+            root = _artifact_root(self._address, self._home)
+            summarise(self._client, record, info.run_id, info.experiment_id, root)
+        except (MlflowException, RunError) as error:
+            # The result itself is logged. Someone who may only add runs cannot write the means.
+            _log.debug("The means over seeds could not be written: %s", error)
 
     def _is_dead(self, run_id: str) -> bool:
         tags = self._client.get_run(run_id).data.tags

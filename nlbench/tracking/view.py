@@ -17,8 +17,8 @@ _CREATED_MS = 1_700_000_000_000  # fixed, so that an unchanged view is an unchan
 
 # In reading order, with the width in pixels that shows the whole header.
 _COLUMNS = {
+    "metrics.`test/acc_last`": 125,
     "metrics.`sel/f1`": 100,
-    "metrics.`test/acc_last`": 120,
     "metrics.`sel/precision`": 115,
     "metrics.`sel/recall`": 100,
     "metrics.`sel/auroc`": 100,
@@ -29,22 +29,37 @@ _COLUMNS = {
     "metrics.`time/total_s`": 110,
     "params.`seed`": 70,
 }
-_PINNED = {"attributes.`Run Name`": 300}
+_MEANS_COLUMNS = {
+    "params.`dataset`": 90,
+    "params.`noise`": 150,
+    "params.`selector`": 160,
+    "metrics.`acc/mean`": 100,
+    "metrics.`acc/sd`": 80,
+    "metrics.`acc/ci95_low`": 115,
+    "metrics.`acc/ci95_high`": 120,
+    "metrics.`f1/mean`": 90,
+    "metrics.`f1/sd`": 80,
+    "metrics.`kept/mean`": 100,
+    "metrics.`seconds/mean`": 120,
+    "metrics.`seeds`": 70,
+}
+_PINNED = {"attributes.`Run Name`": 240}
+_DATASET = {"attributes.`Dataset`": 270}
 
 
 def view_state() -> dict[str, Any]:
-    """Give the state of the view: finished runs by selector, best selection first."""
+    """Give the state of the view: finished runs by selector, as the leaderboard ranks them."""
     return {
         "searchFilter": "attributes.status = 'FINISHED' AND tags.`nlbench.state` = 'complete'",
-        "orderByKey": "metrics.`sel/f1`",
+        "orderByKey": "metrics.`test/acc_last`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": list(_COLUMNS),
-        "columnOrder": [*_PINNED, *_COLUMNS],
-        "columnWidths": {**_PINNED, **_COLUMNS},
+        "selectedColumns": [*_DATASET, *_COLUMNS],
+        "columnOrder": [*_PINNED, *_DATASET, *_COLUMNS],
+        "columnWidths": {**_PINNED, **_DATASET, **_COLUMNS},
         "runsHiddenMode": "SHOW_ALL",
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
@@ -55,15 +70,38 @@ def view_state() -> dict[str, Any]:
     }
 
 
+def means_state() -> dict[str, Any]:
+    """Give the state of the view on the means over seeds: a row each, best accuracy first."""
+    state = {
+        **view_state(),
+        "searchFilter": "",
+        "orderByKey": "metrics.`acc/mean`",
+        "selectedColumns": list(_MEANS_COLUMNS),
+        "columnOrder": [*_PINNED, *_MEANS_COLUMNS],
+        "columnWidths": {**_PINNED, **_MEANS_COLUMNS},
+    }
+    del state["groupBy"]
+    return state
+
+
 def view_tag_value() -> str:
-    """Give the value of the experiment tag that holds the view."""
-    packed = base64.b64encode(zlib.compress(json.dumps(view_state()).encode())).decode()
+    """Give the value of the experiment tag that holds a board's view."""
+    return _packed("Leaderboard", view_state())
+
+
+def means_tag_value() -> str:
+    """Give the value of the experiment tag that holds the view on the means."""
+    return _packed("Means over seeds", means_state())
+
+
+def _packed(name: str, state: dict[str, Any]) -> str:
+    text = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     return json.dumps(
         {
-            "name": "Leaderboard",
+            "name": name,
             "createdAt": _CREATED_MS,
             "updatedAt": _CREATED_MS,
-            "state": f"deflate;{packed}",
+            "state": f"deflate;{text}",
         }
     )
 

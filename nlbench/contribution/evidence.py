@@ -1,0 +1,92 @@
+"""What a run decided, sample by sample: enough to recompute its metrics, and no image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbench.contribution.packing import Array
+from nlbench.errors import DataError
+from nlbench.selection_file import PREDICTIONS_FILE, SELECTION_FILE
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Arrays of one run; N samples were seen by the selector, M are in the test set.
+
+    Attributes:
+        index: (N,) int64 positions in the training split, ascending.
+        noisy_label: (N,) int64.
+        keep: (N,) bool, the last decision.
+        score: (N,) float32 or float64, the last ranking.
+        clean_label: (N,) int64; None where nobody knows them.
+        corrected_label: (N,) int64; None where the selector corrected nothing.
+        test_label: (M,) int64; None for runs that kept no predictions.
+        predicted: (M,) int64, of the last epoch.
+        predicted_noisy_val: (M,) int64, of the epoch chosen by noisy validation.
+    """
+
+    index: Array
+    noisy_label: Array
+    keep: npt.NDArray[np.bool_]
+    score: Array
+    clean_label: Array | None = None
+    corrected_label: Array | None = None
+    test_label: Array | None = None
+    predicted: Array | None = None
+    predicted_noisy_val: Array | None = None
+
+    def arrays(self) -> dict[str, Array]:
+        """Give the arrays that are there, by name."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: values for name, values in named.items() if values is not None}
+
+
+ARRAYS = tuple(field.name for field in fields(Evidence))
+NEEDED = ("index", "noisy_label", "keep", "score")
+
+
+def evidence_of(folder: Path) -> Evidence | None:
+    """Read the evidence of a run from its local folder; None where it left none.
+
+    Raises:
+        DataError: if a file is damaged.
+    """
+    selection = _columns(folder / SELECTION_FILE)
+    if not selection:
+        return None
+    tested = _columns(folder / PREDICTIONS_FILE)
+    if "label" in tested:
+        tested["test_label"] = tested.pop("label")
+    found = {**selection, **tested}
+    try:
+        return Evidence(**{name: found[name] for name in ARRAYS if name in found})
+    except TypeError:
+        raise DataError(
+            f"'{folder / SELECTION_FILE}' lacks columns: run it again with --force."
+        ) from None
+
+
+def _columns(path: Path) -> dict[str, Any]:
+    """Give the numeric columns of a file, without those that hold nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return {}
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"'{path}' is damaged: {error}. Repeat the run with --force, or export it with "
+            "--no-evidence."
+        ) from None
+    return {
+        name: table[name].to_numpy()
+        for name in table.column_names
+        if name != "id" and table[name].null_count == 0
+    }

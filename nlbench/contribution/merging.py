@@ -1,0 +1,73 @@
+"""Contributed runs for the leaderboard: read, checked for what needs no data, and merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nlbench.contribution.checks import quick_problems
+from nlbench.contribution.document import read_runs
+from nlbench.errors import ConfigError, DataError
+from nlbench.results import RunRecord
+
+
+def read_folder(folder: Path) -> tuple[list[RunRecord], list[str]]:
+    """Read every ``*.json`` of a folder and the folders in it.
+
+    A file is taken whole or not at all: whoever reads the board must know what is on it.
+
+    Args:
+        folder: With files as `nlbench export` writes them.
+
+    Returns:
+        The records, and a message per file that is refused.
+
+    Raises:
+        ConfigError: if there is no such folder, or no such file in it.
+    """
+    files = sorted(path for path in folder.rglob("*.json") if path.is_file())
+    if not files:
+        raise ConfigError(
+            f"'{folder}' must be a folder with files of runs. Write one with "
+            f"`nlbench export --all --out {folder}/mine.json`."
+        )
+    records: list[RunRecord] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            records += _checked(path)
+        except DataError as error:
+            problems.append(str(error))
+    return records, problems
+
+
+def merged(local: Iterable[RunRecord], contributed: Iterable[RunRecord]) -> list[RunRecord]:
+    """Put records together; what is equal but for times and machine is there once.
+
+    Two records of one run that differ in their numbers both stay: the leaderboard counts the
+    newer one and says so.
+    """
+    kept: dict[tuple[str, str, object], RunRecord] = {}
+    for record in (*local, *contributed):
+        kept.setdefault((record.fingerprint, record.status, _numbers(record)), record)
+    return list(kept.values())
+
+
+def _numbers(record: RunRecord) -> str:
+    return "" if record.metrics is None else record.metrics.model_dump_json()
+
+
+def _checked(path: Path) -> list[RunRecord]:
+    runs = read_runs(path)
+    wrong = [
+        f"run {run.record.fingerprint[:12]}: {problem}"
+        for run in runs
+        for problem in quick_problems(run)
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
+        raise DataError(
+            f"{path} is refused, all {len(runs)} runs of it: {'; '.join(wrong[:3])}{more}. "
+            f"`nlbench verify {path}` lists everything."
+        )
+    return [run.record for run in runs]

@@ -1,0 +1,147 @@
+"""Means over seeds, in experiments of their own: one run per board and selector.
+
+In the board's own experiment they would count as one more seed in every grouping, and nested runs
+there cannot be sorted. So the seeds name their summary as parent, from the experiment beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nlbench.errors import RunError
+from nlbench.results import RunRecord
+from nlbench.tracking import schema
+from nlbench.tracking.board import SUMMARY_PREFIX, board_of, segment
+from nlbench.tracking.schema import Point
+from nlbench.tracking.view import VIEW_TAG, means_tag_value
+from nlbench.tracking.write import dataset_input, log
+
+_NOTE = (
+    "Mean, sample SD and 95 % t-interval over seeds, a run per selector and noise. Compare only "
+    "equal `dataset`, `noise` and protocol; whether two selectors differ is a matter of paired "
+    "differences, which `nlbench leaderboard` tests. Shares are percent."
+)
+_SUMMARISED = {
+    "test/acc_last": "acc",
+    "sel/f1": "f1",
+    "sel/precision": "precision",
+    "sel/recall": "recall",
+    "sel/kept": "kept",
+    "time/total_s": "seconds",
+}
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Give the mean, and from two values on the sample SD and the 95 % t-interval.
+
+    >>> {key: round(value, 2) for key, value in interval([1.0, 2.0, 3.0]).items()}
+    {'mean': 2.0, 'sd': 1.0, 'ci95_low': -0.48, 'ci95_high': 4.48}
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return {"mean": mean}
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    return {"mean": mean, "sd": sd, "ci95_low": mean - half, "ci95_high": mean + half}
+
+
+def summarise(
+    client: Any, record: RunRecord, run_id: str, experiment_id: str, artifacts: Path | None
+) -> None:
+    """Bring the summary of a run's selector up to date, and name it as the run's parent.
+
+    Args:
+        client: An ``MlflowClient``.
+        record: The finished run.
+        run_id: Where it is logged.
+        experiment_id: Its board's experiment.
+        artifacts: Where files would go; None leaves that to the server.
+    """
+    group = schema.tags_of(record, board_of(record).key)["nlbench.group"]
+    seeds = client.search_runs(
+        [experiment_id],
+        f"tags.`nlbench.group` = '{group}' AND tags.`nlbench.state` = 'complete' "
+        "AND attributes.status = 'FINISHED'",
+        max_results=1000,
+    )
+    by_seed = {run.data.params["seed"]: run.data.metrics for run in seeds}
+    summary = _summary_run(client, record, group, artifacts)
+    at = max((run.info.end_time or 0 for run in seeds), default=0)
+    points = _points(by_seed, at)
+    note = f"Mean of {len(by_seed)} seeds: {', '.join(sorted(by_seed, key=int))}."
+    log(client, summary, metrics=points, tags={"mlflow.note.content": note})
+    client.set_tag(run_id, "mlflow.parentRunId", summary)
+
+
+def _points(by_seed: Mapping[str, Mapping[str, float]], time_ms: int) -> list[Point]:
+    # The step is the number of seeds: the newest value is that of most seeds.
+    n = len(by_seed)
+    points = [Point("seeds", float(n), time_ms, n)]
+    for metric, short in _SUMMARISED.items():
+        values = [metrics[metric] for metrics in by_seed.values() if metric in metrics]
+        found = interval(values) if values else {}
+        points += [Point(f"{short}/{k}", round(v, 4), time_ms, n) for k, v in found.items()]
+    return points
+
+
+def _summary_run(client: Any, record: RunRecord, group: str, artifacts: Path | None) -> str:
+    experiment = _experiment(client, record, artifacts)
+    oldest, *younger = _found(client, experiment, group) or [None]
+    if oldest is None:
+        _create(client, record, group, experiment)
+        # Two processes may have done so at once; both then keep the same one.
+        oldest, *younger = _found(client, experiment, group)
+    for run in younger:
+        client.delete_run(run.info.run_id)
+    return str(oldest.info.run_id)
+
+
+def _found(client: Any, experiment: str, group: str) -> list[Any]:
+    runs = client.search_runs([experiment], f"tags.`nlbench.group` = '{group}'")
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def _create(client: Any, record: RunRecord, group: str, experiment: str) -> None:
+    tags = {
+        "nlbench.schema": schema.SCHEMA,
+        "nlbench.group": group,
+        "nlbench.bound": str(record.selector.is_bound).lower(),
+        "mlflow.source.name": "nlbench",
+        "mlflow.source.type": "LOCAL",
+    }
+    name = f"{schema.cut(record.selector.label, 200)} {schema.noise_label(record)}"
+    run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+    log(client, run_id, params=_shared(schema.params_of(record)))
+    client.log_inputs(run_id, datasets=[dataset_input(record)])
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _shared(params: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in params.items() if key not in ("seed", "device")}
+
+
+def _experiment(client: Any, record: RunRecord, artifacts: Path | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    name = f"{SUMMARY_PREFIX}{segment(record.protocol.id)}"
+    tags = {
+        "nlbench.schema": schema.SCHEMA,
+        "mlflow.note.content": _NOTE,
+        VIEW_TAG: means_tag_value(),
+    }
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            location = (artifacts / name).as_uri() if artifacts else None
+            return str(client.create_experiment(name, location, tags))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+    if found is None or found.lifecycle_stage != "active":
+        raise RunError(f"the MLflow experiment {name!r} is deleted, and its name stays taken.")
+    return str(found.experiment_id)

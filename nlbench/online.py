@@ -7,6 +7,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from nlbench.equal_keep import keep_top_share_after_warmup
 from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData, checked_answer
 
 
@@ -19,12 +20,18 @@ class OnlineSelection:
     """
 
     def __init__(
-        self, selector: OnlineSelector, data: TrainingData, n_epochs: int, is_clean: Tensor | None
+        self,
+        selector: OnlineSelector,
+        data: TrainingData,
+        n_epochs: int,
+        is_clean: Tensor | None,
+        equal_keep: float | None = None,
     ) -> None:
         self._selector = selector
         self._data = data
         self._n_epochs = n_epochs
         self._is_clean = is_clean
+        self._equal_keep = equal_keep
         self._history: deque[Tensor] = deque(maxlen=max(1, selector.history_epochs))
         names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
         self.curves: dict[str, list[float | None]] = {name: [] for name in names}
@@ -45,7 +52,8 @@ class OnlineSelection:
             logits=logits,
             loss_history=torch.stack(list(self._history)),
         )
-        selection = checked_answer(self._selector.select(self._data, dynamics), self._data)
+        answer = checked_answer(self._selector.select(self._data, dynamics), self._data)
+        selection = keep_top_share_after_warmup(answer, self._data, self._equal_keep)
         if self._is_clean is not None:
             hits = float((selection.keep & self._is_clean).sum())
             total = float(selection.keep.sum() + self._is_clean.sum())

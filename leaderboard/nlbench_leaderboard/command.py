@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from nlbench.results import RunRecord
+    from nlbench_leaderboard.build import Content, Format
 
 
 def leaderboard(
@@ -25,6 +25,15 @@ def leaderboard(
         str | None,
         typer.Option(help="Read the runs from this MLflow server instead of the local records."),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Write only this: html, markdown, json, csv, parquet or latex; may be repeated. "
+            "Default: all.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the ranking as JSON; write no files.")
     ] = False,
@@ -37,50 +46,69 @@ def leaderboard(
 
       nlbench leaderboard --out site --open
 
+      nlbench leaderboard --out paper --format latex --format csv
+
       nlbench leaderboard --tracking-uri http://localhost:5000
 
       nlbench leaderboard --json | jq '.boards[].rows[] | select(.rank == 1).selector'
     """
-    if as_json and (out is not None or open_page):
-        from nlbench.errors import ConfigError
+    from nlbench.errors import ConfigError
 
-        raise ConfigError("`--json` must stand alone: it writes no files. Drop --out and --open.")
-    records, problems = _read(tracking_uri)
-    for problem in problems:
+    if as_json and (out is not None or open_page or formats):
+        raise ConfigError(
+            "`--json` must stand alone: it writes no files. Drop --out, --open and --format."
+        )
+    from nlbench_leaderboard.build import checked_formats
+
+    wanted = checked_formats(formats or [])
+    if open_page and "html" not in wanted:
+        raise ConfigError("`--open` needs the page: add `--format html`, or drop --open.")
+    content = _content(tracking_uri)
+    for problem in content.problems:
         typer.echo(f"Left out: {problem}", err=True)
     if as_json:
         from nlbench_leaderboard.export import to_json
-        from nlbench_leaderboard.rank import rank_boards
 
-        typer.echo(to_json(rank_boards(records), problems), nl=False)
+        typer.echo(to_json(content.boards, content.problems, content.across), nl=False)
         return
-    page = _show(records, problems, out)
+    page = _show(content, wanted, out)
     if open_page:
         import webbrowser
 
         webbrowser.open(page.as_uri())
 
 
-def _show(records: list[RunRecord], problems: list[str], out: Path | None) -> Path:
+def _show(content: Content, formats: list[Format], out: Path | None) -> Path:
+    """Write the files, print the table and where the first file is."""
     from rich.console import Console
 
     from nlbench.store import home_dir
     from nlbench_leaderboard.build import build
-    from nlbench_leaderboard.rank import rank_boards
     from nlbench_leaderboard.text import summary_table
 
-    page = build(records, (out or home_dir() / "leaderboard").absolute(), problems).html
-    Console().print(summary_table(rank_boards(records)))
+    folder = (out or home_dir() / "leaderboard").absolute()
+    written = build(content, folder, formats)
+    Console().print(summary_table(content.boards, content.across))
+    first = written[formats[0]][0]
     # Not through rich: it would wrap a long path, which then cannot be clicked or copied.
-    typer.echo(f"Leaderboard: {page}")
-    return page
+    typer.echo(f"Leaderboard: {first}")
+    return first
 
 
-def _read(tracking_uri: str | None) -> tuple[list[RunRecord], list[str]]:
-    if tracking_uri is None:
-        from nlbench.store import RunStore
+def _content(tracking_uri: str | None) -> Content:
+    from nlbench_leaderboard.build import content_of
+    from nlbench_leaderboard.rank import rank_boards
 
-        return RunStore().records()
-    from nlbench.tracking import read_records
+    if tracking_uri is not None:
+        from nlbench.tracking import read_records
 
-    return read_records(tracking_uri)
+        records, problems = read_records(tracking_uri)
+        return content_of(rank_boards(records), problems)
+    from nlbench.store import RunStore
+
+    store = RunStore()
+    records, problems = store.records()
+    unfinished = store.unfinished()
+    killed = {run.record.fingerprint for run in unfinished if not run.alive}
+    under_way = [run.record for run in unfinished]
+    return content_of(rank_boards([*records, *under_way], killed), problems)

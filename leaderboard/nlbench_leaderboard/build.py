@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,7 +16,7 @@ from nlbench_leaderboard.latex import to_latex
 from nlbench_leaderboard.markdown import to_markdown
 from nlbench_leaderboard.model import Board
 from nlbench_leaderboard.page import to_html
-from nlbench_leaderboard.tables import tables_of, to_csv, to_parquet
+from nlbench_leaderboard.tables import Table, tables_of, to_csv, to_parquet
 
 Format = Literal["html", "markdown", "json", "csv", "parquet", "latex"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -31,6 +32,11 @@ class Content:
     boards: Sequence[Board]
     problems: Sequence[str]
     across: Sequence[Across]
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """The flat tables, made once for CSV and Parquet."""
+        return tables_of(self.boards)
 
 
 def content_of(boards: Sequence[Board], problems: Sequence[str] = ()) -> Content:
@@ -56,7 +62,7 @@ def build(
     written: dict[Format, list[Path]] = {}
     for wanted in FORMATS:
         if wanted in formats:
-            files = _WRITERS[wanted](content)
+            files = _WRITERS[wanted](content) if wanted != "html" else _html(content, formats)
             written[wanted] = [out_dir / name for name in files]
             for name, text in files.items():
                 write_atomic(out_dir / name, text)
@@ -75,17 +81,20 @@ def checked_formats(names: Sequence[str]) -> list[Format]:
     return [wanted for wanted in FORMATS if wanted in names or not names]
 
 
+def _html(content: Content, formats: Collection[Format]) -> Mapping[str, str]:
+    beside = [wanted for wanted in FORMATS if wanted in formats]
+    return {"index.html": to_html(content.boards, content.problems, content.across, beside)}
+
+
 def _csv(content: Content) -> Mapping[str, str]:
-    return {f"{name}.csv": to_csv(table) for name, table in tables_of(content.boards).items()}
+    return {f"{name}.csv": to_csv(table) for name, table in content.tables.items()}
 
 
 def _parquet(content: Content) -> Mapping[str, bytes]:
-    tables = tables_of(content.boards)
-    return {f"{name}.parquet": to_parquet(table) for name, table in tables.items()}
+    return {f"{name}.parquet": to_parquet(table) for name, table in content.tables.items()}
 
 
 _WRITERS: dict[Format, Callable[[Content], Mapping[str, str] | Mapping[str, bytes]]] = {
-    "html": lambda c: {"index.html": to_html(c.boards, c.problems, c.across)},
     "markdown": lambda c: {"leaderboard.md": to_markdown(c.boards, c.problems, c.across)},
     "json": lambda c: {"leaderboard.json": to_json(c.boards, c.problems, c.across)},
     "csv": _csv,

@@ -48,6 +48,8 @@ def clean(text: str) -> str:
 
 def clean_lines(text: str) -> str:
     """Give the text without control characters, its line breaks kept."""
+    if text.isprintable():  # nothing below would change it, and nearly every text is
+        return text
     kept = []
     for character in _INVISIBLE.sub("", text):
         category = unicodedata.category(character)

@@ -78,7 +78,8 @@ def _caption(board: Board) -> str:
     n = len(board.seeds)
     return (
         "Test accuracy (\\%) after the last epoch on "
-        f"{latex(shorten(board.dataset.name, 60))} with {noise} noise: mean $\\pm$ half the 95\\,\\% $t$-interval over $n$ of {n} "
+        f"{latex(shorten(board.dataset.name, 60))} with {noise} noise: "
+        f"mean $\\pm$ half the 95\\,\\% $t$-interval over $n$ of {n} "
         f"seed{'' if n == 1 else 's'}. {_marks(board)} F1, AUROC and precision at 50\\,\\% kept "
         f"(P@50\\,\\%) of the selection, and the share kept, in \\%. "
         f"Protocol {latex(shorten(board.protocol.id, 60))} "

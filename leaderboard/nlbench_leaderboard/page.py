@@ -20,9 +20,14 @@ from nlbench_leaderboard.reported import HEADING, reported_for
 
 
 def to_html(
-    boards: Sequence[Board], problems: Sequence[str] = (), across: Sequence[Across] = ()
+    boards: Sequence[Board],
+    problems: Sequence[str] = (),
+    across: Sequence[Across] = (),
+    beside: Sequence[str] = (),
 ) -> str:
     """Give the page; everything it needs is inside, and it loads nothing.
+
+    It links to the files of the formats that are written `beside` it.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
@@ -36,6 +41,7 @@ def to_html(
             boards=boards,
             problems=problems,
             across=across,
+            beside=beside,
             # The texts are ours and are not escaped; everything else on the page is.
             style=Markup(_asset("style.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704

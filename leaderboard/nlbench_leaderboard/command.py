@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,19 +66,32 @@ def leaderboard(
     wanted = checked_formats(formats or [])
     if open_page and "html" not in wanted:
         raise ConfigError("`--open` needs the page: add `--format html`, or drop --open.")
-    content = _content(tracking_uri)
-    for problem in content.problems:
-        typer.echo(f"Left out: {problem}", err=True)
-    if as_json:
-        from nlbench_leaderboard.export import to_json
+    with _uncollected():
+        content = _content(tracking_uri)
+        for problem in content.problems:
+            typer.echo(f"Left out: {problem}", err=True)
+        if as_json:
+            from nlbench_leaderboard.export import to_json
 
-        typer.echo(to_json(content.boards, content.problems, content.across), nl=False)
-        return
-    page = _show(content, wanted, out)
+            typer.echo(to_json(content.boards, content.problems, content.across), nl=False)
+            return
+        page = _show(content, wanted, out)
     if open_page:
         import webbrowser
 
         webbrowser.open(page.as_uri())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Do without the cyclic collector: it walks all records again and again, and finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _show(content: Content, formats: list[Format], out: Path | None) -> Path:

@@ -54,8 +54,8 @@ def board_notes(
 def stale_reasons(grouped: Mapping[RowKey, Sequence[RunRecord]]) -> dict[RowKey, str]:
     """Find the rows whose selector has since been run from another source file.
 
-    Parameters play no part: a newer source may have others. A source that only failed, or two
-    that finished at the same time, make nothing stale.
+    Parameters play no part: a newer source may have others. A source without a result, or one that
+    finished at the same time, makes nothing stale.
 
     Returns:
         The reason per stale row.
@@ -68,7 +68,7 @@ def stale_reasons(grouped: Mapping[RowKey, Sequence[RunRecord]]) -> dict[RowKey,
     for key in grouped:
         others = [k for k in grouped if k.label == key.label and _another_source(k, key)]
         latest = max(others, key=lambda k: (newest[k], k), default=key)
-        if newest[latest] > (newest[key] or max(r.started_at for r in grouped[key])):
+        if newest[latest] > max(r.finished_at or r.started_at for r in grouped[key]):
             reasons[key] = (
                 f"made with source {key.source_sha256[:8]}, source {latest.source_sha256[:8]} of "
                 "the same selector ran later"

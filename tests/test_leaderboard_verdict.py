@@ -149,6 +149,9 @@ def test_a_run_whose_process_is_gone_is_stale_and_one_that_lives_is_running() ->
         n.startswith("seed 5 stale: its process is gone") for n in row_of(board, "far").notes
     )
     assert (board.count("running"), board.count("stale")) == (1, 1)
+    # A seed that nobody has finished takes no row's completeness.
+    assert board.seeds == (0, 1, 2, 3, 4)
+    assert row_of(board, "best").verdict == "best"
     (alone,) = rank_boards([gone], killed={"gone"})
     assert alone.rows[0].status == "stale"
 

@@ -169,7 +169,7 @@ def _across(boards: Sequence[Board]) -> Across:
         friedman_p=p,
         critical_difference=distance,
         groups=tuple(tuple(r.name for r in ranks[a : b + 1]) for a, b in groups),
-        left_out=(*left_out, *_never_ranked(boards)),
+        left_out=(*left_out, *_never_ranked(boards, selectors)),
         notes=_notes([b for b in boards if b.id in kept], len(selectors)),
     )
 
@@ -197,9 +197,10 @@ def _average_ranks(selectors: Sequence[str], values: _Array) -> tuple[AverageRan
     return tuple(sorted(ranked, key=lambda r: (r.rank, r.name)))
 
 
-def _never_ranked(boards: Sequence[Board]) -> list[LeftOut]:
+def _never_ranked(boards: Sequence[Board], compared: Sequence[str]) -> list[LeftOut]:
     stale = {row.name: row.stale for board in boards for row in board.rows if row.stale}
-    return [LeftOut("selector", name, reason) for name, reason in sorted(stale.items())]
+    found = sorted((name, reason) for name, reason in stale.items() if name not in compared)
+    return [LeftOut("selector", name, reason) for name, reason in found]
 
 
 def _notes(boards: Sequence[Board], n_selectors: int) -> tuple[str, ...]:

@@ -34,9 +34,14 @@ from nlbench_leaderboard.verdict import compare_rows, judge
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the rows of a board must know of the whole."""
+    """What the rows of a board must know of the whole.
+
+    Every row is to have the seeds that are `expected`: those of which a run has ended. One that
+    was only begun takes nothing from the rows that are complete without it.
+    """
 
     seeds: tuple[int, ...]
+    expected: tuple[int, ...]
     excluded: dict[int, str]
     stale: dict[RowKey, str]
     killed: Collection[str]
@@ -110,8 +115,11 @@ def _board(
     odd = odd_noise(records)
     grouped = group_rows(records)
     tags = tag_rows(list(grouped))
+    seeds = tuple(sorted({record.seed for record in records}))
+    ended = {record.seed for record in records if record.status != "running"}
     facts = _Facts(
-        seeds=tuple(sorted({record.seed for record in records})),
+        seeds=seeds,
+        expected=tuple(seed for seed in seeds if seed in ended) or seeds,
         excluded={id(records[i]): wanted for i, wanted in odd.items()},
         stale=stale_reasons(grouped),
         killed=killed,
@@ -125,7 +133,7 @@ def _board(
         dataset=next((r.dataset for r in records if r.metrics), newest.dataset),
         noise=next((r.noise for r in records if r.metrics), newest.noise),
         protocol=newest.protocol,
-        seeds=facts.seeds,
+        seeds=facts.expected,
         rows=rows,
         notes=board_notes(rows, tags, records),
         comparisons=compare_rows(rows),
@@ -142,8 +150,8 @@ def _row(key: RowKey, tag: str, records: Sequence[RunRecord], facts: _Facts) -> 
         bound=_bound(records[-1]),
         knowledge=tuple(sorted({k for r in records for k in r.selector.knowledge})),
         runs=tuple(runs),
-        missing_seeds=tuple(s for s in facts.seeds if all(r.seed != s for r in records)),
-        n_expected=len(facts.seeds),
+        missing_seeds=tuple(s for s in facts.expected if all(r.seed != s for r in records)),
+        n_expected=len(facts.expected),
         stats=_stats(runs),
         notes=(),
         stale=facts.stale.get(key, ""),

@@ -23,6 +23,7 @@ from nlbench.data.pixels import check_space, stored_images
 from nlbench.device import PeakMemory
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import FeatureBank
+from nlbench.equal_keep import keep_top_share
 from nlbench.errors import ConfigError
 from nlbench.images import ImageRows, StoredImages, as_source, part_of
 from nlbench.metrics import accuracy_per_class, evaluate_selection
@@ -216,7 +217,8 @@ class Attempt:
             n_epochs = int(self.config.trainer.params["epochs"])
             truth = self.clean_labels
             is_clean = None if truth is None else self.noisy_labels == truth
-            self.online = OnlineSelection(self.selector, self.seen, n_epochs, is_clean)
+            equal_keep = self.config.protocol.equal_keep
+            self.online = OnlineSelection(self.selector, self.seen, n_epochs, is_clean, equal_keep)
             return self.online.first()
         if isinstance(self.selector, BoundSelector):
             if self.clean_labels is None:
@@ -224,7 +226,8 @@ class Attempt:
             answer = self.selector.select_with_truth(self.seen, self.clean_labels.clone())
         else:
             answer = self.selector.select(self.seen)
-        return checked_answer(answer, self.seen)
+        checked = checked_answer(answer, self.seen)
+        return keep_top_share(checked, self.seen, self.config.protocol.equal_keep)
 
 
 @lru_cache(maxsize=2)

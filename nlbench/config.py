@@ -56,13 +56,17 @@ class TrainerConfig(_Section):
 
 
 class ProtocolConfig(_Section):
-    """What is the same for every selector on a board, the trainer aside."""
+    """What is the same for every selector on a board, the trainer aside.
+
+    `equal_keep` replaces every selector's decision by the share of samples that it scores highest.
+    """
 
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     image_size: Annotated[int, Field(ge=1)] = 32
     image_text_encoder: str = ""
     image_encoder: str = ""
     prompts: str = "default"
+    equal_keep: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class RunConfig(_Section):
@@ -96,6 +100,9 @@ class RunConfig(_Section):
             "protocol": content["protocol"],
             "selector": content["selector"]["params"],
         }
+        # Left out where it is not used: runs from before it existed keep their fingerprint.
+        if self.protocol.equal_keep is None:
+            del content["protocol"]["equal_keep"]
         for key, digest in content.pop("files").items():
             section, name = key.split(".")
             homes[section][name] = f"sha256:{digest}"
@@ -114,10 +121,15 @@ class RunConfig(_Section):
 
     @cached_property
     def protocol_id(self) -> str:
-        """``v1`` for the data set's standard protocol, else with the start of the hash."""
-        standard = standard_config(self.dataset.name)
-        same = self.protocol_sha256 == standard.protocol_sha256
-        version = f"v{PROTOCOL_VERSION}"
+        """``v1`` for the data set's standard protocol, else with the start of the hash.
+
+        An equal kept share is named, as in ``v1-keep0.5``: it is the standard one otherwise.
+        """
+        standard = standard_config(self.dataset.name).protocol_settings
+        version, share = f"v{PROTOCOL_VERSION}", self.protocol.equal_keep
+        if share is not None:
+            version, standard = f"{version}-keep{share:g}", {**standard, "equal_keep": share}
+        same = canonical_json(self.protocol_settings) == canonical_json(standard)
         return version if same else f"{version}-{self.protocol_sha256[:6]}"
 
     @property

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from nlbench.errors import ConfigError
 
+_KEPT_SHARES = {"precision_at_25": 0.25, "precision_at_50": 0.5, "precision_at_75": 0.75}
 _NEED_TRUTH = (
     "precision",
     "recall",
@@ -18,6 +19,8 @@ _NEED_TRUTH = (
     "noise_rate_before",
     "noise_rate_after",
     "worst_class_recall",
+    *_KEPT_SHARES,
+    "precision_at_clean_share",
 )
 
 
@@ -39,7 +42,7 @@ def evaluate_selection(
     """Measure a selection against the truth.
 
     The decision (precision, recall, F1, kept fraction, noise rates, worst-class recall) is
-    measured on `keep`, the ranking (AUROC, AUPRC) on `score`.
+    measured on `keep`, the ranking (AUROC, AUPRC, precision at an equal kept share) on `score`.
 
     Args:
         selection: With `keep` (N,) bool and `score` (N,) float; corrected `labels`, where
@@ -91,7 +94,36 @@ def evaluate_selection(
         "noise_rate_after": _share(int((used != truth)[keep].sum()), int(keep.sum())),
         "worst_class_recall": min((r for r in per_class if r is not None), default=0.0),
         "recall_per_class": per_class,
+        **{key: precision_at(score, clean, share) for key, share in _KEPT_SHARES.items()},
+        "precision_at_clean_share": precision_at(score, clean, float(clean.mean())),
     }
+
+
+def precision_at(score: Any, clean: Any, share: float) -> float | None:
+    """Give the share of clean labels among the top-scored ones: precision at a kept share.
+
+    Samples that tie at the border count by the share of clean ones among them, which is the mean
+    over all orders of the tied: the answer does not depend on the order of the samples.
+
+    Args:
+        score: (N,) float, higher = cleaner.
+        clean: (N,) bool.
+        share: How much to keep, in [0, 1]; rounded to whole samples.
+
+    Returns:
+        A share in [0, 1]; None where no sample would be kept.
+
+    >>> precision_at([0.9, 0.8, 0.8, 0.1], [True, True, False, False], 0.5)
+    0.75
+    """
+    scores, is_clean = _array(score).astype(np.float64), _array(clean).astype(bool)
+    n_kept = round(share * len(scores))
+    if n_kept == 0:
+        return None
+    border = np.partition(scores, len(scores) - n_kept)[len(scores) - n_kept]
+    above, tied = scores > border, scores == border
+    room = n_kept - int(above.sum())
+    return float((is_clean[above].sum() + room * is_clean[tied].mean()) / n_kept)
 
 
 def _ranking(clean: npt.NDArray[np.bool_], score: npt.NDArray[np.float64]) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nlbench.equal_keep import keep_top_share_after_warmup
 from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData, checked_answer
 
 
@@ -22,12 +23,18 @@ class OnlineSelection:
     """
 
     def __init__(
-        self, selector: OnlineSelector, data: TrainingData, n_epochs: int, is_clean: Tensor | None
+        self,
+        selector: OnlineSelector,
+        data: TrainingData,
+        n_epochs: int,
+        is_clean: Tensor | None,
+        equal_keep: float | None = None,
     ) -> None:
         self._selector = selector
         self._data = data
         self._n_epochs = n_epochs
         self._is_clean = is_clean
+        self._equal_keep = equal_keep
         self.n_networks = max(1, selector.n_networks)
         epochs = max(1, selector.history_epochs)
         self._histories = [deque[Tensor](maxlen=epochs) for _ in range(self.n_networks)]
@@ -57,7 +64,8 @@ class OnlineSelection:
         answers = []
         for i, view in enumerate(views):
             seen = replace(view, peers=(*views[:i], *views[i + 1 :]))
-            answers.append(checked_answer(self._selector.select(self._data, seen), self._data))
+            answer = checked_answer(self._selector.select(self._data, seen), self._data)
+            answers.append(keep_top_share_after_warmup(answer, self._data, self._equal_keep))
         self._note(answers[0])
         return answers
 

@@ -86,7 +86,10 @@ class ProtocolInfo(_Part):
 class SelectionMetrics(_Part):
     """Quality of a selection; the positive class is 'the label is clean'.
 
-    All but `kept_fraction` are None where the clean labels are not known.
+    All but `kept_fraction` are None where the clean labels are not known. `precision_at_*` is the
+    share of clean labels among the samples that the score puts first: the same number of samples
+    for every selector, so it judges the ranking without the threshold. None in records that were
+    made before it was measured.
     """
 
     precision: Share | None
@@ -99,6 +102,10 @@ class SelectionMetrics(_Part):
     noise_rate_after: Share | None
     worst_class_recall: Share | None
     recall_per_class: list[float | None] = []
+    precision_at_25: Share | None = None
+    precision_at_50: Share | None = None
+    precision_at_75: Share | None = None
+    precision_at_clean_share: Share | None = None
 
 
 class TestMetrics(_Part):

@@ -139,7 +139,9 @@ def run_config(
         cache = EmbeddingCache(cache_dir(store.home))
         attempt = Attempt(config, device, data_dir, progress, cache)
         attempt.prepare()
-        log_run.begin(make_record(attempt, "running", started_at, claim.attempt))
+        under_way = make_record(attempt, "running", started_at, claim.attempt)
+        store.write_started(under_way)
+        log_run.begin(under_way)
         try:
             with suitable_threads(device, attempt.n_pixels):
                 attempt.select()

@@ -4,6 +4,7 @@ Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
 
     runs/<fingerprint>/record.json     the RunRecord; there only when the run ended by itself
     runs/<fingerprint>/running.json    there while the run is under way; left behind by SIGKILL
+    runs/<fingerprint>/started.json    the same as a RunRecord, from when its data is read
     runs/<fingerprint>/selection.parquet, figures/...
     mlflow/mlflow.db, mlflow/artifacts/
     cache/embeddings/
@@ -40,6 +41,14 @@ class Claim:
     previous_mlflow_run: str | None
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that was begun and has no record; one that is not `alive` was killed."""
+
+    record: RunRecord
+    alive: bool
+
+
 class RunStore:
     """Records and artifacts of runs, one folder per fingerprint."""
 
@@ -67,7 +76,28 @@ class RunStore:
         """Write a record; from then on the run counts as ended."""
         path = self.folder(record.fingerprint) / "record.json"
         write_atomic(path, record.to_json())
+        self._started(record.fingerprint).unlink(missing_ok=True)
         return path
+
+    def write_started(self, record: RunRecord) -> None:
+        """Write what is known of a run that has begun; `write` takes it away again."""
+        write_atomic(self._started(record.fingerprint), record.to_json())
+
+    def unfinished(self) -> list[Unfinished]:
+        """Give the runs that are under way and those that were killed, by fingerprint."""
+        found = []
+        for path in sorted(self.runs.glob("*/started.json")):
+            try:
+                record = RunRecord.from_json(path.read_bytes(), source=str(path))
+            except (DataError, FileNotFoundError):  # it ended just now, or names no result anyway
+                continue
+            if _counts_already(path.with_name("record.json")):
+                continue  # done again by --force: the finished record stands until then
+            found.append(Unfinished(record, alive=_is_held(path.with_name("lock"))))
+        return found
+
+    def _started(self, fingerprint: str) -> Path:
+        return self.folder(fingerprint) / "started.json"
 
     def records(self) -> tuple[list[RunRecord], list[str]]:
         """Give all readable records, in order of fingerprint, and a message per damaged one."""
@@ -135,6 +165,21 @@ class RunStore:
     def mlflow_run(self, fingerprint: str) -> dict[str, Any]:
         """Give what `note_mlflow` noted, empty where the run was not logged."""
         return _read_marker(self.folder(fingerprint) / "mlflow.json")
+
+
+def _counts_already(path: Path) -> bool:
+    try:
+        return RunRecord.from_json(path.read_bytes()).status == "finished"
+    except (DataError, FileNotFoundError):
+        return False
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _read_marker(path: Path) -> dict[str, Any]:

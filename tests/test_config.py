@@ -325,7 +325,7 @@ CHANGES: list[dict[str, Any]] = [
     {"settings": {"trainer.augmentation": "crop-flip", "trainer.resized_crop": True}},
     *({"settings": {f"protocol.{key}": value}} for key, value in [
         ("val_fraction", 0.2), ("image_size", 16), ("image_text_encoder", "x"),
-        ("image_encoder", "y"), ("prompts", "default"),
+        ("image_encoder", "y"), ("prompts", "default"), ("equal_keep", 0.5),
     ]),
     *({"settings": {f"selector.{key}": value}} for key, value in [
         ("temperature", 0.01), ("theta_gmm", 0.6), ("theta_cons", 0.7), ("probe_c", 2.0),
@@ -355,7 +355,25 @@ def test_the_protocol_is_what_all_selectors_share(change: dict[str, Any]) -> Non
     key = next(iter(change.get("settings", change)))
     shared = key == "epochs" or key.startswith(("trainer.", "protocol."))
     pattern = r"v1-[0-9a-f]{6}" if shared else r"v1"
+    pattern = r"v1-keep0\.5" if key == "protocol.equal_keep" else pattern
     assert re.fullmatch(pattern, resolve(**change).protocol_id)
+
+
+def test_without_an_equal_share_the_fingerprint_is_that_of_a_time_before_it() -> None:
+    assert "equal_keep" not in resolve().canonical()["protocol"]
+    assert "equal_keep" not in resolve().protocol_settings
+
+
+def test_the_name_of_an_equal_share_says_what_else_differs() -> None:
+    share = {"protocol.equal_keep": 0.25}
+    assert resolve(settings=share).protocol_id == "v1-keep0.25"
+    assert re.fullmatch(r"v1-keep0\.25-[0-9a-f]{6}", resolve(settings=share, epochs=3).protocol_id)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, "half"])
+def test_an_equal_share_must_be_a_share(share: Any) -> None:
+    with pytest.raises(ConfigError, match="equal_keep"):
+        resolve(settings={"protocol.equal_keep": share})
 
 
 def test_protocols_that_differ_have_different_names() -> None:

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from rich.console import Console
 from test_leaderboard_rank import make
 
 from nlbench.results import RunRecord
-from nlbench_leaderboard.build import build
+from nlbench_leaderboard.build import Format, build, content_of
 from nlbench_leaderboard.escape import clean, csv_text, markdown
-from nlbench_leaderboard.export import to_csv, to_json, to_markdown
+from nlbench_leaderboard.export import to_json
+from nlbench_leaderboard.markdown import to_markdown
+from nlbench_leaderboard.model import Board
 from nlbench_leaderboard.page import to_html
 from nlbench_leaderboard.rank import rank_boards
+from nlbench_leaderboard.tables import tables_of, to_csv
 from nlbench_leaderboard.text import summary_table
 
 HOSTILE = [
@@ -106,6 +110,14 @@ def hostile(text: str) -> list[RunRecord]:
     ]
 
 
+def results_csv(boards: list[Board]) -> str:
+    return to_csv(tables_of(boards)["leaderboard"])
+
+
+def write(records: Iterable[RunRecord], out_dir: Path) -> dict[Format, list[Path]]:
+    return build(content_of(rank_boards(records)), out_dir)
+
+
 def everything(records: list[RunRecord]) -> tuple[Page, str]:
     text = to_html(rank_boards(records), ["damaged"])
     return Page(text), text
@@ -141,8 +153,8 @@ def test_ids_are_unique_and_plain_and_every_link_in_the_page_has_a_target(text: 
 def test_markdown_rows_have_all_their_cells(text: str) -> None:
     lines = to_markdown(rank_boards(hostile(text)), [text]).splitlines()
     rows = [line for line in lines if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {12}
-    assert len(rows) == 4
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {13, 7}
+    assert len(rows) == 4 + 3
     assert not any(re.search(r"(?<!\\)[<`]", row) for row in rows)
     assert all(line.startswith(("|", "#", "-", "Test")) or not line for line in lines)
 
@@ -150,7 +162,7 @@ def test_markdown_rows_have_all_their_cells(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_csv_reads_back_and_runs_no_formula(text: str) -> None:
     boards = rank_boards(hostile(text))
-    rows = list(csv.DictReader(io.StringIO(to_csv(boards))))
+    rows = list(csv.DictReader(io.StringIO(results_csv(boards))))
     assert len(rows) == sum(len(board.rows) for board in boards)
     for row in rows:
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
@@ -243,7 +255,11 @@ def test_json_agrees_with_the_ranking() -> None:
 
 def test_csv_numbers_agree_with_the_ranking() -> None:
     (board,) = rank_boards(sample())
-    for row, out in zip(board.rows, csv.DictReader(io.StringIO(to_csv([board]))), strict=True):
+    for row, out in zip(
+        board.rows,
+        csv.DictReader(io.StringIO(results_csv([board]))),
+        strict=True,
+    ):
         assert out["rank"] == ("" if row.rank is None else str(row.rank))
         mean = out["accuracy_last_mean"]
         assert (float(mean) if mean else None) == (row.accuracy.mean if row.accuracy else None)
@@ -260,23 +276,29 @@ def test_numbers_that_json_cannot_hold_do_not_stop_the_leaderboard() -> None:
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
-    first = build(sample(), tmp_path / "a")
-    again = build(reversed(sample()), tmp_path / "b")
-    for name in ("html", "markdown", "csv", "json"):
-        assert getattr(first, name).read_bytes() == getattr(again, name).read_bytes()
+    first = write(sample(), tmp_path / "a")
+    again = write(reversed(sample()), tmp_path / "b")
+    for wanted, files in first.items():
+        assert [p.read_bytes() for p in files] == [p.read_bytes() for p in again[wanted]]
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "comparisons.csv",
+        "comparisons.parquet",
         "index.html",
         "leaderboard.csv",
         "leaderboard.json",
         "leaderboard.md",
+        "leaderboard.parquet",
+        "leaderboard.tex",
+        "runs.csv",
+        "runs.parquet",
     ]
 
 
 def test_an_empty_leaderboard_names_the_next_command(tmp_path: Path) -> None:
-    paths = build([], tmp_path)
-    assert "nlbench sweep" in paths.html.read_text()
-    assert "nlbench sweep" in paths.markdown.read_text()
-    assert json.loads(paths.json.read_text())["boards"] == []
+    write([], tmp_path)
+    assert "nlbench sweep" in (tmp_path / "index.html").read_text()
+    assert "nlbench sweep" in (tmp_path / "leaderboard.md").read_text()
+    assert json.loads((tmp_path / "leaderboard.json").read_text())["boards"] == []
     assert "nlbench sweep" in in_terminal([])
 
 

@@ -48,6 +48,19 @@ def slow_auprc(clean: list[bool], score: list[float]) -> float | None:
     return total / sum(clean)
 
 
+def slow_precision_at(clean: list[bool], score: list[float], share: float) -> float | None:
+    """The mean over all orders in which samples that tie may stand."""
+    n_kept = round(share * len(clean))
+    hits = 0.0
+    ranked = sorted(zip(score, clean, strict=True), key=lambda pair: -pair[0])
+    room = n_kept
+    for _, tied in groupby(ranked, key=lambda pair: pair[0]):
+        members = [is_clean for _, is_clean in tied]
+        taken = min(room, len(members))
+        hits, room = hits + taken * sum(members) / len(members), room - taken
+    return hits / n_kept if n_kept else None
+
+
 def slow_metrics(
     keep: list[bool],
     score: list[float],
@@ -78,6 +91,10 @@ def slow_metrics(
         "noise_rate_after": wrong / sum(keep) if any(keep) else 0.0,
         "worst_class_recall": min((r for r in per_class if r is not None), default=0.0),
         "recall_per_class": per_class,
+        "precision_at_25": slow_precision_at(clean, score, 0.25),
+        "precision_at_50": slow_precision_at(clean, score, 0.5),
+        "precision_at_75": slow_precision_at(clean, score, 0.75),
+        "precision_at_clean_share": slow_precision_at(clean, score, sum(clean) / len(clean)),
     }
 
 

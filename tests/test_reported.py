@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from test_leaderboard_build import HOSTILE, Page, sample
+from test_leaderboard_build import HOSTILE, Page, results_csv, sample
 from test_leaderboard_rank import make
 
 from nlbench.errors import DataError
 from nlbench.results import RunRecord
 from nlbench_leaderboard import reported
 from nlbench_leaderboard.escape import clean
-from nlbench_leaderboard.export import to_csv, to_json, to_markdown
+from nlbench_leaderboard.export import to_json
+from nlbench_leaderboard.markdown import to_markdown
 from nlbench_leaderboard.model import Board
 from nlbench_leaderboard.page import to_html
 from nlbench_leaderboard.rank import rank_boards
@@ -225,9 +226,19 @@ def test_measured_rows_stay_as_they_are(
     study: list[Reported], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boards = rank_boards(sample())
-    shown = (to_csv(boards), json.loads(to_json(boards)), to_html(boards), to_markdown(boards))
+    shown = (
+        results_csv(boards),
+        json.loads(to_json(boards)),
+        to_html(boards),
+        to_markdown(boards),
+    )
     monkeypatch.setattr(reported, "shipped", tuple)
-    bare = (to_csv(boards), json.loads(to_json(boards)), to_html(boards), to_markdown(boards))
+    bare = (
+        results_csv(boards),
+        json.loads(to_json(boards)),
+        to_html(boards),
+        to_markdown(boards),
+    )
     assert shown[0] == bare[0]
     assert not any("theirs" in row["selector"] for row in csv.DictReader(io.StringIO(shown[0])))
     assert shown[1]["boards"][0].pop("reported")

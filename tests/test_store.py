@@ -193,3 +193,46 @@ def test_where_a_run_was_logged(store: RunStore) -> None:
     place = {"uri": "http://server", "run_id": "run-1", "board": None}
     store.note_mlflow(NAME, place)
     assert store.mlflow_run(NAME) == place
+
+
+BEGIN = dedent("""
+    import sys, time
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    from test_results import make_record
+    from nlbench.store import RunStore
+    store = RunStore(Path(sys.argv[1]))
+    record = make_record(status="running", metrics=None)
+    with store.claim(record.fingerprint):
+        store.write_started(record)
+        print("holding", flush=True)
+        time.sleep(60)
+""")
+
+
+def test_a_run_under_way_is_seen_and_one_that_was_killed_too(store: RunStore) -> None:
+    process = start(BEGIN, str(store.home), str(Path(__file__).parent))
+    wait_for_holding(process)
+    (under_way,) = store.unfinished()
+    assert (under_way.record.status, under_way.alive) == ("running", True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (killed,) = store.unfinished()
+    assert not killed.alive
+    store.write(make_record())
+    assert store.unfinished() == []
+    assert not list(store.runs.glob("*/started.json"))
+
+
+def test_a_finished_run_that_is_done_again_still_counts(store: RunStore) -> None:
+    record = make_record()
+    store.write(record)
+    store.write_started(record.model_copy(update={"status": "running", "metrics": None}))
+    assert store.unfinished() == []
+    assert store.read(record.fingerprint) == record
+
+
+def test_a_damaged_note_of_a_start_is_passed_over(store: RunStore) -> None:
+    store.folder("x").mkdir(parents=True)
+    (store.folder("x") / "started.json").write_text("{")
+    assert store.unfinished() == []

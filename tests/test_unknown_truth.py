@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from test_leaderboard_build import results_csv
 from test_leaderboard_rank import make
 from typer.testing import CliRunner
 
@@ -33,7 +34,8 @@ from nlbench.tracking import read_records
 from nlbench.tracking.files import selection_summary, write_files
 from nlbench.tracking.schema import headline, note_of
 from nlbench.tracking.write import dataset_input
-from nlbench_leaderboard.export import to_csv, to_json, to_markdown
+from nlbench_leaderboard.export import to_json
+from nlbench_leaderboard.markdown import to_markdown
 from nlbench_leaderboard.page import to_html
 from nlbench_leaderboard.rank import rank_boards
 from nlbench_leaderboard.text import summary_table
@@ -47,6 +49,10 @@ NEED_TRUTH = {
     "noise_rate_before",
     "noise_rate_after",
     "worst_class_recall",
+    "precision_at_25",
+    "precision_at_50",
+    "precision_at_75",
+    "precision_at_clean_share",
 }
 SMALL = {"image_size": 8, "network": "small-cnn", "image_encoder": "bundled-glyphs"}
 SMALL |= {"batch_size": 16, "lr": 0.05, "augmentation": "shift"}
@@ -274,9 +280,9 @@ def test_the_leaderboard_ranks_by_accuracy_and_shows_dashes(record: RunRecord) -
     assert [(row.label, row.rank) for row in board.rows] == [("b", 1), ("a", 2)]
     assert board.title == "digits · none · v1"
     assert set(board.rows[0].stats) & {"selection_f1", "noise_rate_after"} == set()
-    (line,) = (line for line in to_markdown(boards).splitlines() if "| b |" in line)
-    assert line.split("|")[4:10] == [" – "] * 4 + [" 50.00 ", " – "]
-    rows = list(csv.DictReader(io.StringIO(to_csv(boards))))
+    (line,) = (line for line in to_markdown(boards).splitlines() if line.startswith("| 1 | b |"))
+    assert line.split("|")[5:11] == [" – "] * 4 + [" 50.00 ", " – "]
+    rows = list(csv.DictReader(io.StringIO(results_csv(boards))))
     assert {row["selection_f1_mean"] for row in rows} == {""}
     runs = [
         run for b in json.loads(to_json(boards))["boards"] for r in b["rows"] for run in r["runs"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from nlbench.results import RunRecord
+    from nlbench_leaderboard.build import Content, Format
 
 
 def leaderboard(
@@ -33,6 +37,15 @@ def leaderboard(
             show_default=False,
         ),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Write only this: html, markdown, json, csv, parquet or latex; may be repeated. "
+            "Default: all.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the ranking as JSON; write no files.")
     ] = False,
@@ -45,57 +58,94 @@ def leaderboard(
 
       nlbench leaderboard --out site --open
 
+      nlbench leaderboard --out paper --format latex --format csv
+
       nlbench leaderboard --tracking-uri http://localhost:5000
 
       nlbench leaderboard --records leaderboard/records --out site
 
       nlbench leaderboard --json | jq '.boards[].rows[] | select(.rank == 1).selector'
     """
-    if as_json and (out is not None or open_page):
-        from nlbench.errors import ConfigError
+    from nlbench.errors import ConfigError
 
-        raise ConfigError("`--json` must stand alone: it writes no files. Drop --out and --open.")
-    records, problems = _read(tracking_uri)
-    if contributed is not None:
-        from nlbench.contribution import merged, read_folder
+    if as_json and (out is not None or open_page or formats):
+        raise ConfigError(
+            "`--json` must stand alone: it writes no files. Drop --out, --open and --format."
+        )
+    from nlbench_leaderboard.build import checked_formats
 
-        found, refused = read_folder(contributed)
-        records, problems = merged(records, found), [*problems, *refused]
-    for problem in problems:
-        typer.echo(f"Left out: {problem}", err=True)
-    if as_json:
-        from nlbench_leaderboard.export import to_json
-        from nlbench_leaderboard.rank import rank_boards
+    wanted = checked_formats(formats or [])
+    if open_page and "html" not in wanted:
+        raise ConfigError("`--open` needs the page: add `--format html`, or drop --open.")
+    with _uncollected():
+        content = _content(tracking_uri, contributed)
+        for problem in content.problems:
+            typer.echo(f"Left out: {problem}", err=True)
+        if as_json:
+            from nlbench_leaderboard.export import to_json
 
-        typer.echo(to_json(rank_boards(records), problems), nl=False)
-        return
-    page = _show(records, problems, out)
+            typer.echo(to_json(content.boards, content.problems, content.across), nl=False)
+            return
+        page = _show(content, wanted, out)
     if open_page:
         import webbrowser
 
         webbrowser.open(page.as_uri())
 
 
-def _show(records: list[RunRecord], problems: list[str], out: Path | None) -> Path:
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Do without the cyclic collector: it walks all records again and again, and finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _show(content: Content, formats: list[Format], out: Path | None) -> Path:
+    """Write the files, print the table and where the first file is."""
     from rich.console import Console
 
     from nlbench.store import home_dir
     from nlbench_leaderboard.build import build
-    from nlbench_leaderboard.rank import rank_boards
     from nlbench_leaderboard.text import summary_table
 
-    page = build(records, (out or home_dir() / "leaderboard").absolute(), problems).html
-    Console().print(summary_table(rank_boards(records)))
+    folder = (out or home_dir() / "leaderboard").absolute()
+    written = build(content, folder, formats)
+    Console().print(summary_table(content.boards, content.across))
+    first = written[formats[0]][0]
     # Not through rich: it would wrap a long path, which then cannot be clicked or copied.
-    typer.echo(f"Leaderboard: {page}")
-    return page
+    typer.echo(f"Leaderboard: {first}")
+    return first
 
 
-def _read(tracking_uri: str | None) -> tuple[list[RunRecord], list[str]]:
-    if tracking_uri is None:
-        from nlbench.store import RunStore
+def _content(tracking_uri: str | None, contributed: Path | None) -> Content:
+    from nlbench_leaderboard.build import content_of
+    from nlbench_leaderboard.rank import rank_boards
 
-        return RunStore().records()
-    from nlbench.tracking import read_records
+    records, killed, problems = _read(tracking_uri)
+    if contributed is not None:
+        from nlbench.contribution import merged, read_folder
 
-    return read_records(tracking_uri)
+        found, refused = read_folder(contributed)
+        records, problems = merged(records, found), [*problems, *refused]
+    return content_of(rank_boards(records, killed), problems)
+
+
+def _read(tracking_uri: str | None) -> tuple[list[RunRecord], set[str], list[str]]:
+    """Give the records, the fingerprints of runs whose process died, and what was left out."""
+    if tracking_uri is not None:
+        from nlbench.tracking import read_records
+
+        records, problems = read_records(tracking_uri)
+        return records, set(), problems
+    from nlbench.store import RunStore
+
+    store = RunStore()
+    records, problems = store.records()
+    unfinished = store.unfinished()
+    killed = {run.record.fingerprint for run in unfinished if not run.alive}
+    return [*records, *(run.record for run in unfinished)], killed, problems

@@ -15,6 +15,25 @@ from typing import Any
 # Bidirectional controls reorder their surroundings; zero-width characters make two names look
 # the same. The zero-width joiners stay: emoji and several scripts need them.
 _INVISIBLE = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# Quotes and < > are other characters, or ligatures, in the old font encoding.
+_LATEX = {
+    **{c: f"\\{c}" for c in "#$%&_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    "`": r"\char96{}",
+    "'": r"\char39{}",
+    "-": "{-}",
+    "?": "{?}",
+    "!": "{!}",
+    "\u2026": r"\ldots{}",
+    "\u00a0": "~",
+    "\u00b7": r"$\cdot$",
+}
 _MARKDOWN = re.compile(r"([\\`*_\[\]{}<>|~#$&])")
 
 
@@ -29,6 +48,8 @@ def clean(text: str) -> str:
 
 def clean_lines(text: str) -> str:
     """Give the text without control characters, its line breaks kept."""
+    if text.isprintable():  # nothing below would change it, and nearly every text is
+        return text
     kept = []
     for character in _INVISIBLE.sub("", text):
         category = unicodedata.category(character)
@@ -59,6 +80,23 @@ def markdown(text: str) -> str:
     """
     # "://" is broken up as well: most renderers turn a bare address into a link.
     return _MARKDOWN.sub(r"\\\1", clean(text)).replace("://", "&#58;//").replace("@", "&#64;")
+
+
+def latex(text: str) -> str:
+    """Give the cleaned text as LaTeX prints it literally; beyond Latin-1 by code point.
+
+    >>> print(latex("50 % of a_b"))
+    50 \\% of a\\_b
+    """
+    return "".join(_latex_character(character) for character in clean(text))
+
+
+def _latex_character(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
+    # pdflatex knows few characters beyond Latin-1 and stops at the others.
+    known = character.isprintable() and ord(character) < 256
+    return character if known else rf"\texttt{{U+{ord(character):04X}}}"
 
 
 def csv_text(text: str) -> str:

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nlbench.results import DatasetInfo, Metrics, NoiseInfo, ProtocolInfo, RunRecord, Times
+from nlbench_leaderboard.keys import RowKey
+from nlbench_leaderboard.paired import Comparison
 from nlbench_leaderboard.stats import Summary
 
-RunStatus = Literal["finished", "failed", "running", "excluded", "superseded"]
+RunStatus = Literal["finished", "failed", "running", "stale", "excluded", "superseded"]
 Bound = Literal["", "upper", "lower"]
+Verdict = Literal["", "best", "tied", "worse", "untested"]
+"""How a complete, ranked row stands to the best one; nothing is said of other rows."""
 
 RANKED_BY = "accuracy_last"
 """The one number that decides a rank: test accuracy after the last epoch."""
@@ -45,6 +49,21 @@ COLUMNS = (
     Column("selection_f1", "F1", "share", lambda m, _: m.selection.f1),
     Column("selection_auroc", "AUROC", "share", lambda m, _: m.selection.auroc),
     Column("selection_auprc", "AUPRC", "share", lambda m, _: m.selection.auprc),
+    Column(
+        "precision_at_clean_share",
+        "Precision at the true clean share",
+        "share",
+        lambda m, _: m.selection.precision_at_clean_share,
+    ),
+    Column(
+        "precision_at_25", "Precision at 25 %", "share", lambda m, _: m.selection.precision_at_25
+    ),
+    Column(
+        "precision_at_50", "Precision at 50 %", "share", lambda m, _: m.selection.precision_at_50
+    ),
+    Column(
+        "precision_at_75", "Precision at 75 %", "share", lambda m, _: m.selection.precision_at_75
+    ),
     Column("kept_fraction", "Kept", "share", lambda m, _: m.selection.kept_fraction),
     Column("noise_rate_after", "Noise after", "share", lambda m, _: m.selection.noise_rate_after),
     Column("embed_time_s", "Embed", "s", lambda _, t: t.embed_s),
@@ -74,10 +93,11 @@ class Row:
     """One selector on one board.
 
     `tag` tells apart rows that share a label; `n_expected` is the number of seeds on the board.
-    `rank` is None for bounds and for rows without a finished run.
+    `rank` is None for bounds, for stale rows and for rows without a finished run. `stale` says
+    why a row is out of date, and is empty where it is not.
     """
 
-    label: str
+    key: RowKey
     tag: str
     bound: Bound
     knowledge: tuple[str, ...]
@@ -86,7 +106,14 @@ class Row:
     n_expected: int
     stats: Mapping[str, Summary]
     notes: tuple[str, ...]
+    stale: str = ""
     rank: int | None = None
+    verdict: Verdict = ""
+
+    @property
+    def label(self) -> str:
+        """The selector's name with the hyper-parameters that differ from the defaults."""
+        return self.key.label
 
     @property
     def name(self) -> str:
@@ -107,7 +134,13 @@ class Row:
     def status(self) -> RunStatus:
         """`finished` with one counted run, else what kept the row from having one."""
         states = {run.status for run in self.runs}
-        order: tuple[RunStatus, ...] = ("finished", "running", "failed", "excluded")
+        order: tuple[RunStatus, ...] = (
+            "finished",
+            "running",
+            "stale",
+            "failed",
+            "excluded",
+        )
         return next((state for state in order if state in states), "failed")
 
     @property
@@ -129,7 +162,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """Everything that may be compared: one data set, one noise, one protocol."""
+    """Everything that may be compared: one data set, one noise, one protocol.
+
+    `comparisons` holds every pair of rows that are ranked, and of those with `none`; `verdict` says
+    in one sentence which rows are tied with the best, by what rule, or why nothing can be said.
+    """
 
     id: str
     title: str
@@ -139,6 +176,8 @@ class Board:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    verdict: str = ""
 
     @property
     def best(self) -> Row | None:

@@ -12,14 +12,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nlbench_leaderboard import export, plot
+from nlbench_leaderboard import markdown, plot, printed
+from nlbench_leaderboard.across import Across
 from nlbench_leaderboard.escape import clean, clean_lines, shorten
 from nlbench_leaderboard.model import Board
 from nlbench_leaderboard.reported import HEADING, reported_for
 
 
-def to_html(boards: Sequence[Board], problems: Sequence[str] = ()) -> str:
+def to_html(
+    boards: Sequence[Board],
+    problems: Sequence[str] = (),
+    across: Sequence[Across] = (),
+    beside: Sequence[str] = (),
+) -> str:
     """Give the page; everything it needs is inside, and it loads nothing.
+
+    It links to the files of the formats that are written `beside` it.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
@@ -32,12 +40,14 @@ def to_html(boards: Sequence[Board], problems: Sequence[str] = ()) -> str:
         .render(
             boards=boards,
             problems=problems,
+            across=across,
+            beside=beside,
             # The texts are ours and are not escaped; everything else on the page is.
             style=Markup(_asset("style.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704
             script_hash=digest,
             latest=_latest(boards),
-            next_command=export.NEXT_COMMAND,
+            next_command=printed.NEXT_COMMAND,
         )
     )
 
@@ -70,7 +80,9 @@ def _environment() -> Environment:
         clean=clean,
         clean_lines=clean_lines,
         shorten=shorten,
-        percent=export.percent,
+        percent=printed.percent,
+        points=printed.points,
+        p_value=printed.p_value,
         seconds=seconds,
         flatten=flatten,
         thousands=thousands,
@@ -79,7 +91,10 @@ def _environment() -> Environment:
         axis_of=plot.axis_of,
         describe=plot.describe,
         plot_width=plot.WIDTH,
-        accuracy_text=export.accuracy_text,
+        accuracy_text=printed.accuracy_text,
+        pairs_shown=markdown.pairs_shown,
+        pairs_caption=markdown.pairs_caption,
+        across_summary=markdown.summary,
         reported_for=reported_for,
         reported_heading=HEADING,
     )

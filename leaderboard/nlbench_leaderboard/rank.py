@@ -5,14 +5,16 @@ The rules, in the order in which they are applied to a board:
 1. Finished runs with one seed must have the same noisy labels. The hash that most rows share
    wins; runs with another one are excluded, and named.
 2. A seed counts once per row: of several records the newest finished one.
-3. Selectors are ranked by mean test accuracy after the last epoch. Bounds are not ranked; a row
-   with missing seeds is ranked in parentheses; a row without a finished run comes last.
+3. Selectors are ranked by mean test accuracy after the last epoch. Bounds and stale rows are not
+   ranked; a row with missing seeds is ranked in parentheses; a row without a finished run comes
+   last.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from nlbench.results import RunRecord
 from nlbench_leaderboard.keys import (
@@ -25,27 +27,40 @@ from nlbench_leaderboard.keys import (
     tag_rows,
 )
 from nlbench_leaderboard.model import COLUMNS, RANKED_BY, Board, Bound, Row, SeedRun
+from nlbench_leaderboard.notes import board_notes, row_notes, short_hash, stale_reasons
 from nlbench_leaderboard.stats import Summary, summarize
+from nlbench_leaderboard.verdict import compare_rows, judge
 
 
-def rank_boards(records: Iterable[RunRecord]) -> list[Board]:
+@dataclass(frozen=True)
+class _Facts:
+    """What the rows of a board must know of the whole.
+
+    Every row is to have the seeds that are `expected`: those of which a run has ended. One that
+    was only begun takes nothing from the rows that are complete without it.
+    """
+
+    seeds: tuple[int, ...]
+    expected: tuple[int, ...]
+    excluded: dict[int, str]
+    stale: dict[RowKey, str]
+    killed: Collection[str]
+
+
+def rank_boards(records: Iterable[RunRecord], killed: Collection[str] = ()) -> list[Board]:
     """Group records into boards and rank each, in a fixed order whatever the input's order.
 
     Args:
         records: Records from anywhere; exact copies count once.
+        killed: Fingerprints of running records whose process is gone.
 
     Returns:
         Boards in order of data set, noise and rate; the rows of each as they are shown.
     """
-    # Sorting first makes every later tie-break independent of where the records came from.
-    unique = sorted(
-        {record.model_dump_json(): record for record in records}.values(),
-        key=lambda r: (r.finished_at, r.fingerprint, r.seed),
-    )
-    groups = group_boards(unique)
+    groups = group_boards(_unique(records))
     titles = board_titles(groups)
     ids = board_ids(titles)
-    boards = [_board(ids[key], titles[key], groups[key]) for key in groups]
+    boards = [_board(ids[key], titles[key], groups[key], killed) for key in groups]
     return sorted(boards, key=lambda b: (b.dataset.name, b.noise.kind, _rate(b), b.title))
 
 
@@ -78,75 +93,98 @@ def odd_noise(records: Sequence[RunRecord]) -> dict[int, str]:
     }
 
 
-def _board(board_id: str, title: str, records: Sequence[RunRecord]) -> Board:
+def _unique(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Give each record once, oldest first, in an order that does not depend on the input's."""
+    groups: dict[tuple[str, str, int], list[RunRecord]] = {}
+    for record in records:
+        # A running record has not ended: it is as new as its start.
+        when = record.finished_at or record.started_at
+        twins = groups.setdefault((when, record.fingerprint, record.seed), [])
+        if record not in twins:
+            twins.append(record)
+    ordered = []
+    for key in sorted(groups):
+        twins = groups[key]
+        ordered += sorted(twins, key=RunRecord.model_dump_json) if len(twins) > 1 else twins
+    return ordered
+
+
+def _board(
+    board_id: str, title: str, records: Sequence[RunRecord], killed: Collection[str]
+) -> Board:
     odd = odd_noise(records)
-    excluded = {id(records[i]): wanted for i, wanted in odd.items()}
-    seeds = tuple(sorted({record.seed for record in records}))
     grouped = group_rows(records)
     tags = tag_rows(list(grouped))
-    rows = [_row(key, tags[key], grouped[key], seeds, excluded) for key in grouped]
+    seeds = tuple(sorted({record.seed for record in records}))
+    ended = {record.seed for record in records if record.status != "running"}
+    facts = _Facts(
+        seeds=seeds,
+        expected=tuple(seed for seed in seeds if seed in ended) or seeds,
+        excluded={id(records[i]): wanted for i, wanted in odd.items()},
+        stale=stale_reasons(grouped),
+        killed=killed,
+    )
+    rows = _in_order([_row(key, tags[key], grouped[key], facts) for key in grouped])
     newest = records[-1]
-    return Board(
+    board = Board(
         id=board_id,
         title=title,
         # A failed run may know less about the data than a finished one.
         dataset=next((r.dataset for r in records if r.metrics), newest.dataset),
         noise=next((r.noise for r in records if r.metrics), newest.noise),
         protocol=newest.protocol,
-        seeds=seeds,
-        rows=_in_order(rows),
-        notes=_board_notes(rows, tags),
+        seeds=facts.expected,
+        rows=rows,
+        notes=board_notes(rows, tags, records),
+        comparisons=compare_rows(rows),
     )
+    judged, verdict = judge(rows, board.best, board.comparisons)
+    return dataclasses.replace(board, rows=judged, verdict=verdict)
 
 
-def _row(
-    key: RowKey,
-    tag: str,
-    records: Sequence[RunRecord],
-    seeds: tuple[int, ...],
-    excluded: dict[int, str],
-) -> Row:
-    runs = [run for seed in seeds for run in _runs_of_seed(seed, records, excluded)]
+def _row(key: RowKey, tag: str, records: Sequence[RunRecord], facts: _Facts) -> Row:
+    runs = [run for seed in facts.seeds for run in _runs_of_seed(seed, records, facts)]
     row = Row(
-        label=key.label,
+        key=key,
         tag=tag,
         bound=_bound(records[-1]),
         knowledge=tuple(sorted({k for r in records for k in r.selector.knowledge})),
         runs=tuple(runs),
-        missing_seeds=tuple(s for s in seeds if all(r.seed != s for r in records)),
-        n_expected=len(seeds),
+        missing_seeds=tuple(s for s in facts.expected if all(r.seed != s for r in records)),
+        n_expected=len(facts.expected),
         stats=_stats(runs),
         notes=(),
+        stale=facts.stale.get(key, ""),
     )
-    return dataclasses.replace(row, notes=_row_notes(row))
+    return dataclasses.replace(row, notes=row_notes(row))
 
 
-def _runs_of_seed(
-    seed: int, records: Sequence[RunRecord], excluded: dict[int, str]
-) -> list[SeedRun]:
+def _runs_of_seed(seed: int, records: Sequence[RunRecord], facts: _Facts) -> list[SeedRun]:
     """Decide which of a row's records of one seed counts; the others are kept, with the reason."""
     mine = [record for record in records if record.seed == seed]
-    fair = [record for record in mine if id(record) not in excluded]
+    fair = [record for record in mine if id(record) not in facts.excluded]
     # The list is oldest first; a finished run beats a newer failed one.
     best = max(enumerate(fair), key=lambda pair: (_counts(pair[1]), pair[0]), default=None)
     runs = []
     for record in mine:
-        if id(record) in excluded:
+        if id(record) in facts.excluded:
             reason = (
-                f"noisy labels {_short_hash(record.noise.sha256)} differ from "
-                f"{_short_hash(excluded[id(record)])}, which the other runs of this seed have"
+                f"noisy labels {short_hash(record.noise.sha256)} differ from "
+                f"{short_hash(facts.excluded[id(record)])}, which the other runs of this seed have"
             )
             runs.append(SeedRun(record, "excluded", reason))
         elif best and record is best[1]:
-            runs.append(_judge(record))
+            runs.append(_judge(record, facts.killed))
         else:
             runs.append(SeedRun(record, "superseded", "another record of this seed is shown"))
     return runs
 
 
-def _judge(record: RunRecord) -> SeedRun:
+def _judge(record: RunRecord, killed: Collection[str]) -> SeedRun:
     if _counts(record):
         return SeedRun(record, "finished")
+    if record.status == "running" and record.fingerprint in killed:
+        return SeedRun(record, "stale", "its process is gone; the next sweep does the run again")
     if record.status == "running":
         return SeedRun(record, "running", "not finished yet")
     if record.error is None:
@@ -178,7 +216,8 @@ def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
     """Give rank to the rows and put all in the order in which they are shown."""
     by_name = sorted(rows, key=lambda row: row.name)
     done = [row for row in by_name if row.accuracy]
-    contest = sorted((r for r in done if not r.bound), key=lambda r: -_mean(r))
+    fresh = [row for row in done if not row.stale]
+    contest = sorted((r for r in fresh if not r.bound), key=lambda r: -_mean(r))
     ranked = [
         # Equal means share the better rank.
         dataclasses.replace(row, rank=1 + sum(_mean(other) > _mean(row) for other in contest))
@@ -186,56 +225,13 @@ def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
     ]
     undone = [row for row in by_name if not row.accuracy]
     return (
-        *(row for row in done if row.bound == "upper"),
+        *(row for row in fresh if row.bound == "upper"),
         *ranked,
-        *(row for row in done if row.bound == "lower"),
+        *(row for row in fresh if row.bound == "lower"),
+        *(row for row in done if row.stale),
         *(row for row in undone if row.status != "failed"),
         *(row for row in undone if row.status == "failed"),
     )
-
-
-def _row_notes(row: Row) -> tuple[str, ...]:
-    notes = []
-    if not row.is_complete:
-        notes.append(f"n = {row.n} of {row.n_expected} seeds finished")
-    if row.n == 1:
-        notes.append("single seed: no spread can be given")
-    for status in ("failed", "running", "excluded"):
-        reasons = {run.reason: None for run in row.runs if run.status == status}
-        notes += [
-            f"{_seeds([r.seed for r in row.runs if (r.status, r.reason) == (status, reason)])} "
-            f"{status}: {reason}"
-            for reason in reasons
-        ]
-    if row.missing_seeds:
-        notes.append(f"not run: {_seeds(row.missing_seeds)}")
-    return (*notes, *_duplicate_notes(row))
-
-
-def _duplicate_notes(row: Row) -> list[str]:
-    notes = []
-    for seed in sorted(set(row.seeds_with("superseded"))):
-        left_out = [r.record for r in row.runs if (r.seed, r.status) == (seed, "superseded")]
-        names = ", ".join(_short_hash(record.fingerprint) for record in left_out)
-        newest = "newest finished" if seed in row.seeds_with("finished") else "newest"
-        notes.append(f"seed {seed} has more than one record: the {newest} counts, not {names}")
-    return notes
-
-
-def _board_notes(rows: Iterable[Row], tags: dict[RowKey, str]) -> tuple[str, ...]:
-    notes = [
-        f"More than one selector is called {label}: they differ in their source or parameters, "
-        "have a row each, and are never averaged together."
-        for label in sorted({key.label for key, tag in tags.items() if tag})
-    ]
-    for row in sorted(rows, key=lambda row: row.name):
-        notes += [
-            f"Excluded for unequal noisy labels: {row.name}, seed {run.seed}, "
-            f"run {_short_hash(run.record.fingerprint)}: {run.reason}."
-            for run in row.runs
-            if run.status == "excluded"
-        ]
-    return tuple(notes)
 
 
 def _mean(row: Row) -> float:
@@ -244,11 +240,3 @@ def _mean(row: Row) -> float:
 
 def _rate(board: Board) -> float:
     return -1.0 if board.noise.nominal_rate is None else board.noise.nominal_rate
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def _short_hash(sha: str) -> str:
-    return sha[:12] or "(none recorded)"

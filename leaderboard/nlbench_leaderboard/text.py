@@ -10,13 +10,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nlbench_leaderboard.across import Across
 from nlbench_leaderboard.escape import shorten
-from nlbench_leaderboard.export import NEXT_COMMAND, percent
+from nlbench_leaderboard.markdown import summary
 from nlbench_leaderboard.model import Board, Row
+from nlbench_leaderboard.printed import NEXT_COMMAND, TIED, percent
 
 _LEGEND = (
     "Percent. Accuracy: test set, last epoch, ± half the 95 % t-interval over n seeds. "
-    "Bounds (–) are not ranked; a rank in parentheses lacks seeds."
+    f"Bounds (–) are not ranked; a rank in parentheses lacks seeds; {TIED} is tied with the best."
 )
 _COLUMNS = {
     "F1": "selection_f1",
@@ -26,13 +28,15 @@ _COLUMNS = {
 }
 
 
-def summary_table(boards: Sequence[Board]) -> RenderableType:
+def summary_table(boards: Sequence[Board], across: Sequence[Across] = ()) -> RenderableType:
     """Give all boards as one renderable: a table each, what went wrong below it, and a legend."""
     if not boards:
         return Text(f"No runs yet. Next: {NEXT_COMMAND}")
     parts: list[RenderableType] = []
     for board in boards:
-        parts += [_table(board), *_notes(board), Text()]
+        parts += [_table(board), *_notes(board), *_verdict(board), Text()]
+    for found in across:
+        parts += [*_across(found), Text()]
     return Group(*parts, Text(_LEGEND, style="dim"))
 
 
@@ -60,7 +64,7 @@ def _table(board: Board) -> Table:
 
 def _cells(row: Row) -> list[str]:
     return [
-        row.rank_text,
+        row.rank_text + (TIED if row.verdict == "tied" else ""),
         shorten(row.name, 60),
         _accuracy(row),
         str(row.n) if row.is_complete else f"{row.n}/{row.n_expected}",
@@ -85,3 +89,20 @@ def _notes(board: Board) -> list[RenderableType]:
         why = [n for n in row.notes if not n.startswith(("n = ", "single seed"))]
         notes += [f"{shorten(row.name, 60)}: {shorten(note, 240)}" for note in why]
     return [Padding(Text(f"· {note}", style="yellow"), (0, 0, 0, 2)) for note in notes]
+
+
+def _verdict(board: Board) -> list[RenderableType]:
+    if not board.verdict:
+        return []
+    return [Padding(Text(f"· {shorten(board.verdict, 400)}"), (0, 0, 0, 2))]
+
+
+def _across(found: Across) -> list[RenderableType]:
+    title = f"All boards of protocol {shorten(found.protocol_id, 60)}"
+    lines = [*summary(found), *found.notes]
+    ranks = ", ".join(f"{shorten(r.name, 60)} {r.rank:.2f}" for r in found.ranks)
+    if ranks:
+        lines.insert(1, f"{ranks}.")
+    lines += [f"Left out: {x.kind} {shorten(x.name, 60)}: {x.reason}." for x in found.left_out]
+    shown = (Padding(Text(f"· {line}"), (0, 0, 0, 2)) for line in lines)
+    return [Text(title, style="bold"), *shown]

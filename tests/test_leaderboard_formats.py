@@ -44,6 +44,7 @@ def test_latex_prints_hostile_text_as_it_is(text: str) -> None:
     assert_braces_match(shown)
     assert not SPECIAL.search(shown.replace(r"\%", "").replace("$n$", ""))
     for line in body(shown):
+        assert not line.startswith(("[", "*"))  # an argument of the line break above
         assert len(re.findall(r"(?<!\\)&", line)) == 6
     assert shown.isascii() or max(map(ord, shown)) < 256
     for command in re.findall(r"\\([a-zA-Z]+)", shown):

@@ -15,8 +15,10 @@ from typing import Any
 # Bidirectional controls reorder their surroundings; zero-width characters make two names look
 # the same. The zero-width joiners stay: emoji and several scripts need them.
 _INVISIBLE = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-# Quotes and < > are other characters, or ligatures, in the old font encoding.
+# Quotes and < > are other characters, or ligatures, in the old font encoding; a [ or * that begins
+# a line of a table is read as an argument of the line break before it, and stops the compiler.
 _LATEX = {
+    **{c: f"{{{c}}}" for c in "[]*-?!"},
     **{c: f"\\{c}" for c in "#$%&_{}"},
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -27,9 +29,6 @@ _LATEX = {
     '"': r"\char34{}",
     "`": r"\char96{}",
     "'": r"\char39{}",
-    "-": "{-}",
-    "?": "{?}",
-    "!": "{!}",
     "\u2026": r"\ldots{}",
     "\u00a0": "~",
     "\u00b7": r"$\cdot$",

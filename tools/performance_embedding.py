@@ -169,7 +169,7 @@ def speed_table(photos: FileImages, n: int, device: torch.device) -> None:
     sources = {"in memory, 32 x 32": TensorImages(grid.to(torch.uint8)), "JPEG files": photos}
     for encoder in (load_encoder("bundled-clip"), load_encoder("bundled-glyphs"), RandomViT()):
         # A ViT takes a 2-core CPU about 0.1 s an image.
-        count = min(n, 128) if encoder.input_size > 200 and device.type == "cpu" else n
+        count = min(n, 64) if encoder.input_size > 200 and device.type == "cpu" else n
         plain = copy.copy(encoder)
         plain.model = copy.deepcopy(encoder.model).to(device)
         alone = encoder_alone(encoder, count, device)

@@ -111,7 +111,8 @@ class _Rows:
         first, last = torch.searchsorted(self._sorted, ends).tolist()
         if not self.values.shape[1]:
             self.values = torch.empty((len(self._order), value.shape[1]), dtype=value.dtype)
-        self.values[self._order[first:last]] = value[self._sorted[first:last] - shard.start]
+        found = value.index_select(0, self._sorted[first:last] - shard.start)
+        self.values.index_copy_(0, self._order[first:last], found)  # whole rows: no index_put
 
 
 def _file(entry: Path, shard: range) -> Path:

@@ -29,8 +29,8 @@ _BF16_SINCE = (8, 0)  # CUDA compute capability with bfloat16 matrix units
 def embedding_precision(device: torch.device) -> Precision:
     """Give the arithmetic of the encoder on a device; `NLBENCH_EMBEDDING_PRECISION` overrides it.
 
-    bfloat16 where the device has matrix units for it. Not on the CPU: even those that have them
-    are no faster at the sizes of encoders (docs/performance-embedding.md).
+    bfloat16 where a CUDA device has matrix units for it. Not on the CPU: timings there, on one that
+    has such units too, pointed both ways (docs/performance-embedding.md).
 
     Raises:
         ConfigError: if the variable holds something else.

@@ -119,7 +119,7 @@ def decode(source: Path | io.BytesIO, side: int, what: str) -> Pixels:
 def _square(image: Pixels, side: int) -> Pixels:
     """Scale the shorter side, then cut the centre: CLIP's own steps.
 
-    torch's bicubic filter gives Pillow's values to within 2 of 255 in half the time.
+    torch's bicubic filter gives Pillow's values to within 2 of 255, in less time.
     """
     shorter = min(image.shape[:2])
     # A strip's ends are cut off beforehand: whole, it could grow beyond any memory.

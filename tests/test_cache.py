@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from textwrap import dedent
 
@@ -36,9 +36,9 @@ class Counted:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self) -> torch.Tensor:
+    def __call__(self, shards: Sequence[range]) -> Iterator[torch.Tensor]:
         self.calls += 1
-        return VALUE.clone()
+        return (VALUE[shard.start : shard.stop].clone() for shard in shards)
 
 
 @pytest.fixture
@@ -47,31 +47,31 @@ def cache(tmp_path: Path) -> EmbeddingCache:
 
 
 def entry(cache: EmbeddingCache) -> Path:
-    (path,) = cache.folder.glob("*.safetensors")
+    (path,) = cache.folder.glob("*/*.safetensors")
     return path
 
 
 def test_the_environment_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NLBENCH_CACHE", str(tmp_path / "big disk"))
-    EmbeddingCache().get(IDENTITY, Counted())
-    assert len(list((tmp_path / "big disk" / "embeddings").glob("*.safetensors"))) == 1
+    EmbeddingCache().get(IDENTITY, 4, Counted())
+    assert len(list((tmp_path / "big disk" / "embeddings").glob("*/*.safetensors"))) == 1
     monkeypatch.delenv("NLBENCH_CACHE")
     assert cache_dir() == tmp_path / "home" / "cache"
 
 
 def test_computed_once(cache: EmbeddingCache) -> None:
     compute = Counted()
-    assert torch.equal(cache.get(IDENTITY, compute), VALUE)
-    assert torch.equal(cache.get(dict(reversed(IDENTITY.items())), compute), VALUE)
-    assert torch.equal(EmbeddingCache(cache.folder.parent).get(IDENTITY, compute), VALUE)
+    assert torch.equal(cache.get(IDENTITY, 4, compute), VALUE)
+    assert torch.equal(cache.get(dict(reversed(IDENTITY.items())), 4, compute), VALUE)
+    assert torch.equal(EmbeddingCache(cache.folder.parent).get(IDENTITY, 4, compute), VALUE)
     assert compute.calls == 1
 
 
 @pytest.mark.parametrize("part", IDENTITY)
 def test_every_part_of_the_identity_counts(cache: EmbeddingCache, part: str) -> None:
     compute = Counted()
-    cache.get(IDENTITY, compute)
-    cache.get({**IDENTITY, part: "other"}, compute)
+    cache.get(IDENTITY, 4, compute)
+    cache.get({**IDENTITY, part: "other"}, 4, compute)
     assert compute.calls == 2
     assert len(cache.info()) == 2
 
@@ -85,21 +85,21 @@ def test_a_crash_while_writing_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", disk_full)
         with pytest.raises(OSError, match="No space left"):
-            cache.get(IDENTITY, Counted())
-    assert [p.name for p in cache.folder.iterdir() if p.suffix != ".lock"] == []
+            cache.get(IDENTITY, 4, Counted())
+    assert [p.name for p in cache.folder.rglob("*") if p.is_file() and p.suffix != ".lock"] == []
     compute = Counted()
-    assert torch.equal(cache.get(IDENTITY, compute), VALUE)
+    assert torch.equal(cache.get(IDENTITY, 4, compute), VALUE)
     assert compute.calls == 1
 
 
 def test_a_failed_computation_is_not_stored(cache: EmbeddingCache) -> None:
-    def fail() -> torch.Tensor:
+    def fail(shards: Sequence[range]) -> Iterator[torch.Tensor]:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        cache.get(IDENTITY, fail)
-    assert cache.info() == []
-    assert torch.equal(cache.get(IDENTITY, Counted()), VALUE)
+        cache.get(IDENTITY, 4, fail)
+    assert list(cache.folder.glob("*/*.safetensors")) == []
+    assert torch.equal(cache.get(IDENTITY, 4, Counted()), VALUE)
 
 
 def flip(content: bytes, position: int) -> bytes:
@@ -120,33 +120,33 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_entry_is_reported_and_repaired(
     cache: EmbeddingCache, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache.get(IDENTITY, Counted())
+    cache.get(IDENTITY, 4, Counted())
     entry(cache).write_bytes(damage(entry(cache).read_bytes()))
     compute = Counted()
     with caplog.at_level(logging.WARNING, logger="nlbench"):
-        assert torch.equal(cache.get(IDENTITY, compute), VALUE)
+        assert torch.equal(cache.get(IDENTITY, 4, compute), VALUE)
     assert compute.calls == 1
     assert f"{entry(cache).name} are damaged and are computed again" in caplog.text
     caplog.clear()
-    assert torch.equal(cache.get(IDENTITY, compute), VALUE)
+    assert torch.equal(cache.get(IDENTITY, 4, compute), VALUE)
     assert compute.calls == 1
     assert caplog.text == ""
 
 
 def test_no_flipped_byte_changes_what_is_read(cache: EmbeddingCache) -> None:
-    cache.get(IDENTITY, Counted())
+    cache.get(IDENTITY, 4, Counted())
     whole = entry(cache).read_bytes()
     for position in range(0, len(whole), 3):
         entry(cache).write_bytes(flip(whole, position))
-        assert torch.equal(cache.get(IDENTITY, Counted()), VALUE), f"byte {position}"
+        assert torch.equal(cache.get(IDENTITY, 4, Counted()), VALUE), f"byte {position}"
 
 
 def test_a_file_of_another_origin_is_computed_again(cache: EmbeddingCache) -> None:
     from safetensors.torch import save_file
 
-    cache.get(IDENTITY, Counted())
+    cache.get(IDENTITY, 4, Counted())
     save_file({"embeddings": VALUE + 1}, entry(cache))
-    assert torch.equal(cache.get(IDENTITY, Counted()), VALUE)
+    assert torch.equal(cache.get(IDENTITY, 4, Counted()), VALUE)
 
 
 OTHER_PROCESS = dedent("""
@@ -157,25 +157,25 @@ OTHER_PROCESS = dedent("""
 
     folder = Path(sys.argv[1])
 
-    def compute():
+    def compute(shards):
         with (folder / "computed").open("a") as file:
             file.write("other")
         time.sleep(1)
-        return torch.ones(3, 2)
+        return iter([torch.ones(3, 2)])
 
     print("ready", flush=True)
     sys.stdin.readline()
-    value = EmbeddingCache(folder).get({"encoder": "e", "data": "d"}, compute)
+    value = EmbeddingCache(folder).get({"encoder": "e", "data": "d"}, 3, compute)
     print(float(value.sum()), flush=True)
 """)
 
 
 def test_two_processes_compute_once(tmp_path: Path) -> None:
-    def compute() -> torch.Tensor:
+    def compute(shards: Sequence[range]) -> Iterator[torch.Tensor]:
         with (tmp_path / "computed").open("a") as file:
             file.write("this")
         time.sleep(1)
-        return torch.ones(3, 2)
+        return iter([torch.ones(3, 2)])
 
     command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
     pipe = subprocess.PIPE
@@ -185,7 +185,7 @@ def test_two_processes_compute_once(tmp_path: Path) -> None:
         assert other.stdout.readline() == "ready\n"
         other.stdin.write("go\n")
         other.stdin.flush()
-        mine = EmbeddingCache(tmp_path).get({"encoder": "e", "data": "d"}, compute)
+        mine = EmbeddingCache(tmp_path).get({"encoder": "e", "data": "d"}, 3, compute)
         assert float(mine.sum()) == 6
         assert other.stdout.readline() == "6.0\n"
     assert (tmp_path / "computed").read_text() in ("this", "other")
@@ -194,12 +194,14 @@ def test_two_processes_compute_once(tmp_path: Path) -> None:
 def test_info_and_clear(cache: EmbeddingCache) -> None:
     assert cache.info() == []
     assert cache.clear() == 0
-    cache.get(IDENTITY, Counted())
+    cache.get(IDENTITY, 4, Counted())
     size = entry(cache).stat().st_size
     expected = {"encoder": "bundled-clip", "data": "digits", "rows": 4, "dimensions": 3}
     assert cache.info() == [{**expected, "bytes": size}]
-    (cache.folder / "broken.safetensors").write_bytes(b"1234")
-    assert {"encoder": "damaged", "data": "broken.safetensors", "bytes": 4} in cache.info()
+    broken = cache.folder / "broken" / "0000000000.safetensors"
+    broken.parent.mkdir()
+    broken.write_bytes(b"1234")
+    assert {"encoder": "damaged", "data": "broken", "bytes": 4} in cache.info()
     assert cache.clear() == size + 4
     assert list(cache.folder.iterdir()) == []
     assert cache.info() == []
@@ -208,15 +210,15 @@ def test_info_and_clear(cache: EmbeddingCache) -> None:
 def test_info_names_a_file_of_another_origin(cache: EmbeddingCache) -> None:
     from safetensors.torch import save_file
 
-    cache.get(IDENTITY, Counted())
-    save_file({"x": VALUE}, cache.folder / "foreign.safetensors")
-    assert [row["encoder"] for row in cache.info()] == ["bundled-clip", "damaged"]
+    cache.get(IDENTITY, 4, Counted())
+    save_file({"x": VALUE}, entry(cache))
+    assert [row["encoder"] for row in cache.info()] == ["damaged"]
 
 
 def test_clear_removes_what_a_killed_process_left_half_written(cache: EmbeddingCache) -> None:
-    cache.get(IDENTITY, Counted())
+    cache.get(IDENTITY, 4, Counted())
     size = entry(cache).stat().st_size
-    (cache.folder / f".{entry(cache).name}.k3l4m5").write_bytes(b"123456")
+    entry(cache).with_name(f".{entry(cache).name}.k3l4m5").write_bytes(b"123456")
     assert cache.clear() == size + 6
     assert list(cache.folder.iterdir()) == []
 

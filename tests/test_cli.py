@@ -501,7 +501,8 @@ def test_the_cache_is_listed_and_cleared() -> None:
 def fill_cache(data: str) -> None:
     import torch
 
-    EmbeddingCache().get({"encoder": "some-encoder", "data": data}, lambda: torch.ones(3, 4))
+    identity = {"encoder": "some-encoder", "data": data}
+    EmbeddingCache().get(identity, 3, lambda shards: iter([torch.ones(3, 4)]))
 
 
 def test_sync_fills_what_is_missing(used: RunRecord) -> None:

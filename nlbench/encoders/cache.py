@@ -1,15 +1,17 @@
-"""The embedding cache: one checksummed safetensors file per content key."""
+"""The embedding cache: a folder of checksummed safetensors shards per content key."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from filelock import FileLock
 from torch import Tensor
 
@@ -17,6 +19,10 @@ from nlbench.results import canonical_json, write_atomic
 from nlbench.store import home_dir
 
 log = logging.getLogger("nlbench")
+
+SHARD_ROWS = 1024
+
+Compute = Callable[[Sequence[range]], Iterator[Tensor]]
 
 
 def cache_dir(home: Path | None = None) -> Path:
@@ -26,78 +32,136 @@ def cache_dir(home: Path | None = None) -> Path:
 
 
 class EmbeddingCache:
-    """Embeddings by (data fingerprint, encoder, weights hash, preprocessing).
+    """Embeddings by (data fingerprint, encoder, weights hash, preprocessing, precision).
 
-    Two processes that need the same entry at once compute it once: the second waits for the
-    first. A damaged entry is reported and computed again.
+    Each shard is written when it is done, so that an extraction that was killed goes on after
+    its last shard. Two processes that need the same entry at once compute it once: the second
+    waits for the first. A damaged shard is reported and computed again.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = (folder or cache_dir()) / "embeddings"
 
-    def get(self, identity: dict[str, str], compute: Callable[[], Tensor]) -> Tensor:
-        """Give the entry of an identity, computing and storing it where it is missing."""
-        key = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-        path = self.folder / f"{key}.safetensors"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            found = self._read(path)
-            if found is not None:
-                return found
-            value = compute().cpu().contiguous()
-            metadata = {**identity, "sha256": _digest(value)}
-            write_atomic(path, safetensors.torch.save({"embeddings": value}, metadata))
-            return value
+    def get(
+        self, identity: dict[str, str], n_rows: int, compute: Compute, rows: Tensor | None = None
+    ) -> Tensor:
+        """Give rows of an entry, computing and storing the shards that are missing.
+
+        No more than the rows asked for and one shard are in memory.
+
+        Args:
+            identity: What the embeddings depend on.
+            n_rows: Rows of the whole entry, one per image.
+            compute: Gives the (len(shard), d) embeddings of each of the shards asked for.
+            rows: (R,) positions; all where left out.
+
+        Returns:
+            (R, d) float32 on the CPU.
+        """
+        entry = self.folder / hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+        shards = [range(a, min(a + SHARD_ROWS, n_rows)) for a in range(0, n_rows, SHARD_ROWS)]
+        wanted = _Rows(torch.arange(n_rows) if rows is None else rows.cpu())
+        missing = []
+        entry.mkdir(parents=True, exist_ok=True)
+        with FileLock(entry.with_suffix(".lock")):
+            for left in entry.glob(".*"):  # what a killed writer left half-written
+                left.unlink()
+            for shard in shards:
+                found = _read(_file(entry, shard), shard)
+                if found is None:
+                    missing.append(shard)
+                else:
+                    wanted.take(found, shard)
+            # The iterator stops by itself: `strict` asks it for one more.
+            for shard, value in zip(missing, compute(missing) if missing else (), strict=True):
+                content = {"embeddings": value.contiguous()}
+                metadata = {**identity, "sha256": _digest(value), "rows": _span(shard)}
+                write_atomic(_file(entry, shard), safetensors.torch.save(content, metadata))
+                wanted.take(value, shard)
+        return wanted.values
 
     def info(self) -> list[dict[str, str | int]]:
         """Give what is stored: encoder, data, rows and bytes of each entry."""
-        rows: list[dict[str, str | int]] = []
-        for path in sorted(self.folder.glob("*.safetensors")):
-            try:
-                with safetensors.safe_open(path, framework="pt") as file:
-                    metadata = file.metadata()
-                    shape = file.get_slice("embeddings").get_shape()
-                    names = {"encoder": metadata["encoder"], "data": metadata["data"]}
-            except (safetensors.SafetensorError, KeyError, TypeError):
-                rows.append({"encoder": "damaged", "data": path.name, "bytes": path.stat().st_size})
-                continue
-            rows.append(
-                {
-                    **names,
-                    "rows": shape[0],
-                    "dimensions": shape[1],
-                    "bytes": path.stat().st_size,
-                }
-            )
-        return rows
+        return [_describe(entry) for entry in self._entries()]
 
     def clear(self) -> int:
         """Delete all entries; give the number of bytes freed."""
         freed = 0
-        # Names with a dot in front are what killed writers left half-written.
-        for path in [*self.folder.glob("*.safetensors"), *self.folder.glob(".*.safetensors.*")]:
-            freed += path.stat().st_size
-            path.unlink()
+        for entry in self._entries():
+            # Names with a dot in front, which killed writers left half-written, are among them.
+            freed += sum(path.stat().st_size for path in entry.iterdir())
+            shutil.rmtree(entry)
         for path in self.folder.glob("*.lock"):
             path.unlink(missing_ok=True)
         return freed
 
-    def _read(self, path: Path) -> Tensor | None:
-        if not path.is_file():
-            return None
-        value: Tensor | None = None
-        try:
+    def _entries(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*") if path.is_dir())
+
+
+class _Rows:
+    """The rows asked for, filled from one shard after the other."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self._sorted, self._order = rows.sort()
+        self.values = torch.empty((len(rows), 0))
+
+    def take(self, value: Tensor, shard: range) -> None:
+        ends = torch.tensor([shard.start, shard.stop])
+        first, last = torch.searchsorted(self._sorted, ends).tolist()
+        if not self.values.shape[1]:
+            self.values = torch.empty((len(self._order), value.shape[1]), dtype=value.dtype)
+        # NumPy copies rows in this thread; torch's threads wait for each other 1000 times.
+        source, rows = value.numpy(), (self._sorted[first:last] - shard.start).numpy()
+        self.values.numpy()[self._order[first:last].numpy()] = source[rows]
+
+
+def _file(entry: Path, shard: range) -> Path:
+    return entry / f"{shard.start:010d}.safetensors"
+
+
+def _span(shard: range) -> str:
+    return f"{shard.start}-{shard.stop}"
+
+
+def _read(path: Path, shard: range) -> Tensor | None:
+    """Give a shard's embeddings; None where there are none, or none that can be trusted."""
+    if not path.is_file():
+        return None
+    value: Tensor | None = None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            value = file.get_tensor("embeddings")
+            metadata = file.metadata()
+            is_whole = _digest(value) == metadata["sha256"] and metadata["rows"] == _span(shard)
+    except (safetensors.SafetensorError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        log.warning(
+            "cached embeddings %s are damaged and are computed again.",
+            path.relative_to(path.parents[1]),
+        )
+        path.unlink(missing_ok=True)
+        return None
+    return value
+
+
+def _describe(entry: Path) -> dict[str, str | int]:
+    shards = sorted(entry.glob("[0-9]*.safetensors"))
+    n_rows = 0
+    names: dict[str, str | int] = {"encoder": "nothing yet", "data": entry.name}
+    try:
+        for path in shards:
             with safetensors.safe_open(path, framework="pt") as file:
-                value = file.get_tensor("embeddings")
-                expected = file.metadata()["sha256"]
-        except (safetensors.SafetensorError, KeyError, TypeError):
-            value, expected = None, ""
-        if value is None or _digest(value) != expected:
-            log.warning("cached embeddings %s are damaged and are computed again.", path.name)
-            path.unlink(missing_ok=True)
-            return None
-        return value
+                metadata = file.metadata()
+                shape = file.get_slice("embeddings").get_shape()
+            n_rows += shape[0]
+            names = {"encoder": metadata["encoder"], "data": metadata["data"]}
+            names |= {"rows": n_rows, "dimensions": shape[1]}
+    except (safetensors.SafetensorError, KeyError, TypeError):
+        names = {"encoder": "damaged", "data": entry.name}
+    return {**names, "bytes": sum(path.stat().st_size for path in entry.iterdir())}
 
 
 def _digest(value: Tensor) -> str:
-    return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(value.contiguous().view(torch.uint8).numpy().data).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from weakref import WeakValueDictionary
 
 import torch
@@ -13,14 +13,12 @@ from torch import Tensor
 
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
+from nlbench.encoders.extract import embedding_precision, extract
 from nlbench.encoders.prompts import load_prompts, prompt_texts
 from nlbench.errors import ConfigError
 from nlbench.images import ImageSource
 from nlbench.registry import find
 from nlbench.selector import PromptSet
-
-_BATCH = 512
-
 
 _banks: WeakValueDictionary[int, FeatureBank] = WeakValueDictionary()
 
@@ -88,8 +86,7 @@ class FeatureBank:
         name = self._resolve(encoder)
         if name not in self._memo:
             started = time.perf_counter()
-            every = self._all_embeddings(load_encoder(name))
-            self._memo[name] = every[self.rows].to(self.device)
+            self._memo[name] = self._cached(load_encoder(name)).to(self.device)
             self.seconds += time.perf_counter() - started
         return self._memo[name]
 
@@ -119,20 +116,16 @@ class FeatureBank:
             )
         return name
 
-    def _all_embeddings(self, encoder: Encoder) -> Tensor:
+    def _cached(self, encoder: Encoder) -> Tensor:
+        """Give the rows from the cache, whose entry has all images, whatever the split."""
+        precision = embedding_precision(self.device)
         identity = {
             "data": self.data_name,
             "data_key": self.data_key,
             "encoder": encoder.name,
             "weights_sha256": encoder.weights_sha256,
             "preprocessing": encoder.preprocessing,
-            "precision": "float32",
+            "precision": precision,
         }
-        return self.cache.get(identity, lambda: self._compute(encoder))
-
-    def _compute(self, encoder: Encoder) -> Tensor:
-        parts = []
-        for positions in torch.arange(len(self.images)).split(_BATCH):
-            batch = self.images.load(positions, encoder.input_size)
-            parts.append(encoder.encode_images(batch, self.device).cpu())
-        return torch.cat(parts)
+        compute = partial(extract, self.images, encoder, self.device, precision)
+        return self.cache.get(identity, len(self.images), compute, self.rows)

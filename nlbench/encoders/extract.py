@@ -1,0 +1,107 @@
+"""From images to embeddings, batch after batch: the next one is read while one is encoded."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
+from typing import cast, get_args
+
+import torch
+from torch import Tensor
+
+from nlbench.encoders.base import Encoder, Precision
+from nlbench.errors import ConfigError
+from nlbench.images import ImageSource, TensorImages
+
+PRECISION_VARIABLE = "NLBENCH_EMBEDDING_PRECISION"
+
+_BATCH = 512
+_BATCH_PIXELS = 2**24  # 256 images of 224 x 224: their float32 copy takes 150 MiB
+_READ_AHEAD = 2
+_BF16_SINCE = (8, 0)  # CUDA compute capability with bfloat16 matrix units
+
+
+def embedding_precision(device: torch.device) -> Precision:
+    """Give the arithmetic of the encoder on a device; `NLBENCH_EMBEDDING_PRECISION` overrides it.
+
+    bfloat16 where a CUDA device has matrix units for it. Not on the CPU: timings there, on one that
+    has such units too, pointed both ways (docs/performance-embedding.md).
+
+    Raises:
+        ConfigError: if the variable holds something else.
+    """
+    given = os.environ.get(PRECISION_VARIABLE, "auto")
+    if given in get_args(Precision):
+        return cast("Precision", given)
+    if given != "auto":
+        raise ConfigError(f"{PRECISION_VARIABLE} must be auto, float32 or bfloat16, got {given!r}.")
+    is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _BF16_SINCE
+    return "bfloat16" if is_fast else "float32"
+
+
+def extract(
+    images: ImageSource,
+    encoder: Encoder,
+    device: torch.device,
+    precision: Precision,
+    shards: Sequence[range],
+) -> Iterator[Tensor]:
+    """Give the embeddings of the images at these positions, shard after shard.
+
+    The batches are cut within each shard, so that a shard has the same bits whatever was done
+    before it, and whatever the number of readers.
+
+    Yields:
+        (len(shard), d) float32 on the CPU.
+
+    Raises:
+        DataError: naming the image, if one cannot be decoded.
+    """
+    size = _batch_size(encoder.input_size)
+    batches = [part for s in shards for part in torch.arange(s.start, s.stop).split(size)]
+    with closing(_read_ahead(images, encoder.input_size, device, batches)) as loaded:
+        for shard in shards:
+            n_batches = math.ceil(len(shard) / size)
+            parts = [
+                encoder.encode_images(batch, device, precision)
+                for batch in islice(loaded, n_batches)
+            ]
+            # One copy back per shard: each makes the host wait for the device.
+            yield torch.cat(parts).cpu()
+
+
+def _batch_size(side: int) -> int:
+    """Give the largest power of two that fits: the batches then fill the shards evenly."""
+    fitting = max(1, _BATCH_PIXELS // side**2)
+    return int(min(_BATCH, 2 ** (fitting.bit_length() - 1)))
+
+
+def _read_ahead(
+    images: ImageSource, size: int, device: torch.device, batches: Sequence[Tensor]
+) -> Generator[Tensor, None, None]:
+    """Give the batches of pixels in order; the next ones are being read meanwhile."""
+    # Images in memory go to the device as they are, to be resized there.
+    side = None if isinstance(images, TensorImages) else size
+
+    def read(positions: Tensor) -> Tensor:
+        batch = images.load(positions, side)
+        return batch.pin_memory() if device.type == "cuda" and not batch.is_cuda else batch
+
+    # One thread: sources decode in threads of their own, and need not be safe to be asked twice
+    # at once.
+    pool = ThreadPoolExecutor(1)
+    pending: deque[Future[Tensor]] = deque()
+    try:
+        for positions in batches:
+            pending.append(pool.submit(read, positions))
+            if len(pending) > _READ_AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

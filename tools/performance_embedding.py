@@ -1,0 +1,280 @@
+"""Print the tables of docs/performance-embedding.md.
+
+    python tools/performance_embedding.py [--device cuda] [--images 2048] [--scale 10000 1000000]
+
+Ours and the baseline run in alternation in one process; a ratio is the median of the rounds'.
+The baseline is the loop of released code: a DataLoader with 4 workers, the model's own transform on
+Pillow images, float32, one batch after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from torch import Tensor, nn
+
+from nlbench import TrainingData, corrupt, get_selector
+from nlbench.data.file_images import FileImages
+from nlbench.device import PeakMemory
+from nlbench.encoders.base import Encoder
+from nlbench.encoders.cache import EmbeddingCache
+from nlbench.encoders.extract import embedding_precision, extract
+from nlbench.encoders.features import load_encoder
+from nlbench.images import ImageSource, TensorImages
+
+K, ROUNDS = 10, 3
+
+
+class RandomViT(Encoder):
+    """open_clip's ViT-B-32 with random weights: as fast as with learned ones."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        model = open_clip.CLIP(**open_clip.get_model_config("ViT-B-32"))
+        super().__init__("ViT-B-32", model, 224, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+
+    def forward_images(self, batch: Tensor) -> Tensor:
+        """Run the model."""
+        return self.model.encode_image(batch)  # type: ignore[operator]
+
+
+class TinyProjection(Encoder):
+    """512 numbers from 8 x 8 pixels: leaves the rest of the way to be measured."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(192, 512))
+        super().__init__("tiny", model, 8, (0.5,) * 3, (0.25,) * 3)
+
+    def forward_images(self, batch: Tensor) -> Tensor:
+        """Run the model."""
+        return self.model(batch)
+
+
+class MadeUpImages(ImageSource):
+    """Tiny images that exist only while they are asked for."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+        """Make the images at these positions."""
+        generator = torch.Generator().manual_seed(int(indices[0]))
+        return torch.randint(0, 256, (len(indices), 3, 8, 8), generator=generator).to(torch.uint8)
+
+
+def write_photos(folder: Path, n: int) -> FileImages:
+    """Write JPEGs of about 200 x 200 pixels, 18 KiB each, in K classes by their position."""
+    rng = np.random.default_rng(0)
+    looks = rng.integers(0, 256, (K, 8, 8, 3))
+    for i in range(n):
+        base = (looks[i % K] * 0.6 + rng.integers(0, 256, (8, 8, 3)) * 0.4).astype(np.uint8)
+        width, height = rng.integers(160, 261, 2).tolist()
+        image = np.asarray(Image.fromarray(base).resize((width, height), Image.Resampling.BICUBIC))
+        noisy = image + rng.integers(-20, 20, image.shape)
+        jpeg = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+        jpeg.save(folder / f"{i:05d}.jpg", quality=90)
+    return FileImages(folder, tuple(f"{i:05d}.jpg" for i in range(n)))
+
+
+class PillowImages(torch.utils.data.Dataset[Tensor]):
+    """The data set class that released code has."""
+
+    def __init__(self, images: ImageSource, n: int, encoder: Encoder) -> None:
+        self.images, self.n = images, n
+        settings = PreprocessCfg(size=encoder.input_size, mean=encoder.mean, std=encoder.std)
+        self.transform = image_transform_v2(settings, is_train=False)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int) -> Tensor:
+        if isinstance(self.images, FileImages):
+            image = Image.open(self.images.root / self.images.names[i])
+        else:
+            image = Image.fromarray(self.images.images[i].permute(1, 2, 0).numpy())
+        return self.transform(image)
+
+
+@torch.no_grad()
+def baseline(images: ImageSource, n: int, encoder: Encoder, device: torch.device) -> Tensor:
+    """Embed the first n images as released code does."""
+    loader = torch.utils.data.DataLoader(
+        PillowImages(images, n, encoder), 256, num_workers=4, pin_memory=device.type == "cuda"
+    )
+    parts = [encoder.forward_images(batch.to(device)).cpu() for batch in loader]
+    return nn.functional.normalize(torch.cat(parts), dim=1)
+
+
+def ours(
+    images: ImageSource, n: int, encoder: Encoder, device: torch.device, precision: Any = None
+) -> Tensor:
+    """Embed the first n images, without the cache."""
+    precision = precision or embedding_precision(device)
+    return torch.cat(list(extract(images, encoder, device, precision, [range(n)])))
+
+
+def encoder_alone(encoder: Encoder, n: int, device: torch.device) -> Callable[[], None]:
+    """Give what runs our encoder on n images that are ready on the device."""
+    size, chunk = encoder.input_size, min(n, 256 if encoder.input_size > 200 else 512)
+    batch = torch.randn(chunk, 3, size, size, device=device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    is_bf16 = embedding_precision(device) == "bfloat16"
+
+    @torch.inference_mode()
+    def run() -> None:
+        for _ in range(n // chunk):
+            with torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
+                out = encoder.forward_images(batch)
+        out.cpu()
+
+    return run
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Give how long it takes; its result is on the host, so the device is done."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def speed_table(photos: FileImages, n: int, device: torch.device) -> None:
+    """Print images/s of ours and the baseline, and the share of time outside the encoder."""
+    print(
+        "| encoder | images | baseline, images/s | ours, images/s | ratio | outside the encoder |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    grid = torch.randint(0, 256, (n, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    sources = {"in memory, 32 x 32": TensorImages(grid.to(torch.uint8)), "JPEG files": photos}
+    for encoder in (load_encoder("bundled-clip"), load_encoder("bundled-glyphs"), RandomViT()):
+        # A ViT takes a 2-core CPU about 0.1 s an image.
+        count = min(n, 64) if encoder.input_size > 200 and device.type == "cpu" else n
+        plain = copy.copy(encoder)
+        plain.model = copy.deepcopy(encoder.model).to(device)
+        alone = encoder_alone(encoder, count, device)
+        for what, images in sources.items():
+            ours(images, min(count, 64), encoder, device)
+            baseline(images, min(count, 64), plain, device)
+            rounds = [
+                (
+                    seconds(lambda: baseline(images, count, plain, device)),  # noqa: B023
+                    seconds(lambda: ours(images, count, encoder, device)),  # noqa: B023
+                    seconds(alone),
+                )
+                for _ in range(ROUNDS)
+            ]
+            slow, fast, inner = (statistics.median(column) for column in zip(*rounds, strict=True))
+            ratio = statistics.median(a / b for a, b, _ in rounds)
+            outside = max(0.0, 1 - inner / fast)
+            print(
+                f"| {encoder.name} | {what} | {count / slow:.0f} | {count / fast:.0f} | "
+                f"{ratio:.1f}x | {outside:.0%} |",
+                flush=True,
+            )
+
+
+def agreement_table(photos: FileImages, n: int, device: torch.device) -> None:
+    """Print how far our embeddings and decisions are from those of the model's own transform."""
+    print("| encoder | ours | least cosine | median cosine | keep sets, IoU |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    noisy = torch.from_numpy(corrupt(np.arange(n) % K, K, "symmetric", 0.4, seed=0).labels)
+
+    def keep(embeddings: Tensor) -> Tensor:
+        data = TrainingData.from_arrays(noisy, K, embeddings=embeddings.cpu())
+        return get_selector("clip-knn").select(data).keep
+
+    for name in ("bundled-clip", "bundled-glyphs"):
+        encoder = load_encoder(name)
+        encoder.model.to(device)
+        reference = baseline(photos, n, encoder, device)
+        for precision in ("float32", "bfloat16"):
+            got = ours(photos, n, encoder, device, precision)
+            cosine = (got * reference).sum(dim=1)
+            a, b = keep(reference), keep(got)
+            iou = float((a & b).sum() / (a | b).sum())
+            print(
+                f"| {name} | {precision} | {cosine.min():.6f} | {cosine.median():.6f} | {iou:.4f} |"
+            )
+
+
+def scale_row(n: int) -> None:
+    """Print one row of the scaling table; in a process of its own, whose peak is its own."""
+    encoder, device = TinyProjection(), torch.device("cpu")
+
+    def compute(shards: Any) -> Any:
+        return extract(MadeUpImages(n), encoder, device, "float32", shards)
+
+    with tempfile.TemporaryDirectory() as folder:
+        cache = EmbeddingCache(Path(folder))
+        cache.get({"encoder": "warm-up", "data": ""}, 1024, lambda s: compute([range(1024)]))
+        before = _now_mib()
+        peak = PeakMemory(device)
+        cold = seconds(lambda: cache.get({"encoder": "tiny", "data": str(n)}, n, compute))
+        used = peak.mib() - before
+        warm = seconds(lambda: cache.get({"encoder": "tiny", "data": str(n)}, n, compute))
+    size = n * 512 * 4 / 2**20
+    print(
+        f"| {n} | {cold:.1f} | {warm:.1f} | {n / cold:.0f} | {size:.0f} | {used:.0f} | "
+        f"{used / size:.2f} |",
+        flush=True,
+    )
+
+
+def _now_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--scale", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--scale-row", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.scale_row:
+        scale_row(given.scale_row)
+        return
+    warnings.filterwarnings("ignore", message="This DataLoader will create 4 worker")
+    device = torch.device(given.device)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    print(
+        f"{where or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{ROUNDS} alternating rounds of {given.images} images\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        photos = write_photos(Path(folder), given.images)
+        speed_table(photos, given.images, device)
+        print()
+        agreement_table(photos, given.images, device)
+    print("\n| N | cold, s | from cache, s | images/s | embeddings, MiB | peak, MiB | ratio |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for n in given.scale:
+        subprocess.run([sys.executable, __file__, "--scale-row", str(n)], check=True)
+
+
+if __name__ == "__main__":
+    main()

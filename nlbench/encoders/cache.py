@@ -100,4 +100,5 @@ class EmbeddingCache:
 
 
 def _digest(value: Tensor) -> str:
-    return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+    # The array itself is a buffer: `tobytes` would double the memory of a million embeddings.
+    return hashlib.sha256(value.contiguous().numpy().data).hexdigest()

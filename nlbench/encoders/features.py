@@ -89,7 +89,7 @@ class FeatureBank:
         if name not in self._memo:
             started = time.perf_counter()
             every = self._all_embeddings(load_encoder(name))
-            self._memo[name] = every[self.rows].to(self.device)
+            self._memo[name] = self._seen(every).to(self.device)
             self.seconds += time.perf_counter() - started
         return self._memo[name]
 
@@ -109,6 +109,12 @@ class FeatureBank:
         """Give what a selector may hold: the same two methods, and no way to the images."""
         _banks[id(self)] = self
         return SealedFeatures(id(self))
+
+    def _seen(self, every: Tensor) -> Tensor:
+        """Give the selector's rows; all of them are not copied."""
+        if torch.equal(self.rows, torch.arange(len(every))):
+            return every
+        return every[self.rows]
 
     def _resolve(self, encoder: str) -> str:
         name = self.roles.get(encoder, encoder)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 
+SELECTORS = ["clipcleaner", "clip-knn", "imagenet-baseline"]
+
 
 def main() -> None:
     """Run a section."""
@@ -23,6 +25,7 @@ def main() -> None:
         section.add_argument("--device", default="cpu", help="of ours: cpu or cuda")
         section.add_argument("--n", type=int, default=50_000, help="samples")
         section.add_argument("--classes", type=int, nargs="+", default=[10, 100])
+        section.add_argument("--selectors", nargs="+", default=SELECTORS, choices=SELECTORS)
         default_sizes = [10_000, 30_000, 100_000, 300_000, 1_000_000]
         section.add_argument("--sizes", type=int, nargs="+", default=default_sizes)
     sections.add_parser("instance-memory", help="one measurement, run by `noise`")

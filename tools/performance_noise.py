@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
             cells = []
             for case, loop_s in zip(cases, loops, strict=True):
                 case[kind]()
-                ours = min(timed(case[kind])[0] for _ in range(max(3, arguments.rounds)))
+                ours = median(timed(case[kind])[0] for _ in range(5))
                 cells += [seconds(ours), f"{loop_s / ours:,.0f}"]
             rows.append([f"`{kind}`", *cells])
     print(table(["kind", "50 000", "loop / ours", "1 000 000", "loop / ours"], rows))

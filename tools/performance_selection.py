@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     for n_classes in arguments.classes:
         data, clean = synthetic(arguments.n, n_classes, D, device=arguments.device)
         print(f"K = {n_classes}: {_quality(data, clean)}\n", flush=True)
-        for name, baseline in baselines.SELECTION.items():
-            selector: Any = get_selector(name)
+        for name in arguments.selectors:
+            baseline, selector = baselines.SELECTION[name], get_selector(name)
             given = baselines.on(data)
             pair = in_turns(
                 lambda baseline=baseline, given=given: baseline(*given),
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
 def curves(arguments: argparse.Namespace) -> None:
     """Print and plot time and memory against N."""
     print(f"{machine(arguments.device)}\n")
-    names = ("clipcleaner", "imagenet-baseline", "clip-knn")
+    names = arguments.selectors
     found = {
         (name, n): in_new_process("memory", name, n, 14, arguments.device)
         for n in arguments.sizes
@@ -161,7 +161,7 @@ def _quality(data: Any, clean: Any) -> str:
     )
 
 
-def _plot(sizes: list[int], names: tuple[str, ...], found: dict[Any, Any], path: Path) -> None:
+def _plot(sizes: list[int], names: list[str], found: dict[Any, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")

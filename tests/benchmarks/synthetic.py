@@ -45,14 +45,15 @@ def synthetic(
     spectrum /= spectrum.norm()
     shared = unit(torch.randn(1, d, generator=generator))
     centres = unit(torch.randn(n_classes, d, generator=generator))
+    separation = 0.06 * n_classes**0.2  # more classes would be harder to tell apart
     clean = torch.randint(n_classes, (n,), generator=generator)
     images = torch.empty(n, d)
     for part in torch.arange(n).split(_BLOCK):
         spread = 0.6 + 0.8 * torch.rand(len(part), 1, generator=generator)
         noise = spread * spectrum * torch.randn(len(part), d, generator=generator)
-        images[part[0] : part[-1] + 1] = unit(shared + 0.14 * centres[clean[part]] + noise)
+        images[part[0] : part[-1] + 1] = unit(shared + separation * centres[clean[part]] + noise)
     texts = tuple(
-        unit(0.6 * shared + c + 0.04 * torch.randn(N_PROMPTS, d, generator=generator))
+        unit(0.6 * shared + c + 0.015 * torch.randn(N_PROMPTS, d, generator=generator))
         for c in centres
     )
     noisy = torch.from_numpy(corrupt(clean, n_classes, "symmetric", noise_rate).labels).to(device)

@@ -26,7 +26,7 @@ def threads() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", baselines.SELECTION)
 def test_selector_keeps_what_the_baseline_keeps(name: str) -> None:
-    data, _ = synthetic(4_000, 4, d=24)
+    data, _ = synthetic(6_000, 4, d=64)
     keep = get_selector(name).select(data).keep  # type: ignore[union-attr, call-arg]
     expected = baselines.SELECTION[name](*baselines.on(data))
     assert 0.1 < keep.float().mean() < 0.9

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from nlbench.errors import ConfigError
 from nlbench.noise import Drawn, Features, Labels, Matrix
@@ -51,6 +52,14 @@ def instance(
             f"got {'none' if features is None else len(features)}. `nlbench run` gives the images; "
             "in code, give corrupt(..., features=ARRAY)."
         )
+    # Several threads spend more time waiting for each other than on such narrow products.
+    with threadpool_limits(1, user_api="blas"):
+        return _by_class(clean, n_classes, rate, rng, features)
+
+
+def _by_class(
+    clean: Labels, n_classes: int, rate: float, rng: np.random.Generator, features: Features
+) -> Drawn:
     class_seeds = rng.integers(0, 2**63, size=n_classes)
     flip_rates = _truncated_normal(rng.random(len(clean)), rate)
     draws = rng.random(len(clean))

@@ -1,4 +1,4 @@
-"""CLIPCleaner: parity with its released code, and each of the four deviations from it."""
+"""CLIPCleaner: parity with its released code, and each of the five deviations from it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from nlbench import RunError, Selection, TrainingData, get_selector
@@ -75,7 +76,7 @@ def test_prompt_mean_moves_the_probabilities_away_from_the_released_code(case: s
     assert np.abs(zero_shot.numpy() - golden(case)["zero_shot_probs"]).max() > 2e-3
 
 
-# The four deviations: each assertion holds for our variant and fails for the released one. -------
+# The five deviations: each assertion holds for our variant and fails for the released one. -------
 
 Assertion = Callable[[bool], None]
 
@@ -152,11 +153,21 @@ def assert_absent_class_is_passed_over(faithful: bool) -> None:
     assert labels[answer.keep].unique().tolist() == [0, 2, 3]
 
 
+def assert_probe_is_solved_to_its_optimum(faithful: bool) -> None:
+    data = golden_data("sym50")
+    x, y = data.embeddings().double().numpy(), data.noisy_labels.numpy()
+    solved = LogisticRegression(class_weight="balanced", tol=1e-6, max_iter=5000).fit(x, y)
+    _, probe = clipcleaner(faithful).probabilities(data)
+    expected = torch.from_numpy(solved.predict_proba(x)).float()
+    torch.testing.assert_close(probe, expected, atol=2e-4, rtol=0)
+
+
 DEVIATIONS = {
     "prompt mean": assert_repeating_prompts_changes_nothing,
     "refill": assert_refill_takes_the_most_likely,
     "probability 0": assert_probability_zero_is_survived,
     "absent class": assert_absent_class_is_passed_over,
+    "probe": assert_probe_is_solved_to_its_optimum,
 }
 
 
@@ -172,6 +183,7 @@ def test_deviation_holds(name: str) -> None:
         ("refill", AssertionError, "a less likely sample was taken"),
         ("probability 0", RunError, "exactly 0.*faithful=False"),
         ("absent class", RunError, r"classes \[1\].*faithful=False"),
+        ("probe", AssertionError, "not close"),
     ],
 )
 def test_released_code_fails_what_the_deviation_passes(

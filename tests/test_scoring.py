@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
@@ -30,6 +33,7 @@ from nlbench.scoring import (
     stratified_folds,
     zero_shot_probabilities,
 )
+from nlbench.scoring.mixture import two_means
 
 
 def generator(seed: int) -> torch.Generator:
@@ -136,6 +140,24 @@ def test_probe_is_balanced_multinomial_regression(c: float) -> None:
     y[:100][y[:100] == 2] = 0  # unequal classes, so that the balance shows
     got = probe_probabilities(x, y, 3, c=c)
     torch.testing.assert_close(got, slow_probe(x, y, 3, c, asked=x), atol=2e-3, rtol=0)
+
+
+def test_probe_of_two_classes_is_the_single_logit_of_scikit_learn() -> None:
+    x, y = clusters(300, 2, 6, seed=3)
+    solved = LogisticRegression(class_weight="balanced", tol=1e-9, max_iter=5000)
+    expected = solved.fit(x.double().numpy(), y.numpy()).predict_proba(x.double().numpy())
+    got = probe_probabilities(x, y, 2)
+    torch.testing.assert_close(got, torch.from_numpy(expected).float(), atol=2e-4, rtol=0)
+
+
+def test_probe_sees_past_what_all_embeddings_share() -> None:
+    """A common direction, as CLIP's embeddings have, neither slows nor moves the answer."""
+    x, y = clusters(400, 4, 16, seed=4)
+    x = torch.nn.functional.normalize(x + 3 * unit_rows(1, 16, seed=5).float(), dim=1)
+    solved = LogisticRegression(class_weight="balanced", tol=1e-9, max_iter=5000)
+    expected = solved.fit(x.double().numpy(), y.numpy()).predict_proba(x.double().numpy())
+    got = probe_probabilities(x, y, 4)
+    torch.testing.assert_close(got, torch.from_numpy(expected).float(), atol=2e-4, rtol=0)
 
 
 def test_probe_gives_absent_classes_probability_zero_and_rows_sum_to_one() -> None:
@@ -266,8 +288,20 @@ def test_a_sample_is_not_its_own_neighbour() -> None:
 def test_neighbours_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = clusters(300, 4, 8, seed=5)
     whole = knn_probabilities(x, y, 4, k=9)
-    monkeypatch.setattr("nlbench.scoring.probabilities._KNN_BLOCK", 64)
+    monkeypatch.setattr("nlbench.scoring.neighbours._QUERIES", 64)
+    monkeypatch.setattr("nlbench.scoring.neighbours._COLUMNS", 100)
     torch.testing.assert_close(knn_probabilities(x, y, 4, k=9), whole)
+
+
+def test_neighbours_are_the_exact_ones_among_many() -> None:
+    """Many enough that the maxima of groups decide where to look."""
+    x, y = clusters(2100, 6, 8, seed=6)
+    similarity = x @ x.T
+    similarity.fill_diagonal_(-torch.inf)
+    votes = y[similarity.topk(7, dim=1).indices]
+    expected = torch.nn.functional.one_hot(votes, 6).sum(dim=1) / 7
+    got = knn_probabilities(x, y, 6, k=7, balance=False)
+    torch.testing.assert_close(got, expected)
 
 
 def test_balance_gives_a_rare_class_its_say() -> None:
@@ -379,6 +413,26 @@ def test_mixture_decides_as_scikit_learn_on_skewed_scores() -> None:
     got = gmm_posterior(score).numpy()
     for start in range(5):
         assert ((got >= 0.5) == (sklearn_posterior(score, start) >= 0.5)).mean() >= 0.99
+
+
+@pytest.mark.parametrize("max_iter", [1, 3, 100])
+@pytest.mark.parametrize("gap", [0.5, 2.0, 6.0])
+def test_mixture_is_scikit_learn_from_the_same_start(gap: float, max_iter: int) -> None:
+    x = two_bumps(700, seed=5, gap=gap).numpy()
+    x = (x - x.min()) / (x.max() - x.min())
+    weights, means, variances = two_means(np.sort(x))
+    mixture = GaussianMixture(
+        2,
+        weights_init=weights,
+        means_init=means[:, None],
+        precisions_init=1 / (variances + 1e-6)[:, None, None],
+        max_iter=max_iter,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected = mixture.fit(x[:, None]).predict_proba(x[:, None])[:, mixture.means_.argmax()]
+    got = gmm_posterior(torch.from_numpy(x), max_iter=max_iter)
+    torch.testing.assert_close(got, torch.from_numpy(expected), atol=1e-9, rtol=0)
 
 
 def test_mixture_finds_the_planted_side() -> None:

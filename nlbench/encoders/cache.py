@@ -164,4 +164,5 @@ def _describe(entry: Path) -> dict[str, str | int]:
 
 
 def _digest(value: Tensor) -> str:
+    # The array itself is a buffer: `tobytes` would double the memory of a million embeddings.
     return hashlib.sha256(value.contiguous().view(torch.uint8).numpy().data).hexdigest()

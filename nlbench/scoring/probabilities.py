@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array = npt.NDArray[Any]
+from nlbench.scoring.blocks import rows_from_blocks
+from nlbench.scoring.neighbours import nearest, query_block
+from nlbench.scoring.probe import Conditioner, fit_probe
 
-_KNN_BLOCK = 4096
+# Of a block of similarities to prompts: it stays in a core's cache.
+_MAX_ROWS, _MAX_VALUES = 1024, 2**22
 
 
 def zero_shot_probabilities(
@@ -46,11 +47,21 @@ def zero_shot_probabilities(
     >>> zero_shot_probabilities(image, texts, temperature=1.0)
     tensor([[0.7311, 0.2689]])
     """
-    columns = []
-    for texts in text_embeddings:
-        log_sum = torch.logsumexp(embeddings @ texts.T / temperature, dim=1)
-        columns.append(log_sum - math.log(len(texts)) if reduction == "mean" else log_sum)
-    return torch.softmax(torch.stack(columns, dim=1), dim=1)
+    n_prompts = [len(texts) for texts in text_embeddings]
+    widest = max(n_prompts)
+    padded = torch.cat([texts[torch.arange(widest) % len(texts)] for texts in text_embeddings])
+    missing = torch.tensor([[j >= n for j in range(widest)] for n in n_prompts]).to(padded.device)
+    # By the mean, each class's sum is divided by its number of prompts.
+    log_n = torch.tensor([math.log(n) if reduction == "mean" else 0.0 for n in n_prompts])
+    log_n = log_n.to(padded)
+
+    def of_rows(rows: slice) -> Tensor:
+        logits = (embeddings[rows] @ padded.T / temperature).view(-1, len(n_prompts), widest)
+        logits.masked_fill_(missing, -torch.inf)
+        return torch.softmax(torch.logsumexp(logits, dim=2) - log_n, dim=1)
+
+    block = max(64, min(_MAX_ROWS, _MAX_VALUES // len(padded)))
+    return rows_from_blocks(of_rows, len(embeddings), block, embeddings.device)
 
 
 def probe_probabilities(
@@ -62,8 +73,8 @@ def probe_probabilities(
 ) -> Tensor:
     """Give p(class | image) of a multinomial logistic regression on the noisy labels.
 
-    Class-balanced weights, L2 with inverse strength `c`, lbfgs. In-sample, or cross-fitted: each
-    fold's probabilities come from a probe that did not see it.
+    Class-balanced weights, L2 with inverse strength `c`, solved by `nlbench.scoring.probe`.
+    In-sample, or cross-fitted: each fold's probabilities come from a probe that did not see it.
 
     Args:
         embeddings: (N, d).
@@ -75,32 +86,49 @@ def probe_probabilities(
     Returns:
         (N, K) float32, rows sum to 1.
     """
-    x, y = embeddings.float().cpu().numpy(), noisy_labels.cpu().numpy()
-    out = np.zeros((len(y), n_classes), dtype=np.float64)
+    x = embeddings.detach().float()
+    out = torch.zeros(len(x), n_classes, device=x.device)
+    everyone = torch.ones_like(noisy_labels, dtype=torch.bool)
+    conditioner = Conditioner(x)
     if folds is None:
-        _fit_into(out, x, y, np.ones(len(y), bool), np.ones(len(y), bool), c)
+        _fit_into(out, x, noisy_labels, everyone, everyone, c, conditioner)
     else:
-        fold_of = folds.cpu().numpy()
-        for fold in np.unique(fold_of):
-            _fit_into(out, x, y, fold_of != fold, fold_of == fold, c)
-    return torch.from_numpy(out).to(embeddings.device, torch.float32)
+        for fold in folds.unique():
+            inside = folds == fold
+            _fit_into(out, x, noisy_labels, ~inside, inside, c, conditioner)
+    return out
 
 
 def _fit_into(
-    out: np.ndarray, x: np.ndarray, y: np.ndarray, fit: Any, predict: Any, c: float
+    out: Tensor,
+    x: Tensor,
+    y: Tensor,
+    fit: Tensor,
+    predict: Tensor,
+    c: float,
+    conditioner: Conditioner,
 ) -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    classes = np.unique(y[fit])
+    counts = torch.bincount(y[fit], minlength=out.shape[1])
+    classes = counts.nonzero().squeeze(1)
     if len(classes) == 0:  # nothing outside the fold to learn from: nothing is known
         out[predict] = 1 / out.shape[1]
         return
     if len(classes) == 1:
         out[predict, classes[0]] = 1.0
         return
-    probe = LogisticRegression(C=c, class_weight="balanced", max_iter=1000)
-    probe.fit(x[fit], y[fit])
-    out[np.ix_(predict, probe.classes_)] = probe.predict_proba(x[predict])
+    ids = torch.zeros_like(counts)  # a class that is only in the fold has weight 0 there
+    ids[classes] = torch.arange(len(classes), device=x.device)
+    weight_of_class = counts.sum() / (len(classes) * counts.clamp_min(1))
+    weights = (weight_of_class[y] * fit).float()
+    # Two classes are one logit to scikit-learn: its penalty is that of both columns at half C.
+    c = c / 2 if len(classes) == 2 else c
+    probe = fit_probe(x, ids[y], weights, len(classes), c, conditioner)
+    everyone = bool(predict.all())
+    found = probe.probabilities(x if everyone else x[predict])
+    if everyone and len(classes) == out.shape[1]:
+        out.copy_(found)
+    else:
+        out[predict.nonzero(), classes] = found
 
 
 def stratified_folds(noisy_labels: Tensor, order: Tensor, n_folds: int = 5) -> Tensor:
@@ -150,22 +178,16 @@ def knn_probabilities(
     Returns:
         (N, K) float32, rows sum to 1.
     """
-    n = len(embeddings)
-    k = min(k, n - 1)
-    one_hot = torch.nn.functional.one_hot(noisy_labels, n_classes).to(torch.float32)
-    prior = one_hot.mean(dim=0).clamp_min(1e-12) if balance else 1.0
-    rows = []
-    # In blocks: N x N similarities of a million samples would take terabytes.
-    for start in range(0, n, _KNN_BLOCK):
-        block = embeddings[start : start + _KNN_BLOCK]
-        similarity = block @ embeddings.T
-        own = torch.arange(len(block), device=block.device)
-        similarity[own, own + start] = -torch.inf
-        neighbours = similarity.topk(k, dim=1, sorted=False).indices
-        counts = torch.zeros(len(block), n_classes, device=block.device)
-        counts.scatter_add_(
-            1, noisy_labels[neighbours], torch.ones_like(neighbours, dtype=counts.dtype)
-        )
-        rows.append(counts / prior)
-    weighted = torch.cat(rows)
-    return weighted / weighted.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    k = min(k, len(embeddings) - 1)
+    counts = torch.bincount(noisy_labels, minlength=n_classes)
+    prior = (counts / len(noisy_labels)).clamp_min(1e-12) if balance else 1.0
+
+    def of_rows(rows: slice) -> Tensor:
+        votes = noisy_labels[nearest(embeddings, rows, k)]
+        histogram = torch.zeros(len(votes), n_classes, device=votes.device)
+        histogram.scatter_add_(1, votes, torch.ones_like(votes, dtype=histogram.dtype))
+        weighted = histogram / prior
+        return weighted / weighted.sum(dim=1, keepdim=True).clamp_min(1e-12)
+
+    block = query_block(embeddings.device)
+    return rows_from_blocks(of_rows, len(embeddings), block, embeddings.device)

@@ -7,17 +7,14 @@ arXiv 1804.06872).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nlbench.errors import PluginError
-
-Vector = npt.NDArray[np.float64]
+from nlbench.scoring.mixture import posterior_of_upper
 
 _MIN_FOR_MIXTURE = 4
 
@@ -60,43 +57,13 @@ def gmm_posterior(
     Raises:
         PluginError: if a score is NaN or infinite.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
     if not bool(torch.isfinite(score).all()):
         raise PluginError("a score must be finite, got NaN or infinity: nothing can be told by it.")
     scaled = min_max_normalise(score)
-    x = scaled.detach().double().cpu().numpy()[:, None]
+    x = scaled.detach().double().cpu().numpy()
     if len(x) < _MIN_FOR_MIXTURE or np.ptp(x) == 0:
         return torch.ones_like(score)
-    weights, means, variances = _two_means(np.sort(x[:, 0]))
-    mixture = GaussianMixture(
-        2,
-        weights_init=weights,
-        means_init=means[:, None],
-        precisions_init=1.0 / (variances + reg_covar)[:, None, None],
-        max_iter=max_iter,
-        tol=tol,
-        reg_covar=reg_covar,
-    )
-    with warnings.catch_warnings():
-        # Stopping early is part of the method (DivideMix: 10 steps).
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        posterior = mixture.fit(x).predict_proba(x)[:, int(mixture.means_.argmax())]
-    return torch.from_numpy(posterior).to(score)
-
-
-def _two_means(x: Vector) -> tuple[Vector, Vector, Vector]:
-    """Give weights, means and variances of the best split of sorted values into two groups."""
-    n_left = np.arange(1, len(x))
-    total = np.cumsum(x)
-    left, right = total[:-1] / n_left, (total[-1] - total[:-1]) / (len(x) - n_left)
-    between = n_left * left**2 + (len(x) - n_left) * right**2
-    between[x[1:] == x[:-1]] = -np.inf  # equal values stay together
-    cut = int(between.argmax()) + 1
-    groups = (x[:cut], x[cut:])
-    weights = np.array([cut, len(x) - cut]) / len(x)
-    return weights, np.array([g.mean() for g in groups]), np.array([g.var() for g in groups])
+    return torch.from_numpy(posterior_of_upper(x, max_iter, tol, reg_covar)).to(score)
 
 
 def gmm_posterior_per_class(score: Tensor, noisy_labels: Tensor, **settings: float) -> Tensor:

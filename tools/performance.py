@@ -1,0 +1,52 @@
+"""Measures nlbench against what a user would otherwise write; prints docs/performance.md's tables.
+
+    python tools/performance.py noise
+    python tools/performance.py selection                    # on a GPU: --device cuda
+    python tools/performance.py steps                        # where clipcleaner's time goes
+    python tools/performance.py curves                       # and docs/images/selection-scaling.png
+
+Baseline and ours run in turns in one process; the figures are medians and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+SELECTORS = ["clipcleaner", "clip-knn", "imagenet-baseline"]
+
+
+def main() -> None:
+    """Run a section."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    sections = parser.add_subparsers(dest="section", required=True)
+    for name in ("noise", "selection", "steps", "curves"):
+        section = sections.add_parser(name)
+        section.add_argument("--rounds", type=int, default=1, help="of the baseline (default 1)")
+        section.add_argument("--device", default="cpu", help="of ours: cpu or cuda")
+        section.add_argument("--n", type=int, default=50_000, help="samples")
+        section.add_argument("--classes", type=int, nargs="+", default=[10, 100])
+        section.add_argument("--selectors", nargs="+", default=SELECTORS, choices=SELECTORS)
+        default_sizes = [10_000, 30_000, 100_000, 300_000, 1_000_000]
+        section.add_argument("--sizes", type=int, nargs="+", default=default_sizes)
+    sections.add_parser("instance-memory", help="one measurement, run by `noise`")
+    one = sections.add_parser("memory", help="one measurement, run by `selection` and `curves`")
+    for argument, kind in (("name", str), ("n", int), ("classes", int), ("device", str)):
+        one.add_argument(argument, type=kind)
+    arguments = parser.parse_args()
+    import performance_noise as noise
+    import performance_selection as selection
+
+    {
+        "noise": lambda: noise.run(arguments),
+        "selection": lambda: selection.run(arguments),
+        "steps": lambda: selection.steps(arguments),
+        "curves": lambda: selection.curves(arguments),
+        "instance-memory": noise.instance_memory,
+        "memory": lambda: selection.memory(
+            arguments.name, arguments.n, arguments.classes, arguments.device
+        ),
+    }[arguments.section]()
+
+
+if __name__ == "__main__":
+    main()

@@ -82,6 +82,38 @@ class PeakMemory:
 
 
 @contextmanager
+def deterministic_algorithms(device: torch.device, enabled: bool = True) -> Iterator[None]:
+    """Give the same bits on every run on a GPU, at a cost; an operation that cannot is refused.
+
+    On a CPU all that nlbench calls is repeatable as it is.
+
+    Args:
+        device: Where the run takes place.
+        enabled: Whether to do anything at all.
+
+    Raises:
+        RuntimeError: from torch, inside, naming an operation that has no repeatable version.
+    """
+    if not enabled or device.type == "cpu":
+        yield
+        return
+    # Read by cuBLAS when it is first used; the larger of the two repeatable workspaces.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # Fills every new tensor with NaN to expose readers of uninitialised memory: not our aim.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+@contextmanager
 def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
     """Run small work on one CPU thread, larger work on all.
 

@@ -108,6 +108,7 @@ def run_sweep(
     force: bool = False,
     progress: Progress = lambda stage, done, total: None,
     on_start: Callable[[RunConfig], None] = lambda config: None,
+    deterministic: bool = False,
 ) -> Iterator[Cell]:
     """Run cell after cell and yield how each ended; an error of one does not stop the others."""
     for config in configs:
@@ -117,7 +118,9 @@ def run_sweep(
                 yield Cell(config, "already finished", record)
                 continue
             on_start(config)
-            record = run_config(config, store, device, tracker, data_dir, progress, force)
+            record = run_config(
+                config, store, device, tracker, data_dir, progress, force, deterministic
+            )
             yield Cell(config, "finished", record)
         except NlbenchError as error:
             status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"

@@ -48,7 +48,12 @@ def cifar_size(data_dir: Path | None, n: int, n_test: int, side: int = 32) -> tu
 
 
 def _part(images: ImageSource, labels: Tensor, n: int) -> Part:
-    return images.load(torch.arange(n)), labels[:n]
+    # Drawn, not the first n: published files may be sorted by class.
+    drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:n]
+    missing = set(labels.tolist()) - set(labels[drawn].tolist())
+    if missing:
+        raise SystemExit(f"{n} images are too few: none of classes {sorted(missing)}.")
+    return images.load(drawn), labels[drawn]
 
 
 @contextmanager

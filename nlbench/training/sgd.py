@@ -90,7 +90,7 @@ class SgdTrainer(Trainer):
         """
         batch_size = min(self.batch_size, len(task.images))
         learners = [self._learner(task, i, refine_of(i)) for i in range(task.n_networks)]
-        precision = choose_precision(task.device, learners[0].network)
+        precision = choose_precision(task.device)
         with _seeded_layers(task.device, derive_seed("layers", self.network, task.seed)):
             return run_epochs(task, learners, self.epochs, batch_size, precision)
 
@@ -101,7 +101,7 @@ class SgdTrainer(Trainer):
         device, n = task.device, len(task.images)
         network = make_network(self.network, task.images.shape[1], task.n_classes, seed)
         network = network.to(device).to(memory_format=torch.channels_last)
-        autocast = choose_precision(device, network) == "bfloat16"
+        autocast = choose_precision(device) == "bfloat16"
         optimiser = torch.optim.SGD(
             network.parameters(),
             lr=self.lr,

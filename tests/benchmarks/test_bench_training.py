@@ -44,8 +44,12 @@ def task_of(n: int) -> TrainingTask:
     )
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("network", SIZES)
-def test_epoch_of_nlbench(benchmark: Any, network: str) -> None:
+def test_epoch_of_nlbench(
+    benchmark: Any, network: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLBENCH_PRECISION", precision)
     task = task_of(SIZES[network])
     trainer = CrossEntropy(epochs=1, batch_size=BATCH, network=network, augmentation="crop-flip")
     outcome = benchmark.pedantic(trainer.train, args=(task,), rounds=3, warmup_rounds=1)

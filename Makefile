@@ -9,7 +9,7 @@ help:
 	@echo "make test   run the whole test suite"
 	@echo "make lint   ruff, check and format"
 	@echo "make types  mypy --strict"
-	@echo "make bench  timings of noise, scoring and selection"
+	@echo "make bench  timings of noise, scoring, selection and training"
 	@echo "make ui     open MLflow on the demo's runs"
 
 .venv/installed: pyproject.toml

@@ -57,6 +57,7 @@ class Attempt:
     data_dir: Path | None
     progress: Progress
     cache: EmbeddingCache = field(default_factory=EmbeddingCache)
+    deterministic: bool = False
     times: dict[str, float] = field(default_factory=dict)
 
     def prepare(self) -> None:

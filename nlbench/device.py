@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -79,6 +80,39 @@ class PeakMemory:
                     return int(line.split()[1]) / 1024
         unit = 2**20 if sys.platform == "darwin" else 2**10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+@contextmanager
+def deterministic_algorithms(device: torch.device, enabled: bool = True) -> Iterator[None]:
+    """Give the same bits on every run on a GPU, at a cost; an operation that cannot is refused.
+
+    On a CPU all that nlbench calls is repeatable as it is.
+
+    Args:
+        device: Where the run takes place.
+        enabled: Whether to do anything at all.
+
+    Raises:
+        RuntimeError: from torch, inside, naming an operation that has no repeatable version.
+    """
+    if not enabled or device.type == "cpu":
+        yield
+        return
+    # Read by cuBLAS when it is first used; the larger of the two repeatable workspaces.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    filling: Any = torch.utils.deterministic  # its switch is unknown to mypy
+    fill = filling.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # Fills every new tensor with NaN to expose readers of uninitialised memory: not our aim.
+    filling.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+        filling.fill_uninitialized_memory = fill
 
 
 @contextmanager

@@ -22,11 +22,17 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def describe(device: str) -> dict[str, Any]:
-    """Give the environment part of a record."""
+def describe(device: str, deterministic: bool = False) -> dict[str, Any]:
+    """Give the environment part of a record.
+
+    Args:
+        device: In words.
+        deterministic: Whether the same seed gives the same bits on the same machine.
+    """
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
+        "deterministic": deterministic,
         "packages": package_versions(),
     }

@@ -64,7 +64,9 @@ def make_record(
         protocol=_protocol_info(config, n_val=len(attempt.val)),
         metrics=metrics,
         times=Times(**times),
-        environment=describe(device_name(attempt.device)),
+        environment=describe(
+            device_name(attempt.device), attempt.deterministic or attempt.device.type == "cpu"
+        ),
         config=config.canonical(),
         command=reproduce_command(config, _plugin_path(config), attempt.data_dir),
         error=error,
@@ -82,7 +84,11 @@ def _details(attempt: Attempt) -> dict[str, Any]:
     return {
         "curves": {**attempt.outcome.curves, **online, **attempt.relabelling.curves},
         "score_histogram": score_histogram(attempt.selection.score, is_clean),
-        "diagnostics": {"n_steps": attempt.outcome.n_steps, **_diagnostics(attempt)},
+        "diagnostics": {
+            "n_steps": attempt.outcome.n_steps,
+            "precision": attempt.outcome.precision,
+            **_diagnostics(attempt),
+        },
     }
 
 

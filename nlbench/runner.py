@@ -13,7 +13,7 @@ import torch
 from nlbench import registry
 from nlbench.attempt import Attempt, Progress
 from nlbench.config import RunConfig
-from nlbench.device import resolve_device, suitable_threads
+from nlbench.device import deterministic_algorithms, resolve_device, suitable_threads
 from nlbench.encoders.cache import EmbeddingCache, cache_dir
 from nlbench.errors import NlbenchError, RunError
 from nlbench.recording import error_info, make_record, now
@@ -46,6 +46,7 @@ def run(
     tracking_uri: str | None = None,
     track: bool = True,
     force: bool = False,
+    deterministic: bool = False,
     home: str | Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> RunRecord:
@@ -67,6 +68,8 @@ def run(
         tracking_uri: MLflow store; the local one where left out.
         track: Whether to log to MLflow at all.
         force: Run again what is finished.
+        deterministic: On a GPU, the same bits on every run, at a cost; a finished run without it
+            is not repeated unless forced.
         home: Where records go; `NLBENCH_HOME` where left out.
         progress: Called with (stage, done, total).
 
@@ -90,7 +93,7 @@ def run(
     if finished is not None:
         return finished
     tracker = open_tracker(tracking_uri, store) if track else None
-    return run_config(config, store, chosen, tracker, where, progress, force)
+    return run_config(config, store, chosen, tracker, where, progress, force, deterministic)
 
 
 def finished_record(store: RunStore, config: RunConfig) -> RunRecord | None:
@@ -122,6 +125,7 @@ def run_config(
     data_dir: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
     force: bool = False,
+    deterministic: bool = False,
 ) -> RunRecord:
     """Run one configuration and record it, finished or failed.
 
@@ -137,13 +141,16 @@ def run_config(
             return finished
         started_at, log_run = now(), RunLog(tracker, store, claim)
         cache = EmbeddingCache(cache_dir(store.home))
-        attempt = Attempt(config, device, data_dir, progress, cache)
+        attempt = Attempt(config, device, data_dir, progress, cache, deterministic)
         attempt.prepare()
         under_way = make_record(attempt, "running", started_at, claim.attempt)
         store.write_started(under_way)
         log_run.begin(under_way)
         try:
-            with suitable_threads(device, attempt.n_pixels):
+            with (
+                suitable_threads(device, attempt.n_pixels),
+                deterministic_algorithms(device, deterministic),
+            ):
                 attempt.select()
                 attempt.train()
             metrics = attempt.metrics()

@@ -110,6 +110,7 @@ def run_sweep(
     force: bool = False,
     progress: Progress = lambda stage, done, total: None,
     on_start: Callable[[RunConfig], None] = lambda config: None,
+    deterministic: bool = False,
 ) -> Iterator[Cell]:
     """Run cell after cell and yield how each ended; an error of one does not stop the others."""
     for config in configs:
@@ -120,7 +121,9 @@ def run_sweep(
                 continue
             on_start(config)
             started = time.perf_counter()
-            record = run_config(config, store, device, tracker, data_dir, progress, force)
+            record = run_config(
+                config, store, device, tracker, data_dir, progress, force, deterministic
+            )
             yield Cell(config, "finished", record, wall_s=time.perf_counter() - started)
         except NlbenchError as error:
             status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"

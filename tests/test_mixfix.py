@@ -26,7 +26,6 @@ from nlbench.settings import resolve
 from nlbench.store import RunStore
 from nlbench.tracking.schema import curve_points
 from nlbench.training.class_balance import ClassBalancedOrder
-from nlbench.training.loop import Learner, run_epochs
 from nlbench.training.mixfix import MixFix, absorb_and_relabel
 
 SMALL = {"trainer.network": "small-cnn", "trainer.augmentation": "none"}
@@ -335,28 +334,3 @@ def test_counts_stay_counts_in_mlflow() -> None:
 
 def test_it_is_listed_with_the_other_trainers() -> None:
     assert find("trainers", "mixfix").summary.startswith("Mixup on the selection")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("augmentation", ["autoaugment-cifar10", "randaugment"])
-def test_a_step_does_not_wait_for_the_gpu(
-    augmentation: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def watched(task: Any, learners: list[Learner], *rest: Any) -> Any:
-        def strict(images: Tensor, labels: Tensor) -> Tensor:
-            torch.cuda.set_sync_debug_mode("error")
-            try:
-                return learners[0].step(images, labels)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-
-        return run_epochs(task, [replace(learners[0], step=strict)], *rest)
-
-    here = {name: v.to("cuda") for name, v in vars(make_task()).items() if isinstance(v, Tensor)}
-    keep = torch.ones(128, dtype=torch.bool, device="cuda")
-    selection = Selection(keep=keep, score=keep.float())
-    task = make_task(**here, selection=selection, device=torch.device("cuda"))
-    trainer = short(augmentation=augmentation)
-    trainer.train(task)
-    monkeypatch.setattr("nlbench.training.sgd.run_epochs", watched)
-    assert trainer.train(task).n_steps == 4 * 8

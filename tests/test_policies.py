@@ -219,7 +219,7 @@ def test_a_networks_input_is_the_augmented_batch(kind: Any) -> None:
         cropped = augment(images, "crop-flip", generator)
         expected = as_input(apply_policy(cropped, kind, generator))
     else:
-        expected = augment(as_input(images), kind, seeded(2))
+        expected = as_input(augment(images, kind, seeded(2)))
     assert torch.equal(found, expected)
 
 

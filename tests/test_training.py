@@ -302,7 +302,7 @@ def run_script(val_right: list[int], **changes: Any) -> tuple[TrainingOutcome, S
 
     batches = BatchOrder(seeded())
     learner = Learner(network, step, batches)
-    return run_epochs(task, [learner], len(val_right), 12, False), network
+    return run_epochs(task, [learner], len(val_right), 12), network
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_an_online_selection_takes_effect_in_the_next_epoch() -> None:
     task = make_task(
         images=marked, reselect=reselect, progress=lambda *numbers: done.append(numbers)
     )
-    outcome = run_epochs(task, [Learner(network, step, BatchOrder(seeded()))], 3, 128, False)
+    outcome = run_epochs(task, [Learner(network, step, BatchOrder(seeded()))], 3, 128)
     assert seen == [set(range(128)), {1}, {2}]
     assert outcome.selection.keep.nonzero().flatten().tolist() == [3]
     assert [epoch for epoch, _, _ in asked] == [1, 2, 3]
@@ -396,7 +396,7 @@ def test_each_network_trains_on_its_own_answer_and_starts_elsewhere() -> None:
         for i in (0, 1)
     ]
     task = make_task(images=marked, reselect=reselect, n_networks=2)
-    outcome = run_epochs(task, learners, 2, 128, False)
+    outcome = run_epochs(task, learners, 2, 128)
     assert seen == [{3}, {5}]
     assert outcome.selection.keep.nonzero().flatten().tolist() == [3]
     assert not torch.allclose(*first_losses)

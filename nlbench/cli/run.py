@@ -46,6 +46,10 @@ def run(
         str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="Same bits on a GPU every time; slower. CPUs do."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run record alone, as JSON.")
     ] = False,
@@ -87,7 +91,9 @@ def run(
         try:
             tracker = open_tracker(tracking_uri, store)
             with run_progress() as progress:
-                record = run_config(config, store, chosen, tracker, data_dir, progress, force)
+                record = run_config(
+                    config, store, chosen, tracker, data_dir, progress, force, deterministic
+                )
         except NlbenchError:
             after = _stored(store, config.fingerprint)
             if as_json and after is not None and after != before:

@@ -51,6 +51,10 @@ def sweep(
         str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="Same bits on a GPU every time; slower. CPUs do."),
+    ] = False,
 ) -> None:
     """Run a grid: every selector x data set x noise x seed.
 
@@ -91,7 +95,9 @@ def sweep(
     _announce(plan, len(configs))
     cells: list[Cell] = []
     with _cell_progress(len(configs)) as (progress, starting, finished):
-        for cell in run_sweep(configs, store, chosen, tracker, data_dir, force, progress, starting):
+        for cell in run_sweep(
+            configs, store, chosen, tracker, data_dir, force, progress, starting, deterministic
+        ):
             cells.append(cell)
             finished(len(cells), cell)
     _summarise(cells, time.perf_counter() - started)

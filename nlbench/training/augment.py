@@ -30,8 +30,7 @@ def augmented_input(
     Args:
         images: (B, C, H, W) uint8.
         kind: As in `augment`, or a policy: ``"autoaugment-cifar10"``, ``"autoaugment-imagenet"``,
-            ``"randaugment"``, each after crop and flip. New borders are black in a policy, where
-            pixels are still uint8, and grey otherwise.
+            ``"randaugment"``, each after crop and flip. New borders are black.
         generator: On the CPU.
         side: What the network sees of larger images: a part of this side at random, instead of a
             zero-padded shift. ``"none"`` leaves the images as they are.
@@ -43,12 +42,12 @@ def augmented_input(
     geometric = _geometric(kind)
     if geometric != "none" and (side is not None or resized):
         side = images.shape[-1] if side is None else side
-        cut = random_resized_crop if resized else random_crop
-        images = cut(images, side, generator)
-        if geometric == "crop-flip":
-            images = _mirrored(images, generator)
-    elif kind == geometric:
-        return augment(as_input(images), geometric, generator)
+        mirror = geometric == "crop-flip"
+        if resized:
+            images = random_resized_crop(images, side, generator)
+            images = _mirrored(images, generator) if mirror else images
+        else:
+            images = random_crop(images, side, generator, mirror)
     else:
         images = augment(images, geometric, generator)
     if kind == "autoaugment-cifar10" or kind == "autoaugment-imagenet" or kind == "randaugment":
@@ -61,10 +60,10 @@ def _geometric(kind: Augmentation) -> Geometric:
 
 
 def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tensor:
-    """Give a shifted and mirrored copy of a batch, zero where a shift leaves the image.
+    """Give a shifted and mirrored copy of a batch, black where a shift leaves the image.
 
     Args:
-        batch: (B, C, H, W).
+        batch: (B, C, H, H) uint8.
         kind: ``"shift"``: zero-pad and crop at random; ``"crop-flip"``: the same and mirror half
             of the images; ``"none"``.
         generator: On the CPU, so that every device draws the same numbers.
@@ -74,10 +73,10 @@ def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tenso
     """
     if kind == "none":
         return batch
-    pad = max(1, batch.shape[-1] // _PAD_SHARE)
+    width = batch.shape[-1]
+    pad = max(1, width // _PAD_SHARE)
     padded = functional.pad(batch, (pad, pad, pad, pad))
-    shifted = random_crop(padded, batch.shape[-1], generator)
-    return shifted if kind == "shift" else _mirrored(shifted, generator)
+    return random_crop(padded, width, generator, mirror=kind == "crop-flip")
 
 
 def _mirrored(batch: Tensor, generator: torch.Generator) -> Tensor:

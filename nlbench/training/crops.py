@@ -13,25 +13,32 @@ _MOST_RATIO = 4 / 3
 _TRIALS = 10
 
 
-def random_crop(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def random_crop(
+    images: Tensor, side: int, generator: torch.Generator, mirror: bool = False
+) -> Tensor:
     """Give a square part of every image, each from its own place.
 
     Args:
         images: (B, C, H, H), H at least `side`.
         side: Of the part.
         generator: On the CPU, so that every device draws the same numbers.
+        mirror: Whether half of the parts are mirrored, left to right.
 
     Returns:
         (B, C, side, side).
     """
-    n, channels, height, _ = images.shape
+    n, channels, height, width = images.shape
     corner = torch.randint(0, height - side + 1, (2, n), generator=generator)
-    corner = corner.to(images.device, non_blocking=True)
-    rows = corner[0][:, None] + torch.arange(side, device=images.device)
-    columns = corner[1][:, None] + torch.arange(side, device=images.device)
-    image = torch.arange(n, device=images.device)[:, None, None, None]
-    channel = torch.arange(channels, device=images.device)[None, :, None, None]
-    return images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    top, left = corner.to(images.device, non_blocking=True)
+    rows = top[:, None] + torch.arange(side, device=images.device)
+    columns = left[:, None] + torch.arange(side, device=images.device)
+    if mirror:
+        drawn = torch.rand(n, generator=generator).to(images.device, non_blocking=True)
+        columns = torch.where(drawn[:, None] < 0.5, columns.flip(1), columns)
+    # Crop and mirror in one gather, which is three times as fast as one after the other.
+    position = (rows[:, :, None] * width + columns[:, None, :]).reshape(n, 1, -1)
+    parts = images.flatten(2).gather(2, position.expand(n, channels, -1))
+    return parts.view(n, channels, side, side)
 
 
 def random_resized_crop(images: Tensor, side: int, generator: torch.Generator) -> Tensor:

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from nlbench.images import StoredImages
 from nlbench.selector import Selection
+from nlbench.training.precision import Precision
 
-EVAL_BATCH = 2048
-EVAL_PIXELS = 2**24  # less than 2048 images where they have more than 90 x 90 pixels
+# What fits into a CPU's cache is evaluated twice as fast; a GPU wants to be filled.
+_EVAL_BATCH = {"cpu": 256}
+_EVAL_BATCH_ELSEWHERE = 2048
+_EVAL_PIXELS = 2**24  # fewer at once where images are large
 
 # (epochs done, the selector's selection, logits of all training samples) -> what to train on next.
 Refine = Callable[[int, Selection, Tensor], Selection]
@@ -75,6 +78,7 @@ class TrainingOutcome:
     other_predictions: dict[str, Tensor] = field(default_factory=dict)
     reselect_s: float = 0.0
     n_steps: int = 0
+    precision: Precision = "float32"
 
 
 class Trainer(ABC):
@@ -140,7 +144,8 @@ def predict(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
     """Give float32 logits (N, K) in eval mode, without augmentation."""
     network.eval()
     parts = []
-    n_at_once = min(EVAL_BATCH, max(1, EVAL_PIXELS // images.shape[2:].numel()))
+    most = _EVAL_BATCH.get(images.device.type, _EVAL_BATCH_ELSEWHERE)
+    n_at_once = min(most, max(1, _EVAL_PIXELS // images.shape[2:].numel()))
     for batch in images.split(n_at_once):
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=autocast):
             parts.append(network(as_input(batch)).float())
@@ -152,7 +157,7 @@ def run_epochs(
     learners: Sequence[Learner],
     n_epochs: int,
     batch_size: int,
-    autocast: bool,
+    precision: Precision = "float32",
 ) -> TrainingOutcome:
     """Train for `n_epochs` of N // batch_size steps each, whatever the selection keeps.
 
@@ -161,14 +166,16 @@ def run_epochs(
         learners: `task.n_networks` of them; the first one's results are given.
         n_epochs: Number of epochs.
         batch_size: Samples per step; at most N.
-        autocast: Whether evaluation uses bf16, as training does.
+        precision: Of the steps, which evaluation shares.
 
     Returns:
         Curves ``train_loss``, ``test_accuracy``, ``noisy_val_accuracy``, and the predictions of
         the last epoch and of the epoch with the best *noisy* validation accuracy (the earliest of
         equals).
     """
-    outcome = TrainingOutcome(selection=task.selection, curves={name: [] for name in _CURVES})
+    curves: dict[str, list[float | None]] = {name: [] for name in _CURVES}
+    outcome = TrainingOutcome(selection=task.selection, curves=curves, precision=precision)
+    autocast = precision == "bfloat16"
     current: list[Selection] = [task.selection] * len(learners)
     best_noisy_val = -1.0
     for epoch in range(1, n_epochs + 1):

@@ -27,6 +27,7 @@ from nlbench.training.loop import (
     run_epochs,
 )
 from nlbench.training.networks import make_network
+from nlbench.training.precision import choose_precision
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ class SgdTrainer(Trainer):
         """
         batch_size = min(self.batch_size, len(task.images))
         learners = [self._learner(task, i, refine_of(i)) for i in range(task.n_networks)]
-        autocast = task.device.type == "cuda"
+        precision = choose_precision(task.device)
         with _seeded_layers(task.device, derive_seed("layers", self.network, task.seed)):
-            return run_epochs(task, learners, self.epochs, batch_size, autocast)
+            return run_epochs(task, learners, self.epochs, batch_size, precision)
 
     def _learner(self, task: TrainingTask, index: int, refine: Refine | None) -> Learner:
         """Set up network, optimiser and schedule."""
@@ -123,12 +124,15 @@ class SgdTrainer(Trainer):
         if self.input_size is not None:
             network = CentreCropped(network, self.input_size)
         network = network.to(device).to(memory_format=torch.channels_last)
+        autocast = choose_precision(device) == "bfloat16"
         optimiser = torch.optim.SGD(
             network.parameters(),
             lr=self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
+            # Not beside float32, where it would gain nothing and change the last bits.
+            fused=autocast,
         )
         n_steps = self.epochs * max(1, n // min(self.batch_size, n))
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -140,7 +144,7 @@ class SgdTrainer(Trainer):
             batch = augmented_input(
                 images, self.augmentation, views, self.input_size, self.resized_crop
             )
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 loss = self.loss(network, batch, labels, draws)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

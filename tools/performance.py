@@ -4,7 +4,9 @@
     python tools/performance.py selection                    # on a GPU: --device cuda
     python tools/performance.py steps                        # where clipcleaner's time goes
     python tools/performance.py curves                       # and docs/images/selection-scaling.png
+    python tools/performance.py sweep                        # the demo's grid, cold and warm
 
+Embedding and training have scripts of their own: performance_embedding.py, performance_training.py.
 Baseline and ours run in turns in one process; the figures are medians and their ratio.
 """
 
@@ -32,15 +34,19 @@ def main() -> None:
     one = sections.add_parser("memory", help="one measurement, run by `selection` and `curves`")
     for argument, kind in (("name", str), ("n", int), ("classes", int), ("device", str)):
         one.add_argument(argument, type=kind)
+    demo = sections.add_parser("sweep")
+    demo.add_argument("--noise", nargs="+", default=[], help="KIND:RATE (default: the demo's)")
     arguments = parser.parse_args()
     import performance_noise as noise
     import performance_selection as selection
+    import performance_sweep as sweep
 
     {
         "noise": lambda: noise.run(arguments),
         "selection": lambda: selection.run(arguments),
         "steps": lambda: selection.steps(arguments),
         "curves": lambda: selection.curves(arguments),
+        "sweep": lambda: sweep.run(arguments),
         "instance-memory": noise.instance_memory,
         "memory": lambda: selection.memory(
             arguments.name, arguments.n, arguments.classes, arguments.device

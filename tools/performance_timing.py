@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -88,7 +89,8 @@ def machine(device: str) -> str:
         where += f"; {device_name(torch.device(device))}"
     return (
         f"{where}. Python {platform.python_version()}, torch {torch.__version__}, "
-        f"scikit-learn {sklearn.__version__}, numpy {numpy.__version__}."
+        f"scikit-learn {sklearn.__version__}, numpy {numpy.__version__}. "
+        f"Load {os.getloadavg()[0]:.1f}."
     )
 
 

@@ -22,7 +22,7 @@ MOST_SERIES = 8
 """More lines than this cannot be told apart; a figure draws the first ones and says so."""
 N_COLOURS, N_DASHES, N_MARKERS = 8, 4, 5
 
-NAME_LENGTH = 19
+NAME_LENGTH = 18
 
 _GAP = 15.0
 _MARKERS = (

@@ -81,7 +81,8 @@ def noise_figure(group: NoiseGroup, places: Places) -> Figure | None:
         )
     means = [y for one in series for _, y in one.points]
     rates = [board.noise.nominal_rate or 0.0 for board in group.boards]
-    x = Scale(min(rates) - 0.02, max(rates) + 0.02, LEFT, RIGHT, fixed=tuple(rates))
+    room = 0.08 * (rates[-1] - rates[0])
+    x = Scale(rates[0] - room, rates[-1] + room, LEFT, RIGHT, fixed=tuple(rates))
     y = accuracy_scale(means, [s for one in series for s in one.spread if s])
     parts = axes(x, y, "noise rate asked for, %", "test accuracy, last epoch, %")
     return Figure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -126,11 +126,7 @@ def rank_figure(found: Across) -> Figure | None:
             f'<g class="series {style(0)}">{text(left - 12, y + 4, place.name, "lb end")}'
             f'<path class="bar" d="M{low:g} {y:g}H{high:g}"/>{marker(0, x(place.rank), y)}</g>'
         )
-    for column, group in enumerate(found.groups):
-        rows = [order[name] for name in group if name in order]
-        if len(rows) > 1:
-            a, b = top + _LINE * (rows[0] + 0.2), top + _LINE * (rows[-1] + 0.8)
-            parts.append(f'<path class="group" d="M{right + 14 + 9 * column:g} {a:g}V{b:g}"/>')
+    parts += _group_bars(found, order, right + 14, top)
     part = (
         ""
         if len(drawn) == len(found.ranks)
@@ -216,6 +212,17 @@ def _end(edges: _Array, which: int) -> str:
 def _quartiles(edges: _Array, counts: _Array) -> str:
     found = quantiles(edges, counts, (0.25, 0.5, 0.75))
     return "–" if found is None else " / ".join(f"{value:.3g}" for value in found)
+
+
+def _group_bars(found: Across, order: Mapping[str, int], left: float, top: float) -> list[str]:
+    """Draw a bar, each in a column of its own, along the rows that cannot be told apart."""
+    parts = []
+    for column, group in enumerate(found.groups):
+        rows = [order[name] for name in group if name in order]
+        if len(rows) > 1:
+            a, b = top + _LINE * (rows[0] + 0.2), top + _LINE * (rows[-1] + 0.8)
+            parts.append(f'<path class="group" d="M{left + 9 * column:g} {a:g}V{b:g}"/>')
+    return parts
 
 
 def _rank_axis(x: Scale, top: float, bottom: float, distance: float) -> list[str]:

@@ -41,7 +41,7 @@ HOSTILE = [
     "@SUM(A1)",
     "\t=1+1",
 ]
-VOID = {"meta", "link", "line", "circle", "path"}
+VOID = {"meta", "link", "input", "line", "circle", "path"}
 
 
 class Page(HTMLParser):

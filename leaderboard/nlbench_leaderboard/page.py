@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nlbench.results import RunRecord
 from nlbench_leaderboard import markdown, plot, printed
 from nlbench_leaderboard.across import Across
 from nlbench_leaderboard.escape import clean, clean_lines, shorten
 from nlbench_leaderboard.model import Board
 from nlbench_leaderboard.reported import HEADING, reported_for
+from nlbench_leaderboard.views import knowledge_word, views_of
+
+RunHref = Callable[[RunRecord], str | None]
 
 
 def to_html(
@@ -24,15 +28,17 @@ def to_html(
     problems: Sequence[str] = (),
     across: Sequence[Across] = (),
     beside: Sequence[str] = (),
+    run_href: RunHref = lambda _: None,
 ) -> str:
     """Give the page; everything it needs is inside, and it loads nothing.
 
-    It links to the files of the formats that are written `beside` it.
+    It links to the files of the formats that are written `beside` it, and from each run to the
+    address that `run_href` gives, None for no link.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
     """
-    script = _asset("sort.js")
+    script = _asset("tables.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -46,6 +52,8 @@ def to_html(
             style=Markup(_asset("style.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704
             script_hash=digest,
+            views=views_of(boards, across),
+            run_href=run_href,
             latest=_latest(boards),
             next_command=printed.NEXT_COMMAND,
         )
@@ -85,6 +93,7 @@ def _environment() -> Environment:
         p_value=printed.p_value,
         seconds=seconds,
         flatten=flatten,
+        knowledge_word=knowledge_word,
         thousands=thousands,
     )
     environment.globals.update(

@@ -24,26 +24,29 @@ def to_html(
     problems: Sequence[str] = (),
     across: Sequence[Across] = (),
     beside: Sequence[str] = (),
+    run_pages: Mapping[int, str] | None = None,
 ) -> str:
     """Give the page; everything it needs is inside, and it loads nothing.
 
-    It links to the files of the formats that are written `beside` it.
+    It links to the files of the formats that are written `beside` it, and to the `run_pages`, whose
+    names are given by the `id()` of the record.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
     """
-    script = _asset("sort.js")
+    script = asset("sort.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             boards=boards,
             problems=problems,
             across=across,
             beside=beside,
+            run_pages=run_pages or {},
             # The texts are ours and are not escaped; everything else on the page is.
-            style=Markup(_asset("style.css")),  # noqa: S704
+            style=Markup(asset("style.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704
             script_hash=digest,
             latest=_latest(boards),
@@ -67,7 +70,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", "–" if value is None else str(value)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Give what the templates of all pages are rendered with; everything is escaped."""
     environment = Environment(
         loader=PackageLoader("nlbench_leaderboard"),
         autoescape=True,
@@ -89,6 +93,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         axis_of=plot.axis_of,
+        id_of=id,
         describe=plot.describe,
         plot_width=plot.WIDTH,
         accuracy_text=printed.accuracy_text,
@@ -137,5 +142,6 @@ def _latest(boards: Sequence[Board]) -> str:
     return max(times, default="")[:16].replace("T", " ")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Give the text of a style or script in `templates/`."""
     return (files("nlbench_leaderboard") / "templates" / name).read_text(encoding="utf-8").strip()

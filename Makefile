@@ -5,13 +5,13 @@ BIN := .venv/bin
 .PHONY: help demo test browser lint types bench ui clean
 
 help:
-	@echo "make demo   install, run every selector on digits under two noises, write the leaderboard"
-	@echo "make test   run the whole test suite"
+	@echo "make demo     install, run every selector on digits under two noises, write the leaderboard"
+	@echo "make test     run the whole test suite"
 	@echo "make browser  test the leaderboard in a real browser (needs a Chromium)"
-	@echo "make lint   ruff, check and format"
-	@echo "make types  mypy --strict"
-	@echo "make bench  timings of noise, scoring and selection"
-	@echo "make ui     open MLflow on the demo's runs"
+	@echo "make lint     ruff, check and format"
+	@echo "make types    mypy --strict"
+	@echo "make bench    timings of noise, scoring and selection"
+	@echo "make ui       open MLflow on the demo's runs"
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

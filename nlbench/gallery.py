@@ -157,7 +157,7 @@ def contact_sheet(groups: Sequence[Group], class_names: Sequence[str]) -> bytes:
         y += line + n_rows * cell[1]
     if not shown:
         draw.text((10, 10), "No such samples.", fill="black", font_size=14)
-    return _png_bytes(sheet)
+    return _png_bytes(sheet, optimize=False)
 
 
 def _chosen(run: ShownRun) -> list[tuple[str, int, list[int]]]:
@@ -208,9 +208,9 @@ def _pictures(batch: Tensor) -> list[bytes]:
     return [_png_bytes(Image.fromarray(a if channels == 3 else a[..., 0])) for a in arrays]
 
 
-def _png_bytes(image: Image.Image) -> bytes:
+def _png_bytes(image: Image.Image, optimize: bool = True) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
+    image.save(stream, "PNG", optimize=optimize)
     return stream.getvalue()
 
 

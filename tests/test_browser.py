@@ -231,6 +231,7 @@ def test_a_link_to_a_run_opens_its_row(tab: Open, site: Path) -> None:
     link = page.get_by_role("link", name=re.compile("0123456789ab"))
     link.wait_for(state="visible")
     assert link.evaluate("e => e.closest('details').open")
+    assert link.evaluate("e => e.getBoundingClientRect().top") > 50, "with what stands above it"
 
 
 def test_a_run_has_a_page_and_the_page_leads_back(tab: Open, site: Path) -> None:

@@ -2,15 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types bench ui clean
+.PHONY: help demo test browser lint types bench ui clean
 
 help:
-	@echo "make demo   install, run every selector on digits under two noises, write the leaderboard"
-	@echo "make test   run the whole test suite"
-	@echo "make lint   ruff, check and format"
-	@echo "make types  mypy --strict"
-	@echo "make bench  timings of noise, scoring, selection and training"
-	@echo "make ui     open MLflow on the demo's runs"
+	@echo "make demo     install, run every selector on digits under two noises, write the leaderboard"
+	@echo "make test     run the whole test suite"
+	@echo "make browser  test the leaderboard in a real browser (needs a Chromium)"
+	@echo "make lint     ruff, check and format"
+	@echo "make types    mypy --strict"
+	@echo "make bench    timings of noise, scoring, selection and training"
+	@echo "make ui       open MLflow on the demo's runs"
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -23,12 +24,19 @@ help:
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@
 
+.venv/installed-browser: .venv/installed
+	$(BIN)/python -m pip install --quiet -e '.[browser]'
+	@touch $@
+
 demo: .venv/installed
 	$(BIN)/nlbench sweep
 	$(BIN)/nlbench leaderboard
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+browser: .venv/installed-browser
+	$(BIN)/python -m pytest tests/test_browser.py -m browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

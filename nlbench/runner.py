@@ -16,6 +16,7 @@ from nlbench.config import RunConfig
 from nlbench.device import deterministic_algorithms, resolve_device, suitable_threads
 from nlbench.encoders.cache import EmbeddingCache, cache_dir
 from nlbench.errors import NlbenchError, RunError
+from nlbench.gallery import write_gallery
 from nlbench.recording import error_info, make_record, now
 from nlbench.results import RunRecord
 from nlbench.run_log import RunLog
@@ -157,6 +158,7 @@ def run_config(
             record = make_record(attempt, "finished", started_at, claim.attempt, metrics=metrics)
             write_selection(claim.folder, attempt)
             write_predictions(claim.folder, attempt)
+            write_gallery(claim.folder, attempt)
         except (Exception, SystemExit) as error:
             failure = error_info(error)
             record = make_record(attempt, "failed", started_at, claim.attempt, error=failure)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
-
-from nlbench.data.image_data import ImageData
 from nlbench.results import write_atomic
-from nlbench.selector import Selection
 
+# The leaderboard reads these files and has no use for torch.
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nlbench.data.image_data import ImageData
+    from nlbench.selector import Selection
     from nlbench.training.loop import TrainingOutcome
 
 
@@ -81,6 +81,8 @@ def write_predictions(folder: Path, run: Predictions) -> Path:
 
 
 def _exact(score: Tensor) -> Any:
+    import torch
+
     # The ranking metrics were measured on these very numbers; numpy has no bfloat16.
     kept = score if score.dtype == torch.float64 else score.float()
     return kept.cpu().numpy()

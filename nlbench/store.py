@@ -5,7 +5,7 @@ Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
     runs/<fingerprint>/record.json     the RunRecord; there only when the run ended by itself
     runs/<fingerprint>/running.json    there while the run is under way; left behind by SIGKILL
     runs/<fingerprint>/started.json    the same as a RunRecord, from when its data is read
-    runs/<fingerprint>/selection.parquet, figures/...
+    runs/<fingerprint>/selection.parquet, predictions.parquet, gallery.json
     mlflow/mlflow.db, mlflow/artifacts/
     cache/embeddings/
 """

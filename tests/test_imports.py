@@ -18,6 +18,7 @@ LEADERBOARD_MAY_USE = {
     "nlbench.results",
     "nlbench.store",
     "nlbench.errors",
+    "nlbench.gallery",
     "nlbench.tracking",
     "nlbench.contribution",
 }

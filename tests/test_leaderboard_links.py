@@ -40,8 +40,8 @@ def test_runs_are_linked_where_they_have_a_page() -> None:
     records = [make("knn", 0), make("knn", 1)]
     boards = rank_boards(records)
     assert "runs/" not in to_html(boards)
-    page = to_html(boards, run_href=lambda r: f"runs/{r.seed}.html" if r.seed else None)
-    assert re.findall(r'<a href="(runs/[^"]*)"><code>([^<]*)', page) == [("runs/1.html", "knn-1")]
+    page = to_html(boards, run_pages={id(records[1]): "abc"})
+    assert re.findall(r'<a href="(runs/[^"]*)"[^>]*><code>([^<]*)', page) == [("runs/abc.html", "abc")]
     assert "<code>knn-0</code>" in page
 
 

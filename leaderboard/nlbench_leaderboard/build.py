@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import gc
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,15 +14,18 @@ from typing import Literal, get_args
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.results import write_atomic
 from nlbench_leaderboard.across import Across, compare_across
+from nlbench_leaderboard.beside import RunFiles
 from nlbench_leaderboard.export import to_json
 from nlbench_leaderboard.latex import to_latex
 from nlbench_leaderboard.markdown import to_markdown
 from nlbench_leaderboard.model import Board
 from nlbench_leaderboard.page import to_html
+from nlbench_leaderboard.runs import FOLDER, page_names, run_pages
 from nlbench_leaderboard.tables import Table, tables_of, to_csv, to_parquet
 
 Format = Literal["html", "markdown", "json", "csv", "parquet", "latex"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+_PAGE_NAME = re.compile(r"[0-9a-f]{12}(-\d+)?\.html")
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,13 @@ class Content:
     """What the files are made of.
 
     `problems` holds one message per record that could not be read; it is shown on the page.
+    `files` finds what lies beside a record, for the page of its run.
     """
 
     boards: Sequence[Board]
     problems: Sequence[str]
     across: Sequence[Across]
+    files: RunFiles = field(default_factory=RunFiles)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -39,13 +47,18 @@ class Content:
         return tables_of(self.boards)
 
 
-def content_of(boards: Sequence[Board], problems: Sequence[str] = ()) -> Content:
+def content_of(
+    boards: Sequence[Board], problems: Sequence[str] = (), files: RunFiles | None = None
+) -> Content:
     """Give the boards with what they say together."""
-    return Content(boards, problems, compare_across(boards))
+    return Content(boards, problems, compare_across(boards), files or RunFiles())
 
 
 def build(
-    content: Content, out_dir: Path, formats: Collection[Format] = FORMATS
+    content: Content,
+    out_dir: Path,
+    formats: Collection[Format] = FORMATS,
+    with_runs: bool = True,
 ) -> dict[Format, list[Path]]:
     """Write the leaderboard's files.
 
@@ -55,17 +68,22 @@ def build(
         content: Ranked boards.
         out_dir: Folder to write to; it is made where missing, files of those names are replaced.
         formats: Which to write.
+        with_runs: Whether the page gets a page per run beside it, in ``runs/``. Pages of runs that
+            are not on the boards are removed.
 
     Returns:
-        The files of each format.
+        The files of each format; of the run pages, their folder.
     """
     written: dict[Format, list[Path]] = {}
     for wanted in FORMATS:
         if wanted in formats:
-            files = _WRITERS[wanted](content) if wanted != "html" else _html(content, formats)
+            page = wanted == "html"
+            files = _html(content, formats, with_runs) if page else _WRITERS[wanted](content)
             written[wanted] = [out_dir / name for name in files]
             for name, text in files.items():
                 write_atomic(out_dir / name, text)
+    if "html" in written:
+        written["html"] += _write_runs(content, out_dir, with_runs)
     return written
 
 
@@ -81,9 +99,42 @@ def checked_formats(names: Sequence[str]) -> list[Format]:
     return [wanted for wanted in FORMATS if wanted in names or not names]
 
 
-def _html(content: Content, formats: Collection[Format]) -> Mapping[str, str]:
+def _html(content: Content, formats: Collection[Format], with_runs: bool) -> Mapping[str, str]:
     beside = [wanted for wanted in FORMATS if wanted in formats]
-    return {"index.html": to_html(content.boards, content.problems, content.across, beside)}
+    names = page_names(content.boards) if with_runs else {}
+    page = to_html(content.boards, content.problems, content.across, beside, names)
+    return {"index.html": page}
+
+
+def _write_runs(content: Content, out_dir: Path, with_runs: bool) -> list[Path]:
+    """Write a page per run, and take away those that no board links to any more."""
+    folder = out_dir / FOLDER
+    old = {path.name for path in folder.glob("*.html") if _PAGE_NAME.fullmatch(path.name)}
+    written: set[str] = set()
+    if with_runs:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _small_collections():
+            for name, text in run_pages(content.boards, content.files):
+                # Not synced to disk one by one: thousands of them, and all can be made again.
+                (out_dir / name).write_text(text, encoding="utf-8")
+                written.add(Path(name).name)
+    for name in old - written:
+        (folder / name).unlink()
+    return [folder] if with_runs else []
+
+
+@contextmanager
+def _small_collections() -> Iterator[None]:
+    """Collect the cycles that templates leave, page by page, without walking all records for it."""
+    was_on = gc.isenabled()
+    gc.freeze()
+    gc.enable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if not was_on:
+            gc.disable()
 
 
 def _csv(content: Content) -> Mapping[str, str]:

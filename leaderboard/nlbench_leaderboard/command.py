@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from nlbench.contribution import ContributedRun
     from nlbench.results import RunRecord
+    from nlbench.store import RunStore
     from nlbench_leaderboard.build import Content, Format
 
 
@@ -46,6 +48,10 @@ def leaderboard(
             show_default=False,
         ),
     ] = None,
+    run_pages: Annotated[
+        bool,
+        typer.Option("--run-pages/--no-run-pages", help="Write a page per run beside the page."),
+    ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the ranking as JSON; write no files.")
     ] = False,
@@ -86,7 +92,7 @@ def leaderboard(
 
             typer.echo(to_json(content.boards, content.problems, content.across), nl=False)
             return
-        page = _show(content, wanted, out)
+        page = _show(content, wanted, out, run_pages)
     if open_page:
         import webbrowser
 
@@ -105,7 +111,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _show(content: Content, formats: list[Format], out: Path | None) -> Path:
+def _show(content: Content, formats: list[Format], out: Path | None, run_pages: bool) -> Path:
     """Write the files, print the table and where the first file is."""
     from rich.console import Console
 
@@ -114,7 +120,7 @@ def _show(content: Content, formats: list[Format], out: Path | None) -> Path:
     from nlbench_leaderboard.text import summary_table
 
     folder = (out or home_dir() / "leaderboard").absolute()
-    written = build(content, folder, formats)
+    written = build(content, folder, formats, run_pages)
     Console().print(summary_table(content.boards, content.across))
     first = written[formats[0]][0]
     # Not through rich: it would wrap a long path, which then cannot be clicked or copied.
@@ -123,29 +129,39 @@ def _show(content: Content, formats: list[Format], out: Path | None) -> Path:
 
 
 def _content(tracking_uri: str | None, contributed: Path | None) -> Content:
+    from nlbench_leaderboard.beside import RunFiles
     from nlbench_leaderboard.build import content_of
     from nlbench_leaderboard.rank import rank_boards
 
-    records, killed, problems = _read(tracking_uri)
+    records, killed, problems, store = _read(tracking_uri)
+    local = records
+    found: list[ContributedRun] = []
     if contributed is not None:
         from nlbench.contribution import merged, read_folder
 
         found, refused = read_folder(contributed)
-        records, problems = merged(records, found), [*problems, *refused]
-    return content_of(rank_boards(records, killed), problems)
+        records = merged(records, [run.record for run in found])
+        problems = [*problems, *refused]
+    files = RunFiles(store, local, found)
+    return content_of(rank_boards(records, killed), problems, files)
 
 
-def _read(tracking_uri: str | None) -> tuple[list[RunRecord], set[str], list[str]]:
-    """Give the records, the fingerprints of runs whose process died, and what was left out."""
+def _read(
+    tracking_uri: str | None,
+) -> tuple[list[RunRecord], set[str], list[str], RunStore | None]:
+    """Give the records, the fingerprints of runs whose process died, what was left out, and where.
+
+    The store is None where the records are of a server.
+    """
     if tracking_uri is not None:
         from nlbench.tracking import read_records
 
         records, problems = read_records(tracking_uri)
-        return records, set(), problems
+        return records, set(), problems, None
     from nlbench.store import RunStore
 
     store = RunStore()
     records, problems = store.records()
     unfinished = store.unfinished()
     killed = {run.record.fingerprint for run in unfinished if not run.alive}
-    return [*records, *(run.record for run in unfinished)], killed, problems
+    return [*records, *(run.record for run in unfinished)], killed, problems, store

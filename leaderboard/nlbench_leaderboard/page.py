@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nlbench.results import RunRecord
 from nlbench_leaderboard import markdown, plot, printed
 from nlbench_leaderboard.across import Across
 from nlbench_leaderboard.escape import clean, clean_lines, shorten
@@ -20,40 +19,38 @@ from nlbench_leaderboard.model import Board
 from nlbench_leaderboard.reported import HEADING, reported_for
 from nlbench_leaderboard.views import knowledge_word, views_of
 
-RunHref = Callable[[RunRecord], str | None]
-
 
 def to_html(
     boards: Sequence[Board],
     problems: Sequence[str] = (),
     across: Sequence[Across] = (),
     beside: Sequence[str] = (),
-    run_href: RunHref = lambda _: None,
+    run_pages: Mapping[int, str] | None = None,
 ) -> str:
     """Give the page; everything it needs is inside, and it loads nothing.
 
-    It links to the files of the formats that are written `beside` it, and from each run to the
-    address that `run_href` gives, None for no link.
+    It links to the files of the formats that are written `beside` it, and to the `run_pages`, whose
+    names are given by the `id()` of the record.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
     """
-    script = _asset("tables.js")
+    script = asset("tables.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             boards=boards,
             problems=problems,
             across=across,
             beside=beside,
+            run_pages=run_pages or {},
             # The texts are ours and are not escaped; everything else on the page is.
-            style=Markup(_asset("style.css")),  # noqa: S704
+            style=Markup(asset("style.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704
             script_hash=digest,
             views=views_of(boards, across),
-            run_href=run_href,
             latest=_latest(boards),
             next_command=printed.NEXT_COMMAND,
         )
@@ -75,7 +72,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", "–" if value is None else str(value)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Give what the templates of all pages are rendered with; everything is escaped."""
     environment = Environment(
         loader=PackageLoader("nlbench_leaderboard"),
         autoescape=True,
@@ -98,6 +96,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         axis_of=plot.axis_of,
+        id_of=id,
         describe=plot.describe,
         plot_width=plot.WIDTH,
         accuracy_text=printed.accuracy_text,
@@ -146,5 +145,6 @@ def _latest(boards: Sequence[Board]) -> str:
     return max(times, default="")[:16].replace("T", " ")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Give the text of a style or script in `templates/`."""
     return (files("nlbench_leaderboard") / "templates" / name).read_text(encoding="utf-8").strip()

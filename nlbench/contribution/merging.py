@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nlbench.contribution.checks import quick_problems
-from nlbench.contribution.document import read_runs
+from nlbench.contribution.document import ContributedRun, read_runs
 from nlbench.errors import ConfigError, DataError
 from nlbench.results import RunRecord
 
 
-def read_folder(folder: Path) -> tuple[list[RunRecord], list[str]]:
+def read_folder(folder: Path) -> tuple[list[ContributedRun], list[str]]:
     """Read every ``*.json`` of a folder and the folders in it.
 
     A file is taken whole or not at all: whoever reads the board must know what is on it.
@@ -20,7 +20,7 @@ def read_folder(folder: Path) -> tuple[list[RunRecord], list[str]]:
         folder: With files as `nlbench export` writes them.
 
     Returns:
-        The records, and a message per file that is refused.
+        The runs, and a message per file that is refused.
 
     Raises:
         ConfigError: if there is no such folder, or no such file in it.
@@ -31,14 +31,14 @@ def read_folder(folder: Path) -> tuple[list[RunRecord], list[str]]:
             f"'{folder}' must be a folder with files of runs. Write one with "
             f"`nlbench export --all --out {folder}/mine.json`."
         )
-    records: list[RunRecord] = []
+    runs: list[ContributedRun] = []
     problems: list[str] = []
     for path in files:
         try:
-            records += _checked(path)
+            runs += _checked(path)
         except DataError as error:
             problems.append(str(error))
-    return records, problems
+    return runs, problems
 
 
 def merged(local: Iterable[RunRecord], contributed: Iterable[RunRecord]) -> list[RunRecord]:
@@ -57,7 +57,7 @@ def _numbers(record: RunRecord) -> str:
     return "" if record.metrics is None else record.metrics.model_dump_json()
 
 
-def _checked(path: Path) -> list[RunRecord]:
+def _checked(path: Path) -> list[ContributedRun]:
     runs = read_runs(path)
     wrong = [
         f"run {run.record.fingerprint[:12]}: {problem}"
@@ -70,4 +70,4 @@ def _checked(path: Path) -> list[RunRecord]:
             f"{path} is refused, all {len(runs)} runs of it: {'; '.join(wrong[:3])}{more}. "
             f"`nlbench verify {path}` lists everything."
         )
-    return [run.record for run in runs]
+    return runs

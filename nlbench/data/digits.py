@@ -28,6 +28,7 @@ class Digits(Dataset):
         "its test part, as shipped with scikit-learn"
     )
     licence: ClassVar[str] = "CC BY 4.0 (UCI)"
+    images_may_be_shown: ClassVar[bool] = True
     size: ClassVar[str] = "1 437 + 360 images, bundled"
     where: ClassVar[str] = "nowhere: bundled"
     download_note: ClassVar[str] = "none needed"

@@ -73,6 +73,8 @@ class Dataset(ABC):
         where: Where to put it under ``--data-dir DIR``.
         download_note: Who fetches it: nlbench, and what it verifies, or you.
         needs_label_file: Whether the data is not complete without its human labels.
+        images_may_be_shown: Whether the licence lets anyone show its images, so that a run keeps a
+            few for its page. False where nobody said so; `NLBENCH_SHOW_IMAGES` is the user's word.
         recipe: The recipe that holds this data set's default protocol.
     """
 
@@ -82,6 +84,7 @@ class Dataset(ABC):
     how_to_get: ClassVar[str] = ""
     where: ClassVar[str] = ""
     download_note: ClassVar[str] = "by hand: nlbench does not fetch it"
+    images_may_be_shown: ClassVar[bool] = False
     recipe: ClassVar[str] = "standard/folder"
     takes_path: ClassVar[bool] = False
     needs_label_file: ClassVar[bool] = False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nlbench.gallery import contact_sheet, read_gallery
 from nlbench.results import RunRecord
 from nlbench.tracking.schema import hide_home
 
@@ -21,7 +22,8 @@ def write_files(record: RunRecord, folder: Path, target: Path) -> list[str]:
 
     Args:
         record: The ended run.
-        folder: The run's local folder, with ``selection.parquet`` where the runner wrote one.
+        folder: The run's local folder, with ``selection.parquet`` and ``gallery.json`` where the
+            runner wrote them.
         target: An empty folder.
 
     Returns:
@@ -39,6 +41,7 @@ def write_files(record: RunRecord, folder: Path, target: Path) -> list[str]:
     steps: list[tuple[str, Callable[[], None]]] = [
         ("selection", lambda: _selection(record, folder / SELECTION_FILE, target / "selection")),
         ("figures", lambda: _figures(record, target / "figures")),
+        ("gallery", lambda: _gallery(record, folder, target / "figures")),
     ]
     problems = []
     for name, step in steps:
@@ -128,6 +131,13 @@ def _figures(record: RunRecord, target: Path) -> None:
     if record.score_histogram:
         figure = figures.score_histogram_figure(record)
         figures.save_png(figure, target / "score_histogram.png")
+
+
+def _gallery(record: RunRecord, folder: Path, target: Path) -> None:
+    groups = read_gallery(folder)
+    if groups:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "gallery.png").write_bytes(contact_sheet(groups, class_names(record)))
 
 
 def _cell(values: Sequence[Any], index: int) -> Any:

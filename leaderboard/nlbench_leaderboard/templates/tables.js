@@ -149,14 +149,14 @@ function fromAddress() {
   if (cut >= 0) document.getElementById(board.id).scrollIntoView();
 }
 
-// A link to a row must show it, whatever was filtered; its seeds are opened.
+// A link to a row or to a run of it must show it, whatever was filtered; its seeds are opened.
 function showTarget(hash) {
-  const body = hash && document.getElementById(hash);
-  if (!body || body.tagName !== "TBODY") return;
-  const board = [...boards.values()].find((one) => one.rows.has(body));
-  if (!board) return;
+  const target = hash && document.getElementById(hash);
+  const board = target && [...boards.values()].find((one) => one.table.contains(target));
+  const body = board && [...board.table.tBodies].find((one) => one.contains(target));
+  if (!body) return;
   if (body.hidden) clear(board);
   if (body.classList.contains("over")) showAll(board);
   body.querySelector("details").open = true;
-  body.scrollIntoView({ block: "center" });
+  target.scrollIntoView({ block: "center" });
 }

@@ -127,7 +127,7 @@ def test_the_tables_say_what_the_board_says() -> None:
 
 def test_only_the_formats_that_were_asked_for_are_written(tmp_path: Path) -> None:
     build(content_of(rank_boards(sample())), tmp_path, checked_formats(["latex", "html"]))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "leaderboard.tex"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.html", "leaderboard.tex", "runs"]
     page = (tmp_path / "index.html").read_text()
     assert 'href="leaderboard.tex"' in page
     assert 'href="leaderboard.csv"' not in page

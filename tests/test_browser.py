@@ -211,6 +211,72 @@ def test_names_sort_as_words_and_with_the_keyboard_alone(tab: Open, site: Path) 
     assert column(page, "Selector") == names[::-1]
 
 
+# Filters -----------------------------------------------------------------------------------------
+
+
+def visible_names(page: Page) -> list[str]:
+    """Give the names of the rows of the first board that can be seen, bounds too."""
+    bodies = page.locator("table.results").first.locator(":scope > tbody").all()
+    return [
+        body.locator("th").first.inner_text().split("\n")[0].strip()
+        for body in bodies
+        if body.is_visible()
+    ]
+
+
+@pytest.fixture(scope="module")
+def filtered_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    clip = {"selector__knowledge": ["class names", "image-text pre-training"]}
+    records = [
+        make(name, seed, 0.7 + i / 100, **more)
+        for i, (name, more) in enumerate([("clip-a", clip), ("clip-b", clip), ("small-loss", {})])
+        for seed in range(3)
+    ]
+    return written(records, tmp_path_factory.mktemp("filtered"))["index"]
+
+
+def test_a_name_filters_at_once_and_all_come_back(tab: Open, filtered_site: Path) -> None:
+    page = tab().open(filtered_site)
+    everything = visible_names(page)
+    assert len(everything) == 3
+    page.get_by_role("searchbox", name="Selector").first.fill("CLIP")
+    assert len(visible_names(page)) == 2
+    assert page.get_by_role("status").first.inner_text() == "2 of 3 rows"
+    page.get_by_role("button", name="Show all").first.click()
+    assert visible_names(page) == everything
+
+
+def test_a_filter_by_knowledge_is_in_the_address_and_comes_back(
+    tab: Open, filtered_site: Path
+) -> None:
+    page = tab().open(filtered_site)
+    page.get_by_role("combobox", name="Was given").first.select_option("only-noisy-labels")
+    header(page, "Last epoch").get_by_role("button").click()
+    (shown,) = visible_names(page)
+    assert "small-loss" in shown
+    address = page.evaluate("location.hash")
+    assert "knows=only-noisy-labels" in address
+    assert "sort=" in address
+    again = tab().open(filtered_site, address)
+    assert visible_names(again) == [shown]
+    assert header(again, "Last epoch").get_attribute("aria-sort") == "descending"
+
+
+def test_a_link_to_a_filtered_row_shows_it(tab: Open, filtered_site: Path) -> None:
+    page = tab().open(filtered_site)
+    row = page.locator("table.results > tbody[id]").first.get_attribute("id")
+    page.get_by_role("searchbox", name="Selector").first.fill("nothing is called so")
+    assert visible_names(page) == []
+    page.evaluate(f"location.hash = {row!r}")
+    page.locator(f"[id='{row}']").wait_for(state="visible")
+
+
+def test_an_address_that_means_nothing_does_no_harm(tab: Open, filtered_site: Path) -> None:
+    for fragment in ("#nowhere", "#?q=", "#%3Cscript%3E?q=<b>&knows=x&sort=__proto__.up"):
+        page = tab().open(filtered_site, fragment)
+        assert len(visible_names(page)) == 3
+
+
 # Deep links, keyboard ----------------------------------------------------------------------------
 
 

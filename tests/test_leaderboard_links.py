@@ -41,7 +41,9 @@ def test_runs_are_linked_where_they_have_a_page() -> None:
     boards = rank_boards(records)
     assert "runs/" not in to_html(boards)
     page = to_html(boards, run_pages={id(records[1]): "abc"})
-    assert re.findall(r'<a href="(runs/[^"]*)"[^>]*><code>([^<]*)', page) == [("runs/abc.html", "abc")]
+    assert re.findall(r'<a href="(runs/[^"]*)"[^>]*><code>([^<]*)', page) == [
+        ("runs/abc.html", "abc")
+    ]
     assert "<code>knn-0</code>" in page
 
 

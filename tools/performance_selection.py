@@ -79,7 +79,8 @@ def curves(arguments: argparse.Namespace) -> None:
             ]
         )
     print(table(header, rows))
-    print(f"\n\\* from {_SLICE} queries against all N, times N / {_SLICE}.")
+    if not all(f["whole"] for f in found.values()):
+        print(f"\n\\* from {_SLICE} queries against all N, times N / {_SLICE}.")
     _plot(arguments.sizes, names, found, PLOT)
 
 
@@ -87,9 +88,9 @@ def memory(name: str, n: int, n_classes: int, device: str) -> None:
     """Print time and peak memory of one selector; run in a process of its own."""
     from synthetic import synthetic
 
-    # A first call on little data loads what is imported late.
+    # A first call on little data loads libraries, starts threads: memory that is no matter of N.
     selector: Any = get_selector(name)
-    selector.select(synthetic(500, 5, 8, device=device)[0])
+    selector.select(synthetic(20_000, 5, 64, device=device)[0])
     data, _ = synthetic(n, n_classes, D, device=device)
     whole = name != "clip-knn" or n <= _WHOLE_KNN or device != "cpu"
     before = PeakMemory(torch.device(device))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 _GROUP = 16
 # Tiles of 32 MiB for each thread on the CPU: large enough for the product's full speed.
-_QUERIES, _COLUMNS, _QUERIES_ON_GPU = 256, 32768, 4096
+_QUERIES, _COLUMNS, _QUERIES_ON_GPU = 128, 65536, 4096
 
 
 def query_block(device: torch.device) -> int:

@@ -62,7 +62,12 @@ class Conditioner:
     def __init__(self, x: Tensor) -> None:
         self.mean = _sum_over_tasks(lambda block: block.sum(dim=0), x) / len(x)
         mean = self.mean.float()
-        second = _sum_over_tasks(lambda block: (block - mean).T @ (block - mean), x)
+
+        def scatter(block: Tensor) -> Tensor:
+            centred = block - mean
+            return centred.T @ centred
+
+        second = _sum_over_tasks(scatter, x)
         self.covariance = second / len(x)
 
     def root(self, n_classes: int, penalty: float) -> Tensor:

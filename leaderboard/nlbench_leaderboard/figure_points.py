@@ -161,12 +161,17 @@ def _named_points(rows: Sequence[Row], at: Sequence[tuple[float, float]], places
 
 
 def _free_spot(a: float, b: float, width: float, taken: Sequence[_Box]) -> _Box | None:
-    """Find room for a name right, left, above or below a point."""
+    """Find room for a name right, left, above or below a point, then off its corners."""
     starts = [
         (a + 8, b - 7),
         (a - 8 - width, b - 7),
         (a - width / 2, b - 21),
         (a - width / 2, b + 7),
+        *(
+            (left, top)
+            for top in (b - 21, b + 7, b - 35, b + 21)
+            for left in (a + 4, a - 4 - width)
+        ),
     ]
     for left, top in starts:
         box = (left, top, left + width, top + 14)

@@ -83,10 +83,12 @@ def _by_class(
 
 def _truncated_normal(uniform: Matrix, rate: float) -> Matrix:
     """Give draws of a normal(rate, SPREAD) cut to [0, 1]; bounds are in standard units."""
-    from scipy.stats import truncnorm
+    from scipy.special import ndtr, ndtri
 
-    low, high = (0 - rate) / SPREAD, (1 - rate) / SPREAD
-    drawn: Matrix = truncnorm.ppf(uniform, low, high, loc=rate, scale=SPREAD)
+    # By inversion. `truncnorm.ppf` gives the same, and takes a quarter of the whole time: its care
+    # for bounds far out in one tail is not needed within 10 deviations of the mean.
+    low, high = ndtr((0 - rate) / SPREAD), ndtr((1 - rate) / SPREAD)
+    drawn: Matrix = rate + SPREAD * ndtri(low + uniform * (high - low))
     return drawn.clip(0, 1)
 
 

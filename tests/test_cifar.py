@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from torchvision import datasets
 import nlbench
 from nlbench.class_maps import CIFAR100_CLASSES
 from nlbench.data.cifar import Cifar10, Cifar10N, Cifar100, Cifar100N
+from nlbench.data.download import fetch
 from nlbench.data.image_data import ImageData, all_positions
 from nlbench.errors import ConfigError, DataError
 from nlbench.settings import resolve
@@ -257,8 +259,6 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def serve_archive(folder: Path, url: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> Path:
-    import hashlib
-
     source = put_torchvision(tmp_path / "origin", patch)
     archive = folder / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -303,6 +303,50 @@ def test_a_download_that_is_something_else_is_refused(
     with pytest.raises(DataError, match=r"cannot be downloaded from http.*by other means"):
         Cifar10(download=True).load(tmp_path / "data")
     assert not (tmp_path / "data" / "cifar-10-batches-py").exists()
+
+
+class Ranged(SimpleHTTPRequestHandler):
+    """Answers from the byte that is asked for, and notes which."""
+
+    starts: ClassVar[list[int]] = []
+    content = b""
+    cut = 0
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range", "bytes=0-")
+        start = int(asked.removeprefix("bytes=").rstrip("-"))
+        self.starts.append(start)
+        rest = self.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: self.cut or len(rest)])
+
+
+def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    class Handler(Ranged):
+        starts: ClassVar[list[int]] = []
+        content, cut = bytes(range(256)) * 5000, 700_001
+
+    md5 = hashlib.md5(Handler.content).hexdigest()  # noqa: S324
+    path = tmp_path / "data" / "archive.tar.gz"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{running.server_port}/archive.tar.gz"
+        with pytest.raises(OSError, match=r"."):
+            fetch(url, path, md5)
+        assert not path.exists()
+        fetch(url, path, md5)
+        fetch(url, path, md5)
+        running.shutdown()
+        thread.join()
+    assert Handler.starts == [0, 700_001]
+    assert path.read_bytes() == Handler.content
+    assert list(path.parent.glob("*.part")) == []
 
 
 def test_a_server_that_is_away_is_an_error_with_the_next_step(

@@ -32,7 +32,7 @@ _HUMAN_LICENCE = f"images: {_LICENCE}; human labels: CC BY-NC 4.0"
 _HUMAN_HOW = "; labels: {} from https://github.com/UCSC-REAL/cifar-10-100n (folder data)"
 
 
-_DOWNLOAD = "nlbench can: `--download`, by torchvision, which checks the archive's MD5"
+_DOWNLOAD = "nlbench can: `--download`; goes on where it was cut off, checks the archive's MD5"
 _HUMAN_DOWNLOAD = f"images: {_DOWNLOAD}; labels: by hand"
 
 
@@ -152,7 +152,7 @@ class Cifar10(_Cifar):
     Attributes:
         n_train: Use a stratified subset of this many training images; all if left out.
         subset_seed: Seed of that subset; it does not change with the run's seed.
-        download: Let torchvision download it into ``--data-dir`` if it is not there.
+        download: Download it into ``--data-dir`` if it is not there.
     """
 
     images: ClassVar[str] = "cifar10"
@@ -177,7 +177,7 @@ class Cifar100(_Cifar):
     Attributes:
         n_train: Use a stratified subset of this many training images; all if left out.
         subset_seed: Seed of that subset; it does not change with the run's seed.
-        download: Let torchvision download it into ``--data-dir`` if it is not there.
+        download: Download it into ``--data-dir`` if it is not there.
     """
 
     images: ClassVar[str] = "cifar100"

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from nlbench.data.download import fetch
 from nlbench.errors import DataError
 
 SIDE = 32
@@ -65,7 +66,9 @@ def find_files(name: str, data_dir: Path) -> ParquetFiles | TorchvisionFiles | N
 
 
 def download(name: str, data_dir: Path) -> TorchvisionFiles:
-    """Let torchvision download into ``data_dir`` what is not there or damaged.
+    """Fetch into ``data_dir`` what is not there or damaged; torchvision unpacks and checks it.
+
+    A download that was cut off goes on where it stopped.
 
     Raises:
         DataError: if the server cannot be reached or sends something else.
@@ -74,6 +77,8 @@ def download(name: str, data_dir: Path) -> TorchvisionFiles:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tarfile, on how torchvision calls it
+            if not _is_whole(cls, data_dir):
+                fetch(cls.url, data_dir / cls.filename, cls.tgz_md5)
             cls(root=str(data_dir), train=True, download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
@@ -81,6 +86,14 @@ def download(name: str, data_dir: Path) -> TorchvisionFiles:
             f"Fetch it by other means and unpack it there, so that {cls.base_folder}/ lies in it."
         ) from None
     return TorchvisionFiles(name, data_dir)
+
+
+def _is_whole(cls: Any, data_dir: Path) -> bool:
+    try:
+        cls(root=str(data_dir), train=True, download=False)
+    except RuntimeError:  # how torchvision says that files are missing or damaged
+        return False
+    return True
 
 
 @dataclass(frozen=True)

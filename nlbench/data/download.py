@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -36,7 +35,7 @@ def fetch(url: str, path: Path, md5: str) -> None:
         if _md5(part) != md5:
             part.unlink()
             raise OSError(f"the file has another checksum than {md5}")
-        os.replace(part, path)
+        part.replace(path)
 
 
 def _fetch_rest(url: str, part: Path) -> None:

@@ -14,7 +14,7 @@ from nlbench import get_selector
 from nlbench.device import PeakMemory
 from nlbench.scoring import consistency, probe_probabilities, zero_shot_probabilities
 from nlbench.scoring.blocks import over_blocks
-from nlbench.scoring.neighbours import nearest, query_block
+from nlbench.scoring.neighbours import neighbour_search
 
 D = 512
 PLOT = ROOT / "docs" / "images" / "selection-scaling.png"
@@ -141,10 +141,8 @@ def steps(arguments: argparse.Namespace) -> None:
 
 def _some_neighbours(data: Any) -> None:
     embeddings = data.embeddings()
-    block = query_block(embeddings.device)
-    for _ in over_blocks(
-        lambda rows: nearest(embeddings, rows, 200), _SLICE, block, embeddings.device
-    ):
+    nearest, block = neighbour_search(embeddings, 200)
+    for _ in over_blocks(nearest, _SLICE, block, embeddings.device):
         pass
 
 

@@ -7,17 +7,48 @@ pass for the maxima, then a selection among k groups instead of N values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from nlbench.scoring import screen
 
 _GROUP = 16
 # Tiles of 32 MiB for each thread on the CPU: large enough for the product's full speed.
 _QUERIES, _COLUMNS, _QUERIES_ON_GPU = 128, 65536, 4096
+# From so many samples on, rounding them first pays.
+_SCREENED = 8192
 
 
-def query_block(device: torch.device) -> int:
-    """Give how many samples to look for neighbours of at once."""
-    return _QUERIES if device.type == "cpu" else _QUERIES_ON_GPU
+def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tensor], int]:
+    """Give the fastest exact search, and how many samples to ask it for at once.
+
+    Args:
+        embeddings: (N, d) unit-norm.
+        k: At most N - 1.
+
+    Returns:
+        A function that gives (B, k) positions of the nearest neighbours of B rows, in no order, and
+        B.
+    """
+    if embeddings.device.type != "cpu":
+        return lambda rows: nearest(embeddings, rows, k), _QUERIES_ON_GPU
+    if not (_has_bfloat16_tiles() and len(embeddings) >= _SCREENED and k * 64 <= len(embeddings)):
+        return lambda rows: nearest(embeddings, rows, k), _QUERIES
+    rounded = screen.Screen(embeddings)
+
+    def screened(rows: slice) -> Tensor:
+        found = rounded.nearest(rows, k)
+        return nearest(embeddings, rows, k) if found is None else found
+
+    return screened, screen.QUERIES
+
+
+def _has_bfloat16_tiles() -> bool:
+    # Older versions of torch do not tell; there the float32 search serves.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16", False))
 
 
 def nearest(embeddings: Tensor, rows: slice, k: int) -> Tensor:

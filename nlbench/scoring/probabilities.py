@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nlbench.scoring.blocks import rows_from_blocks
-from nlbench.scoring.neighbours import nearest, query_block
+from nlbench.scoring.neighbours import neighbour_search
 from nlbench.scoring.probe import Conditioner, fit_probe
 
 # Of a block of similarities to prompts: it stays in a core's cache.
@@ -182,12 +182,13 @@ def knn_probabilities(
     counts = torch.bincount(noisy_labels, minlength=n_classes)
     prior = (counts / len(noisy_labels)).clamp_min(1e-12) if balance else 1.0
 
+    nearest, block = neighbour_search(embeddings, k)
+
     def of_rows(rows: slice) -> Tensor:
-        votes = noisy_labels[nearest(embeddings, rows, k)]
+        votes = noisy_labels[nearest(rows)]
         histogram = torch.zeros(len(votes), n_classes, device=votes.device)
         histogram.scatter_add_(1, votes, torch.ones_like(votes, dtype=histogram.dtype))
         weighted = histogram / prior
         return weighted / weighted.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
-    block = query_block(embeddings.device)
     return rows_from_blocks(of_rows, len(embeddings), block, embeddings.device)

@@ -7,8 +7,10 @@ takes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -39,12 +41,20 @@ def over_blocks(
         if len(parts) == 1:
             yield function(parts[0])
             return
-        with ThreadPoolExecutor(
-            n_threads, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            yield from _in_order(pool, function, parts, ahead=2 * n_threads)
+        yield from _in_order(_pool(n_threads), function, parts, ahead=2 * n_threads)
     finally:
         torch.set_num_threads(n_threads)
+
+
+@lru_cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """Give the threads, the same ones every time: what new ones allocate is not used again."""
+    return ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+
+
+# A forked process has the pool, but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _in_order(
@@ -52,19 +62,27 @@ def _in_order(
 ) -> Iterator[T]:
     """Give the answers in order; at most `ahead` wait in memory."""
     waiting: list[Future[T]] = []
-    for part in parts:
-        waiting.append(pool.submit(function, part))
-        if len(waiting) >= ahead:
+    try:
+        for part in parts:
+            waiting.append(pool.submit(function, part))
+            if len(waiting) >= ahead:
+                yield waiting.pop(0).result()
+        while waiting:
             yield waiting.pop(0).result()
-    for answer in waiting:
-        yield answer.result()
+    finally:
+        for answer in waiting:
+            answer.cancel()
+        wait(waiting)
 
 
 def rows_from_blocks(
-    function: Callable[[slice], Tensor], n_rows: int, block: int, device: torch.device
+    function: Callable[[slice], Tensor],
+    n_rows: int,
+    block: int,
+    device: torch.device,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Give the blocks' answers as one tensor, written in place as they come."""
-    out: Tensor | None = None
+    """Give the blocks' answers as one tensor, a new one or `out`, written as they come."""
     start = 0
     for part in over_blocks(function, n_rows, block, device):
         if out is None:
@@ -74,3 +92,14 @@ def rows_from_blocks(
     if out is None:
         raise ValueError("there are no rows")
     return out
+
+
+def sum_over_blocks(
+    function: Callable[[slice], Tensor], n_rows: int, block: int, device: torch.device
+) -> Tensor:
+    """Give the sum of the blocks' answers in float64."""
+    parts = over_blocks(lambda rows: function(rows).double(), n_rows, block, device)
+    total = next(parts)
+    for part in parts:
+        total += part
+    return total

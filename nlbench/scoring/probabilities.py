@@ -19,7 +19,7 @@ from nlbench.scoring.neighbours import neighbour_search
 from nlbench.scoring.probe import Conditioner, fit_probe
 
 # Of a block of similarities to prompts: it stays in a core's cache.
-_MAX_ROWS, _MAX_VALUES = 1024, 2**22
+_MAX_ROWS, _MAX_VALUES = 1024, 2**18
 
 
 def zero_shot_probabilities(
@@ -124,11 +124,10 @@ def _fit_into(
     c = c / 2 if len(classes) == 2 else c
     probe = fit_probe(x, ids[y], weights, len(classes), c, conditioner)
     everyone = bool(predict.all())
-    found = probe.probabilities(x if everyone else x[predict])
     if everyone and len(classes) == out.shape[1]:
-        out.copy_(found)
+        probe.probabilities(x, out)
     else:
-        out[predict.nonzero(), classes] = found
+        out[predict.nonzero(), classes] = probe.probabilities(x if everyone else x[predict])
 
 
 def stratified_folds(noisy_labels: Tensor, order: Tensor, n_folds: int = 5) -> Tensor:

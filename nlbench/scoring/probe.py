@@ -10,7 +10,6 @@ docs/performance.md has the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbench.scoring.blocks import over_blocks, rows_from_blocks
+from nlbench.scoring.blocks import over_blocks, rows_from_blocks, sum_over_blocks
 
 _MAX_STEPS = 1000
 # Of the preconditioned gradient. Probabilities are then within about 1e-4 of the optimum's, where
@@ -42,13 +41,14 @@ class Probe:
     weights: Tensor
     bias: Tensor
 
-    def probabilities(self, x: Tensor) -> Tensor:
-        """Give (N, K) float32."""
+    def probabilities(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Give (N, K) float32, in `out` where that is given."""
         return rows_from_blocks(
             lambda rows: torch.softmax(torch.addmm(self.bias, x[rows], self.weights), dim=1),
             len(x),
-            _ROWS if x.device.type == "cpu" else _ROWS_ON_GPU,
+            _step(x),
             x.device,
+            out,
         )
 
 
@@ -60,15 +60,18 @@ class Conditioner:
     """
 
     def __init__(self, x: Tensor) -> None:
-        self.mean = _sum_over_tasks(lambda block: block.sum(dim=0), x) / len(x)
+        size = len(x), _task_rows(x), x.device
+        self.mean = sum_over_blocks(lambda rows: x[rows].sum(dim=0), *size) / len(x)
         mean = self.mean.float()
 
-        def scatter(block: Tensor) -> Tensor:
-            centred = block - mean
-            return centred.T @ centred
+        def scatter(rows: slice) -> Tensor:
+            found = torch.zeros(x.shape[1], x.shape[1], device=x.device)
+            for part in x[rows].split(_step(x)):
+                centred = part - mean
+                found.addmm_(centred.T, centred)
+            return found
 
-        second = _sum_over_tasks(scatter, x)
-        self.covariance = second / len(x)
+        self.covariance = sum_over_blocks(scatter, *size) / len(x)
 
     def root(self, n_classes: int, penalty: float) -> Tensor:
         """Give R (d, d) float64 with R R^T the inverse of the Hessian at zero."""
@@ -155,9 +158,8 @@ class _Problem:
         """Give the loss and the slope (d + 1, K) of some rows, not averaged."""
         loss = torch.zeros((), dtype=torch.float64, device=self.x.device)
         slope = torch.zeros(self.shape, device=self.x.device)
-        step = _ROWS if self.x.device.type == "cpu" else _ROWS_ON_GPU
-        for start in range(rows.start, rows.stop, step):
-            part = slice(start, min(start + step, rows.stop))
+        for start in range(rows.start, rows.stop, _step(self.x)):
+            part = slice(start, min(start + _step(self.x), rows.stop))
             x, own = self.x[part], self.labels[part, None]
             share = self.sample_weights[part, None]
             logits = torch.addmm(bias, x, weights)
@@ -173,13 +175,9 @@ class _Problem:
         return loss, slope
 
 
-def _sum_over_tasks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    parts = over_blocks(lambda r: function(x[r]).double(), len(x), _task_rows(x), x.device)
-    total = next(parts)
-    for part in parts:
-        total += part
-    return total
-
-
 def _task_rows(x: Tensor) -> int:
     return _ROWS_PER_TASK if x.device.type == "cpu" else _ROWS_ON_GPU
+
+
+def _step(x: Tensor) -> int:
+    return _ROWS if x.device.type == "cpu" else _ROWS_ON_GPU

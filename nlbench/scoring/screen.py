@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbench.scoring.blocks import over_blocks
+from nlbench.scoring.blocks import over_blocks, sum_over_blocks
 
 _GROUP = 16
 # A tile of 8 MiB for each thread.
-QUERIES, _SAMPLES = 256, 16384
+QUERIES, _SAMPLES, _ROUNDED = 256, 16384, 1024
 # Three bfloat16 numbers hold a float32 one; products go in steps of 32.
 _SHIFT_PARTS, _STEP = 3, 32
 # Half a unit in the last place of bfloat16, relative; a hair more for the rounding of the bound.
@@ -39,20 +39,15 @@ class Screen:
 
     def __init__(self, embeddings: Tensor) -> None:
         n, d = embeddings.shape
-        sums = over_blocks(
-            lambda rows: embeddings[rows].sum(dim=0, dtype=torch.float64),
-            n,
-            _SAMPLES,
-            embeddings.device,
-        )
-        self.embeddings, self._d = embeddings, d
-        self._mean = (torch.stack(list(sums)).sum(dim=0) / n).float()
+        size = n, _ROUNDED, embeddings.device
+        total = sum_over_blocks(lambda rows: embeddings[rows].sum(dim=0), *size)
+        self.embeddings, self._d, self._mean = embeddings, d, (total / n).float()
         width = -(-(d + _SHIFT_PARTS) // _STEP) * _STEP
         # Rows to fill the last group up are zero: no positive similarity, so never a candidate.
         self._rounded = torch.zeros(-(-n // _GROUP) * _GROUP, width, dtype=torch.bfloat16)
         self._norm, self._moved = torch.empty(n), torch.empty(n)
-        shifts = list(over_blocks(self._round, n, _SAMPLES, embeddings.device))
-        self._most_shift, self._of_sum = max(shifts), d * _OF_SUM
+        self._most_shift = max(over_blocks(self._round, *size))
+        self._of_sum = d * _OF_SUM
         self._most_norm, self._most_moved = float(self._norm.max()), float(self._moved.max())
 
     def _round(self, rows: slice) -> float:

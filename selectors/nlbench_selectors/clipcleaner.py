@@ -67,32 +67,41 @@ class ClipCleaner(Selector):
         if self.faithful:
             _refuse_absent_classes(data)
         labels = data.noisy_labels
-        zero_shot, probe = self.probabilities(data)
-        scores = [self._class_score(p, labels) for p in (zero_shot, probe)]
-        keep = torch.ones_like(labels, dtype=torch.bool)
-        for probabilities, score in zip((zero_shot, probe), scores, strict=True):
-            keep &= gmm_posterior_per_class(score, labels) >= self.theta_gmm
-            keep &= consistency(probabilities, labels) >= self.theta_cons
-        refilled = self._refill(keep, of_label(zero_shot, labels), data)
+        # One table of probabilities after the other: with many classes they are what takes memory.
+        by_zero_shot, score, of_zero_shot = self._judge(self._zero_shot(data), labels)
+        by_probe, probe_score, _ = self._judge(self._probe(data), labels)
+        keep = by_zero_shot & by_probe
+        refilled = self._refill(keep, of_zero_shot, data)
         return Selection(
             keep=keep,
-            score=torch.stack(scores).mean(dim=0),
+            score=torch.stack([score, probe_score]).mean(dim=0),
             diagnostics={"refilled_classes": refilled},
         )
 
     def probabilities(self, data: TrainingData) -> tuple[Tensor, Tensor]:
         """Give zero-shot and in-sample probe probabilities, (N, K) each."""
-        embeddings = data.embeddings(self.encoder)
-        zero_shot = zero_shot_probabilities(
-            embeddings,
+        return self._zero_shot(data), self._probe(data)
+
+    def _zero_shot(self, data: TrainingData) -> Tensor:
+        return zero_shot_probabilities(
+            data.embeddings(self.encoder),
             data.text_embeddings(self.prompts, self.encoder),
             self.temperature,
             "sum" if self.faithful else "mean",
         )
+
+    def _probe(self, data: TrainingData) -> Tensor:
+        embeddings = data.embeddings(self.encoder)
         if self.faithful:
-            return zero_shot, _released_probe(embeddings, data.noisy_labels, self.probe_c)
-        probe = probe_probabilities(embeddings, data.noisy_labels, data.n_classes, c=self.probe_c)
-        return zero_shot, probe
+            return _released_probe(embeddings, data.noisy_labels, self.probe_c)
+        return probe_probabilities(embeddings, data.noisy_labels, data.n_classes, c=self.probe_c)
+
+    def _judge(self, probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give what both criteria keep, the score and the probability of the label, (N,) each."""
+        score = self._class_score(probabilities, labels)
+        keep = gmm_posterior_per_class(score, labels) >= self.theta_gmm
+        keep &= consistency(probabilities, labels) >= self.theta_cons
+        return keep, score, of_label(probabilities, labels)
 
     def _class_score(self, probabilities: Tensor, labels: Tensor) -> Tensor:
         if not self.faithful:

@@ -53,6 +53,15 @@ def device_name(device: torch.device) -> str:
 _SMALL = 2**23  # pixels; digits has 92 thousand, CIFAR-10 has 51 million
 
 
+def has_bfloat16_tiles() -> bool:
+    """Tell whether the CPU multiplies bfloat16 matrices by tiles (Intel AMX), many times as fast.
+
+    Versions of torch before `torch.cpu.get_capabilities` do not tell, which counts as no.
+    """
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16", False))
+
+
 class PeakMemory:
     """Peak memory since construction, in MiB: of the CUDA device, else of the process.
 

@@ -22,7 +22,7 @@ from nlbench.training.loop import Learner, TrainingOutcome, TrainingTask, run_ep
 from nlbench.training.precision import choose_precision
 
 TRAINERS = ("cross-entropy", "label-smoothing", "mixup", "mixfix")
-GPU = torch.device("cuda")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 def trained(task: TrainingTask, precision: str = "float32") -> TrainingOutcome:
@@ -54,11 +54,32 @@ def test_training_repeats_bit_by_bit_on_as_many_threads(n_threads: int, precisio
 # Which precision ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", ["", "float32", "bfloat16"])
-def test_bf16_is_the_default_on_cuda_only(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NLBENCH_PRECISION", given)
-    assert choose_precision(torch.device("cpu")) == (given or "float32")
-    assert choose_precision(GPU) == (given or "bfloat16")
+SMALL, LARGE = torch.nn.Linear(10, 10), torch.nn.Linear(1000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("device", "network", "has_tiles", "expected"),
+    [
+        (GPU, SMALL, False, "bfloat16"),
+        (CPU, SMALL, True, "float32"),
+        (CPU, LARGE, True, "bfloat16"),
+        (CPU, LARGE, False, "float32"),
+        (torch.device("mps"), LARGE, True, "float32"),
+    ],
+)
+def test_precision_follows_device_and_network_unless_it_is_given(
+    device: torch.device,
+    network: torch.nn.Module,
+    has_tiles: bool,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nlbench.training.precision.has_bfloat16_tiles", lambda: has_tiles)
+    monkeypatch.setenv("NLBENCH_PRECISION", "")
+    assert choose_precision(device, network) == expected
+    for given in ("float32", "bfloat16"):
+        monkeypatch.setenv("NLBENCH_PRECISION", given)
+        assert choose_precision(device, network) == given
 
 
 def test_an_unknown_precision_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

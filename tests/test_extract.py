@@ -235,15 +235,49 @@ def test_bfloat16_finds_the_same_clean_samples(
     assert exact[1] != rounded[1]
 
 
+class Flat(Encoder):
+    """One matrix for 8 x 8 pixels, of any number of columns."""
+
+    def __init__(self, width: int = 4) -> None:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, width))
+        super().__init__("flat", model, 8, (0.5,) * 3, (0.2,) * 3)
+
+    def forward_images(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model(batch)
+
+
 def test_precision_by_device_and_by_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large, cuda = Flat(), Flat(10_000), torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert embedding_precision(CPU) == "float32"
-    assert embedding_precision(torch.device("cuda")) == "bfloat16"
+    monkeypatch.setattr("nlbench.encoders.extract.has_bfloat16_tiles", lambda: True)
+    assert embedding_precision(CPU, small) == "float32"
+    assert embedding_precision(CPU, large) == "bfloat16"
+    assert embedding_precision(cuda, small) == "bfloat16"
+    assert embedding_precision(torch.device("mps"), large) == "float32"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert embedding_precision(torch.device("cuda")) == "float32"
+    monkeypatch.setattr("nlbench.encoders.extract.has_bfloat16_tiles", lambda: False)
+    assert embedding_precision(CPU, large) == "float32"
+    assert embedding_precision(cuda, small) == "float32"
+    monkeypatch.setenv("NLBENCH_EMBEDDING_PRECISION", "bfloat16")
+    assert embedding_precision(CPU, small) == "bfloat16"
     monkeypatch.setenv("NLBENCH_EMBEDDING_PRECISION", "float16")
     with pytest.raises(ConfigError, match="float32 or bfloat16, got 'float16'"):
-        embedding_precision(CPU)
+        embedding_precision(CPU, small)
+
+
+def test_rounded_copy_leaves_the_encoder_as_it_is() -> None:
+    """Text is encoded in float32, and the cache's key is the hash of the float32 weights."""
+    encoder, images = Flat(64), noise_images(20).load(torch.arange(20))
+    before = encoder.weights_sha256
+    exact = encoder.encode_images(images, CPU)
+    rounded = encoder.in_precision("bfloat16").encode_images(images, CPU)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, atol=5e-3, rtol=0)
+    assert Flat(64).weights_sha256 == before
+    assert torch.equal(encoder.encode_images(images, CPU), exact)
+    assert encoder.in_precision("float32") is encoder
 
 
 def test_a_large_encoder_gets_smaller_batches_and_the_same_result() -> None:

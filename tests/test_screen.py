@@ -95,7 +95,7 @@ def test_screen_declines_where_neighbours_are_no_nearer_than_the_average() -> No
 def test_votes_are_the_same_with_and_without_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     """On any machine: a CPU without matrix tiles only takes longer for the rounded product."""
     x, y = cone(9000, 32), torch.arange(9000) % 7
-    monkeypatch.setattr(neighbours, "_has_bfloat16_tiles", lambda: False)
+    monkeypatch.setattr(neighbours, "has_bfloat16_tiles", lambda: False)
     plain = knn_probabilities(x, y, 7, k=40)
     used: list[int] = []
     original = Screen.nearest
@@ -105,7 +105,7 @@ def test_votes_are_the_same_with_and_without_the_screen(monkeypatch: pytest.Monk
         return original(self, rows, k)
 
     monkeypatch.setattr(Screen, "nearest", counted)
-    monkeypatch.setattr(neighbours, "_has_bfloat16_tiles", lambda: True)
+    monkeypatch.setattr(neighbours, "has_bfloat16_tiles", lambda: True)
     torch.testing.assert_close(knn_probabilities(x, y, 7, k=40), plain)
     assert used
 
@@ -114,7 +114,7 @@ def test_neighbours_that_no_screen_can_tell_are_searched_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One sample in the middle of all others has nobody nearer than the average."""
-    monkeypatch.setattr(neighbours, "_has_bfloat16_tiles", lambda: True)
+    monkeypatch.setattr(neighbours, "has_bfloat16_tiles", lambda: True)
     x = torch.eye(3).repeat_interleave(4000, dim=0)
     x[0] = 1 / 3**0.5
     y = torch.arange(len(x)) // 4000

@@ -131,7 +131,7 @@ def ours(
     images: ImageSource, n: int, encoder: Encoder, device: torch.device, precision: Any = None
 ) -> Tensor:
     """Embed the first n images, without the cache."""
-    precision = precision or embedding_precision(device)
+    precision = precision or embedding_precision(device, encoder)
     return torch.cat(list(extract(images, encoder, device, precision, [range(n)])))
 
 
@@ -140,13 +140,12 @@ def encoder_alone(encoder: Encoder, n: int, device: torch.device) -> Callable[[]
     size, chunk = encoder.input_size, min(n, 256 if encoder.input_size > 200 else 512)
     batch = torch.randn(chunk, 3, size, size, device=device)
     batch = batch.contiguous(memory_format=torch.channels_last)
-    is_bf16 = embedding_precision(device) == "bfloat16"
+    model = encoder.in_precision(embedding_precision(device, encoder))
 
     @torch.inference_mode()
     def run() -> None:
         for _ in range(n // chunk):
-            with torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
-                out = encoder.forward_images(batch)
+            out = model.forward_images(batch.to(model.dtype))
         out.cpu()
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -27,6 +28,7 @@ class Encoder(ABC):
         input_size: Side of the square input in pixels.
         mean: Per-channel mean of the normalisation, for values in [0, 1].
         std: Per-channel standard deviation.
+        dtype: Of weights and activations.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Encoder(ABC):
         self.input_size = input_size
         self.mean = tuple(float(m) for m in mean)
         self.std = tuple(float(s) for s in std)
+        self.dtype = torch.float32
 
     @abstractmethod
     def forward_images(self, batch: Tensor) -> Tensor:
@@ -58,10 +61,20 @@ class Encoder(ABC):
             "'bundled-clip' or 'open_clip:ViT-B-32/openai'."
         )
 
+    def in_precision(self, precision: Precision) -> Encoder:
+        """Give this encoder, or a copy of it whose weights and activations are bfloat16.
+
+        Not torch's autocast: without gradients it casts the weights again for every batch, which on
+        a CPU takes as long as the model.
+        """
+        if precision == "float32":
+            return self
+        rounded = copy.copy(self)
+        rounded.model, rounded.dtype = copy.deepcopy(self.model).bfloat16(), torch.bfloat16
+        return rounded
+
     @torch.inference_mode()
-    def encode_images(
-        self, batch: Tensor, device: torch.device, precision: Precision = "float32"
-    ) -> Tensor:
+    def encode_images(self, batch: Tensor, device: torch.device) -> Tensor:
         """Give unit-norm embeddings of uint8 images.
 
         Channels last: convolutions are faster so, on CPUs too (docs/performance-embedding.md).
@@ -69,7 +82,6 @@ class Encoder(ABC):
         Args:
             batch: (B, 1 or 3, H, W) uint8, any size; resized on the device.
             device: Where the model runs.
-            precision: Arithmetic of the model.
 
         Returns:
             (B, d) float32 on `device`.
@@ -81,8 +93,7 @@ class Encoder(ABC):
         std = torch.tensor(self.std, device=device)[:, None, None]
         images = pixels.expand(-1, 3, -1, -1).to(torch.float32, memory_format=layout)
         images = images.div_(255).sub_(mean).div_(std)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            features = self.forward_images(images)
+        features = self.forward_images(images.to(self.dtype))
         return nn.functional.normalize(features.float(), dim=1)
 
     @property

@@ -14,6 +14,7 @@ from typing import cast, get_args
 import torch
 from torch import Tensor
 
+from nlbench.device import has_bfloat16_tiles
 from nlbench.encoders.base import Encoder, Precision
 from nlbench.errors import ConfigError
 from nlbench.images import ImageSource, TensorImages
@@ -23,14 +24,15 @@ PRECISION_VARIABLE = "NLBENCH_EMBEDDING_PRECISION"
 _BATCH = 512
 _BATCH_PIXELS = 2**24  # 256 images of 224 x 224: their float32 copy takes 150 MiB
 _READ_AHEAD = 2
+_LARGE = 1_000_000  # weights
 _BF16_SINCE = (8, 0)  # CUDA compute capability with bfloat16 matrix units
 
 
-def embedding_precision(device: torch.device) -> Precision:
-    """Give the arithmetic of the encoder on a device; `NLBENCH_EMBEDDING_PRECISION` overrides it.
+def embedding_precision(device: torch.device, encoder: Encoder) -> Precision:
+    """Give the arithmetic of an encoder on a device; `NLBENCH_EMBEDDING_PRECISION` overrides it.
 
-    bfloat16 where a CUDA device has matrix units for it. Not on the CPU: timings there, on one that
-    has such units too, pointed both ways (docs/performance-embedding.md).
+    bfloat16 where a CUDA device has matrix units for it, and on a CPU that has (Intel AMX) for
+    encoders large enough to gain from it (docs/performance-embedding.md).
 
     Raises:
         ConfigError: if the variable holds something else.
@@ -40,7 +42,11 @@ def embedding_precision(device: torch.device) -> Precision:
         return cast("Precision", given)
     if given != "auto":
         raise ConfigError(f"{PRECISION_VARIABLE} must be auto, float32 or bfloat16, got {given!r}.")
-    is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _BF16_SINCE
+    if device.type == "cuda":
+        is_fast = torch.cuda.get_device_capability(device) >= _BF16_SINCE
+    else:
+        n_weights = sum(weights.numel() for weights in encoder.model.parameters())
+        is_fast = device.type == "cpu" and n_weights >= _LARGE and has_bfloat16_tiles()
     return "bfloat16" if is_fast else "float32"
 
 
@@ -64,13 +70,11 @@ def extract(
     """
     size = _batch_size(encoder.input_size)
     batches = [part for s in shards for part in torch.arange(s.start, s.stop).split(size)]
+    model = encoder.in_precision(precision)
     with closing(_read_ahead(images, encoder.input_size, device, batches)) as loaded:
         for shard in shards:
             n_batches = math.ceil(len(shard) / size)
-            parts = [
-                encoder.encode_images(batch, device, precision)
-                for batch in islice(loaded, n_batches)
-            ]
+            parts = [model.encode_images(batch, device) for batch in islice(loaded, n_batches)]
             # One copy back per shard: each makes the host wait for the device.
             yield torch.cat(parts).cpu()
 

@@ -118,7 +118,7 @@ class FeatureBank:
 
     def _cached(self, encoder: Encoder) -> Tensor:
         """Give the rows from the cache, whose entry has all images, whatever the split."""
-        precision = embedding_precision(self.device)
+        precision = embedding_precision(self.device, encoder)
         identity = {
             "data": self.data_name,
             "data_key": self.data_key,

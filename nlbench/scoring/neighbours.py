@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nlbench.device import has_bfloat16_tiles
 from nlbench.scoring import screen
 
 _GROUP = 16
@@ -34,7 +35,7 @@ def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tens
     """
     if embeddings.device.type != "cpu":
         return lambda rows: nearest(embeddings, rows, k), _QUERIES_ON_GPU
-    if not (_has_bfloat16_tiles() and len(embeddings) >= _SCREENED and k * 64 <= len(embeddings)):
+    if not (has_bfloat16_tiles() and len(embeddings) >= _SCREENED and k * 64 <= len(embeddings)):
         return lambda rows: nearest(embeddings, rows, k), _QUERIES
     rounded = screen.Screen(embeddings)
 
@@ -43,12 +44,6 @@ def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tens
         return nearest(embeddings, rows, k) if found is None else found
 
     return screened, screen.QUERIES
-
-
-def _has_bfloat16_tiles() -> bool:
-    # Older versions of torch do not tell; there the float32 search serves.
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16", False))
 
 
 def nearest(embeddings: Tensor, rows: slice, k: int) -> Tensor:

@@ -111,7 +111,7 @@ class SgdTrainer(Trainer):
         """
         batch_size = min(self.batch_size, len(task.images))
         learners = [self._learner(task, i, refine_of(i)) for i in range(task.n_networks)]
-        precision = choose_precision(task.device)
+        precision = choose_precision(task.device, learners[0].network)
         with _seeded_layers(task.device, derive_seed("layers", self.network, task.seed)):
             return run_epochs(task, learners, self.epochs, batch_size, precision)
 
@@ -124,7 +124,7 @@ class SgdTrainer(Trainer):
         if self.input_size is not None:
             network = CentreCropped(network, self.input_size)
         network = network.to(device).to(memory_format=torch.channels_last)
-        autocast = choose_precision(device) == "bfloat16"
+        autocast = choose_precision(device, network) == "bfloat16"
         optimiser = torch.optim.SGD(
             network.parameters(),
             lr=self.lr,

@@ -1,6 +1,7 @@
 """Print the tables of docs/performance-embedding.md.
 
     python tools/performance_embedding.py [--device cuda] [--images 2048] [--scale 10000 1000000]
+    python tools/performance_embedding.py --plot docs/images/embedding-scaling.png
 
 Ours and the baseline run in alternation in one process; a ratio is the median of the rounds'.
 The baseline is the loop of released code: a DataLoader with 4 workers, the model's own transform on
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import os
 import platform
 import resource
@@ -167,8 +169,8 @@ def speed_table(photos: FileImages, n: int, device: torch.device) -> None:
     grid = torch.randint(0, 256, (n, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     sources = {"in memory, 32 x 32": TensorImages(grid.to(torch.uint8)), "JPEG files": photos}
     for encoder in (load_encoder("bundled-clip"), load_encoder("bundled-glyphs"), RandomViT()):
-        # A ViT takes a 2-core CPU about 0.1 s an image.
-        count = min(n, 64) if encoder.input_size > 200 and device.type == "cpu" else n
+        # A ViT takes a 2-core CPU about 50 ms an image.
+        count = min(n, 256) if encoder.input_size > 200 and device.type == "cpu" else n
         plain = copy.copy(encoder)
         plain.model = copy.deepcopy(encoder.model).to(device)
         alone = encoder_alone(encoder, count, device)
@@ -217,9 +219,10 @@ def agreement_table(photos: FileImages, n: int, device: torch.device) -> None:
             )
 
 
-def scale_row(n: int) -> None:
-    """Print one row of the scaling table; in a process of its own, whose peak is its own."""
-    encoder, device = TinyProjection(), torch.device("cpu")
+def scale_row(name: str, n: int) -> None:
+    """Print one row of the scaling table as JSON; a process of its own has its own peak."""
+    encoder = TinyProjection() if name == "tiny" else load_encoder(name)
+    device = torch.device("cpu")
 
     def compute(shards: Any) -> Any:
         return extract(MadeUpImages(n), encoder, device, "float32", shards)
@@ -229,15 +232,53 @@ def scale_row(n: int) -> None:
         cache.get({"encoder": "warm-up", "data": ""}, 1024, lambda s: compute([range(1024)]))
         before = _now_mib()
         peak = PeakMemory(device)
-        cold = seconds(lambda: cache.get({"encoder": "tiny", "data": str(n)}, n, compute))
+        cold = seconds(lambda: cache.get({"encoder": name, "data": str(n)}, n, compute))
         used = peak.mib() - before
-        warm = seconds(lambda: cache.get({"encoder": "tiny", "data": str(n)}, n, compute))
-    size = n * 512 * 4 / 2**20
-    print(
-        f"| {n} | {cold:.1f} | {warm:.1f} | {n / cold:.0f} | {size:.0f} | {used:.0f} | "
-        f"{used / size:.2f} |",
-        flush=True,
-    )
+        warm = seconds(lambda: cache.get({"encoder": name, "data": str(n)}, n, compute))
+        found = cache.get({"encoder": name, "data": str(n)}, n, compute)
+    print(json.dumps({"cold": cold, "warm": warm, "mib": used, "size": found.nbytes / 2**20}))
+
+
+def scale_table(sizes: list[int], plot: Path | None) -> None:
+    """Print and draw seconds and memory of an extraction against N."""
+    print("\n| encoder | N | cold, s | from cache, s | images/s | embeddings, MiB | peak | ratio |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    found: dict[str, list[dict[str, float]]] = {}
+    for name in ("tiny", "bundled-clip"):
+        for n in sizes:
+            command = [sys.executable, __file__, "--scale-row", name, str(n)]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            row = json.loads(answer)
+            found.setdefault(name, []).append(row)
+            print(
+                f"| {name} | {n} | {row['cold']:.1f} | {row['warm']:.2f} | {n / row['cold']:.0f} | "
+                f"{row['size']:.0f} | {row['mib']:.0f} | {row['mib'] / row['size']:.2f} |",
+                flush=True,
+            )
+    if plot:
+        _draw(plot, sizes, found)
+
+
+def _draw(path: Path, sizes: list[int], found: dict[str, list[dict[str, float]]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, rows in found.items():
+        (line,) = left.loglog(sizes, [row["cold"] for row in rows], "o-", label=name)
+        color = line.get_color()
+        left.loglog(
+            sizes, [row["warm"] for row in rows], "s--", color=color, label=f"{name}, from cache"
+        )
+        right.loglog(sizes, [row["mib"] for row in rows], "o-", color=color, label=name)
+        right.loglog(
+            sizes, [row["size"] for row in rows], ":", color=color, label=f"{name}, its embeddings"
+        )
+    for axes, what in ((left, "seconds"), (right, "peak MiB")):
+        axes.set(xlabel="images", ylabel=what)
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
 
 
 def _now_mib() -> float:
@@ -251,10 +292,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--scale", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--scale-row", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--plot", type=Path, help="picture of seconds and memory against N")
+    parser.add_argument("--scale-row", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.scale_row:
-        scale_row(given.scale_row)
+        scale_row(given.scale_row[0], int(given.scale_row[1]))
         return
     warnings.filterwarnings("ignore", message="This DataLoader will create 4 worker")
     device = torch.device(given.device)
@@ -269,10 +311,7 @@ def main() -> None:
         speed_table(photos, given.images, device)
         print()
         agreement_table(photos, given.images, device)
-    print("\n| N | cold, s | from cache, s | images/s | embeddings, MiB | peak, MiB | ratio |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for n in given.scale:
-        subprocess.run([sys.executable, __file__, "--scale-row", str(n)], check=True)
+    scale_table(given.scale, given.plot)
 
 
 if __name__ == "__main__":

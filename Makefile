@@ -1,6 +1,8 @@
 # Two commands from a fresh clone: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# Runs of the demo at once; each process takes about 0.8 GB.
+JOBS ?= 2
 
 .PHONY: help demo test browser lint types bench ui clean
 
@@ -29,7 +31,7 @@ help:
 	@touch $@
 
 demo: .venv/installed
-	$(BIN)/nlbench sweep
+	$(BIN)/nlbench sweep --jobs $(JOBS)
 	$(BIN)/nlbench leaderboard
 
 test: .venv/installed

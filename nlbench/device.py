@@ -124,6 +124,11 @@ def deterministic_algorithms(device: torch.device, enabled: bool = True) -> Iter
         filling.fill_uninitialized_memory = fill
 
 
+def takes_all_cores(device: torch.device, n_values: int) -> bool:
+    """Tell whether a run computes on all CPU cores: data above the limit, unless told otherwise."""
+    return device.type == "cpu" and not os.environ.get("NLBENCH_THREADS") and n_values > _SMALL
+
+
 @contextmanager
 def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
     """Run small work on one CPU thread, larger work on all.
@@ -141,7 +146,7 @@ def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
     given = os.environ.get("NLBENCH_THREADS", "")
     if given and (not given.isdigit() or int(given) < 1):
         raise ConfigError(f"NLBENCH_THREADS must be a whole number >= 1, got {given!r}.")
-    if device.type != "cpu" or (not given and n_values > _SMALL):
+    if device.type != "cpu" or takes_all_cores(device, n_values):
         yield
         return
     import sklearn.mixture  # noqa: F401 - its libraries must be loaded to be limited

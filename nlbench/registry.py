@@ -30,6 +30,7 @@ __all__ = [
     "find",
     "get_selector",
     "make_selector",
+    "plugin_files",
     "selector_class",
     "selector_names",
 ]
@@ -58,6 +59,11 @@ def add_plugin_file(path: Path) -> Component:
     if path not in _plugin_files:
         _plugin_files.append(path)
     return component
+
+
+def plugin_files() -> tuple[Path, ...]:
+    """Give the loose files that were registered."""
+    return tuple(_plugin_files)
 
 
 def _loose() -> dict[str, Component]:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nlbench import registry
 from nlbench.attempt import Progress
+from nlbench.cell import Cell, cell_from_before, run_cell
 from nlbench.config import RunConfig
-from nlbench.errors import BusyError, ConfigError, NlbenchError, PluginError, did_you_mean
+from nlbench.errors import ConfigError, PluginError, did_you_mean
+from nlbench.jobs import Workers
 from nlbench.recipe_files import read_yaml
-from nlbench.results import RunRecord
-from nlbench.runner import finished_record, run_config
 from nlbench.settings import resolve
 from nlbench.store import RunStore
+from nlbench.worker import WorkerSetup, hides_warnings
 
 if TYPE_CHECKING:
     from nlbench.tracking import MlflowTracker
 
 log = logging.getLogger("nlbench")
 
-CellStatus = Literal["finished", "already finished", "failed", "busy"]
+OnStart = Callable[[RunConfig], Progress]
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,6 @@ def usable_selectors() -> tuple[str, ...]:
     return tuple(usable)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """How one cell of the grid ended; `wall_s` counts everything, 0 where it was not run."""
-
-    config: RunConfig
-    status: CellStatus
-    record: RunRecord | None = None
-    message: str = ""
-    wall_s: float = 0.0
-
-
 def run_sweep(
     configs: Sequence[RunConfig],
     store: RunStore,
@@ -108,46 +97,69 @@ def run_sweep(
     tracker: MlflowTracker | None,
     data_dir: Path | None = None,
     force: bool = False,
-    progress: Progress = lambda stage, done, total: None,
-    on_start: Callable[[RunConfig], None] = lambda config: None,
+    on_start: OnStart = lambda config: _silent,
     deterministic: bool = False,
-) -> Iterator[Cell]:
-    """Run cell after cell and yield how each ended; an error of one does not stop the others."""
-    for config in configs:
-        try:
-            record = None if force else finished_record(store, config)
-            if record is not None:
-                yield Cell(config, "already finished", record)
-                continue
-            on_start(config)
-            started = time.perf_counter()
-            record = run_config(
-                config, store, device, tracker, data_dir, progress, force, deterministic
-            )
-            yield Cell(config, "finished", record, wall_s=time.perf_counter() - started)
-        except NlbenchError as error:
-            status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
-            yield Cell(config, status, message=str(error))
+    jobs: int = 1,
+    tracking_uri: str | None = None,
+) -> Generator[Cell, None, None]:
+    """Run cell after cell and yield how each ended; an error of one does not stop the others.
 
-
-def seconds_by_stage(cells: Iterable[Cell], total_s: float) -> dict[str, float]:
-    """Tell where the seconds of a sweep went.
+    What comes out does not depend on `jobs`, but for the order in which cells end.
 
     Args:
-        cells: How its cells ended; only those that were finished now count.
-        total_s: From the command to the end.
+        configs: The cells.
+        store: Where records go.
+        device: Where to run; all processes share it.
+        tracker: The MLflow store; None logs nothing there.
+        data_dir: Where data sets lie.
+        force: Run again what is finished.
+        on_start: Called with a cell that begins; gives what its progress is told to.
+        deterministic: On a GPU, the same bits on every run.
+        jobs: Cells to run at once; from 2 on in processes of their own, which are gone when the
+            generator is closed.
+        tracking_uri: What `tracker` was opened with: such a process opens it for itself.
 
-    Returns:
-        Seconds of ``train``, ``select``, ``embed``, ``data``, ``log`` (record, figures, MLflow)
-        and ``rest`` (imports, opening the stores, evaluation, failed cells); they sum to `total_s`.
+    Raises:
+        ConfigError: if `jobs` is below 1.
+        RunError: if no process can be started.
     """
-    ran = [(cell.record.times, cell.wall_s) for cell in cells if cell.record and cell.wall_s]
-    stages = {
-        stage: sum(getattr(times, f"{stage}_s") for times, _ in ran)
-        for stage in ("train", "select", "embed", "data")
-    }
-    stages["log"] = sum(wall_s - times.total_s for times, wall_s in ran)
-    return {**stages, "rest": total_s - sum(stages.values())}
+    if jobs < 1:
+        raise ConfigError(f"jobs must be a whole number >= 1, got {jobs}.")
+    if jobs > 1:
+        setup = WorkerSetup(
+            home=store.home, device=str(device), n_threads=torch.get_num_threads(),
+            data_dir=data_dir, tracking_uri=tracking_uri, tracks=tracker is not None, force=force,
+            deterministic=deterministic, plugins=registry.plugin_files(),
+            log_level=log.getEffectiveLevel(), hides_warnings=hides_warnings(),
+        )  # fmt: skip
+        yield from _side_by_side(configs, store, on_start, jobs, setup)
+        return
+    for config in configs:
+        before = None if force else cell_from_before(config, store)
+        yield before or run_cell(
+            config, store, device, tracker, data_dir, on_start(config), force, deterministic
+        )
+
+
+def _side_by_side(
+    configs: Sequence[RunConfig], store: RunStore, on_start: OnStart, jobs: int, setup: WorkerSetup
+) -> Generator[Cell, None, None]:
+    with Workers(jobs, setup) as workers:
+        for config in configs:
+            # A cell that the grid names twice is not run twice at once.
+            while not workers.has_room or config.fingerprint in workers.under_way:
+                yield workers.next_ended()
+            before = None if setup.force else cell_from_before(config, store)
+            if before is None:
+                workers.begin(config, on_start(config))
+            else:
+                yield before
+        while workers.under_way:
+            yield workers.next_ended()
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass
 
 
 def load_plan(path: Path) -> SweepPlan:

@@ -612,7 +612,7 @@ def test_a_sweep_over_all_selectors_survives_a_broken_neighbour(
 
         raise RunError("taken")
 
-    monkeypatch.setattr("nlbench.sweep.run_config", take)
+    monkeypatch.setattr("nlbench.cell.run_config", take)
     result = nlbench("sweep", "--noise", "symmetric:0.4", "--seeds", "0")
     assert {"clipcleaner", "dropped-in", "none"} <= set(ran), result.stderr
     assert "sad" in result.stderr  # not silently left out either

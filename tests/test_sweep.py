@@ -20,18 +20,12 @@ from typer.testing import CliRunner, Result
 
 import nlbench
 from nlbench import registry
+from nlbench.cell import Cell, seconds_by_stage
 from nlbench.cli import app
 from nlbench.errors import ConfigError
 from nlbench.results import RunRecord
 from nlbench.store import RunStore
-from nlbench.sweep import (
-    Cell,
-    SweepPlan,
-    load_plan,
-    parse_seeds,
-    run_sweep,
-    seconds_by_stage,
-)
+from nlbench.sweep import SweepPlan, load_plan, parse_seeds, run_sweep
 from nlbench.tracking import MlflowTracker
 
 CPU = torch.device("cpu")
@@ -479,9 +473,10 @@ def test_two_sweeps_at_once_run_no_cell_twice(
 def test_a_cell_that_another_process_finished_just_now_is_not_run_again(counting: Path) -> None:
     """Between looking for the record and taking the lock there is time for another process."""
 
-    def overtake(config: object) -> None:
+    def overtake(config: object) -> Callable[..., None]:
         other = nlbench.run("counting", noise_rate=0.4, epochs=EPOCHS, track=False)
         assert other.status == "finished"
+        return lambda stage, done, total: None
 
     cells = sweep(plan_of("counting"), on_start=overtake)
     assert [cell.config.seed for cell in cells] == [0]

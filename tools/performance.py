@@ -5,6 +5,7 @@
     python tools/performance.py steps                        # where clipcleaner's time goes
     python tools/performance.py curves                       # and docs/images/selection-scaling.png
     python tools/performance.py sweep                        # the demo's grid, cold and warm
+    python tools/performance.py sweep --jobs 2               # the grid one by one, and two at once
 
 Embedding and training have scripts of their own: performance_embedding.py, performance_training.py.
 Baseline and ours run in turns in one process; the figures are medians and their ratio.
@@ -36,6 +37,7 @@ def main() -> None:
         one.add_argument(argument, type=kind)
     demo = sections.add_parser("sweep")
     demo.add_argument("--noise", nargs="+", default=[], help="KIND:RATE (default: the demo's)")
+    demo.add_argument("--jobs", type=int, help="compare one run at a time with this many at once")
     arguments = parser.parse_args()
     import performance_noise as noise
     import performance_selection as selection

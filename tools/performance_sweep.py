@@ -1,4 +1,4 @@
-"""Section `sweep` of performance.py: where the seconds of the demo's grid go, cold and warm."""
+"""Section `sweep` of performance.py: seconds of the demo's grid, cold, warm and side by side."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ STAGES = ("train", "select", "embed", "data", "log", "rest")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run `nlbench sweep` in an empty home, in one with its embeddings only, and once finished."""
+    """Run `nlbench sweep` in an empty home, in one with its embeddings only, and once finished.
+
+    With jobs: in empty homes, one run after the other and that many at once.
+    """
     print(machine("cpu"))
     print(f"\n| home | wall, s | {', s | '.join(STAGES)}, s |")
     print(f"| --- {'| ---: ' * (len(STAGES) + 1)}|")
     options = [word for noise in arguments.noise for word in ("--noise", noise)]
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        _row("empty", home, options)
+        one_s = _row("empty", home, options)
+        if arguments.jobs:
+            many = ["--jobs", str(arguments.jobs), *options]
+            many_s = _row(f"empty, {' '.join(many[:2])}", Path(folder) / "other", many)
+            print(f"\n{arguments.jobs} at once are {one_s / many_s:.2f} times as fast.")
+            return
         shutil.rmtree(home / "runs")
         shutil.rmtree(home / "mlflow")
         _row("embeddings cached", home, options)
@@ -34,11 +42,13 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"\n`nlbench leaderboard` of these runs, every format: {wall_s:.1f} s")
 
 
-def _row(what: str, home: Path, options: list[str]) -> None:
+def _row(what: str, home: Path, options: list[str]) -> float:
+    """Print a row; give its wall time. With jobs the stages are sums over runs side by side."""
     wall_s, text = _timed(["sweep", *options], home)
     found = dict(re.findall(r"(\w+) ([\d.]+)(?:,|$)", text.split(" s: ")[-1].splitlines()[0]))
     cells = [f"{float(found[stage]):.1f}" if stage in found else "" for stage in STAGES]
     print(f"| {what} | {wall_s:.1f} | {' | '.join(cells)} |", flush=True)
+    return wall_s
 
 
 def _timed(words: list[str], home: Path) -> tuple[float, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +15,13 @@ import typer
 from nlbench.cli.console import percent, printable
 
 if TYPE_CHECKING:
-    from nlbench.attempt import Progress
-    from nlbench.config import RunConfig
-    from nlbench.sweep import Cell, SweepPlan
+    from rich.progress import TaskID
 
-    OnStart = Callable[[RunConfig], None]
+    from nlbench.attempt import Progress
+    from nlbench.cell import Cell
+    from nlbench.config import RunConfig
+    from nlbench.sweep import OnStart, SweepPlan
+
     OnEnd = Callable[[int, Cell], None]
 
 
@@ -50,6 +52,9 @@ def sweep(
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Runs at once, each in a process; pays for small runs.")
+    ] = 1,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
     deterministic: Annotated[
         bool,
@@ -70,6 +75,8 @@ def sweep(
       nlbench sweep --selector small-loss:divider=rate --noise pair:0.3 --plugin my_idea.py
 
       nlbench sweep grid.yaml --device cuda
+
+      nlbench sweep --jobs 2
     """
     started = time.perf_counter()  # before the heavy imports: they are part of the price
     from nlbench import registry
@@ -92,35 +99,47 @@ def sweep(
     from nlbench.runner import open_tracker
 
     tracker = open_tracker(tracking_uri, store)
-    _announce(plan, len(configs))
+    _announce(plan, len(configs), jobs)
     cells: list[Cell] = []
-    with _cell_progress(len(configs)) as (progress, starting, finished):
-        for cell in run_sweep(
-            configs, store, chosen, tracker, data_dir, force, progress, starting, deterministic
-        ):
+    with (
+        _cell_progress(len(configs)) as (starting, ended),
+        closing(
+            run_sweep(
+                configs, store, chosen, tracker, data_dir, force, starting, deterministic,
+                jobs, tracking_uri,
+            )
+        ) as running,
+    ):  # fmt: skip
+        for cell in running:
             cells.append(cell)
-            finished(len(cells), cell)
-    _summarise(cells, time.perf_counter() - started)
+            ended(len(cells), cell)
+    _summarise(cells, time.perf_counter() - started, jobs)
 
 
-def _announce(plan: SweepPlan, n_cells: int) -> None:
+def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:
     n_selectors = n_cells // (len(plan.datasets) * len(plan.noises) * len(plan.seeds))
     typer.echo(
         f"{n_cells} runs: {n_selectors} selectors x {len(plan.datasets)} data sets x "
-        f"{len(plan.noises)} noises x {len(plan.seeds)} seeds",
+        f"{len(plan.noises)} noises x {len(plan.seeds)} seeds"
+        + (f", {jobs} at once" if jobs > 1 else ""),
         err=True,
     )
 
 
-def _summarise(cells: list[Cell], total_s: float) -> None:
-    from nlbench.sweep import seconds_by_stage
+def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
+    from nlbench.cell import run_seconds, seconds_by_stage
 
     counts = Counter(cell.status for cell in cells)
     typer.echo(", ".join(f"{n} {status}" for status, n in counts.items()), err=True)
     if any(cell.wall_s for cell in cells):
-        stages = seconds_by_stage(cells, total_s)
+        # Of runs side by side the stages together take longer than the clock says.
+        shared_s = run_seconds(cells) if jobs > 1 else total_s
+        stages = seconds_by_stage(cells, shared_s)
         parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items())
-        typer.echo(f"{total_s:.1f} s: {parts}", err=True)
+        whole = f"{total_s:.1f} s" + (
+            f" with {jobs} jobs, whose runs took {shared_s:.1f} s" if jobs > 1 else ""
+        )
+        typer.echo(f"{whole}: {parts}", err=True)
     bad = [cell for cell in cells if cell.status in ("failed", "busy")]
     for cell in bad:
         title = printable(f"  {cell.status}: {_title(cell)}")
@@ -141,8 +160,8 @@ def _title(cell: Cell) -> str:
 
 
 @contextmanager
-def _cell_progress(n_cells: int) -> Iterator[tuple[Progress, OnStart, OnEnd]]:
-    """Print a line for every finished cell, and on a terminal a bar for the running one."""
+def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
+    """Print a line for every cell that ended, and on a terminal a bar for each under way."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -151,19 +170,21 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[Progress, OnStart, OnEnd]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         whole = bar.add_task("all runs", total=n_cells)
-        one = bar.add_task("", total=1)
+        under_way: dict[str, TaskID] = {}
 
-        def progress(stage: str, done: int, total: int) -> None:
-            bar.update(one, completed=done, total=total)
+        def starting(config: RunConfig) -> Progress:
+            name = f"{config.selector.name}  seed {config.seed}"
+            one = bar.add_task(printable(name), total=1)
+            under_way[config.fingerprint] = one
+            return lambda stage, done, total: bar.update(one, completed=done, total=total)
 
-        def starting(config: RunConfig) -> None:
-            bar.reset(one, total=1, description=printable(config.selector.name))
-
-        def finished(number: int, cell: Cell) -> None:
+        def ended(number: int, cell: Cell) -> None:
+            if cell.config.fingerprint in under_way:
+                bar.remove_task(under_way.pop(cell.config.fingerprint))
             bar.update(whole, completed=number)
             console.print(_line(number, n_cells, cell), markup=False, soft_wrap=True)
 
-        yield progress, starting, finished
+        yield starting, ended
 
 
 def _line(number: int, n_cells: int, cell: Cell) -> str:

@@ -128,7 +128,7 @@ def test_what_a_reader_of_the_web_page_sees(
     names = {item.path for item in client.list_artifacts(tracked.run_id)}
     assert names >= {"result.json", "environment.json", "command.txt", "figures", "config"}
     figures = {item.path for item in client.list_artifacts(tracked.run_id, "figures")}
-    assert figures == {"figures/score_histogram.png", "figures/transition_matrix.png"}
+    assert figures == {"figures/score_histogram.svg", "figures/transition_matrix.svg"}
 
 
 def test_metrics_are_percent_and_missing_values_stay_out(

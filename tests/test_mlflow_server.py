@@ -230,3 +230,38 @@ def test_a_server_that_is_gone_before_the_run_is_noticed_at_once(server: Server)
     with pytest.raises(RunError, match="nlbench sync"):
         tracker.begin(as_running(make_record()))
     assert time.monotonic() - began < 10
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_page_ends_with_the_command_that_opened_it(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "nlbench", "ui", "--port", str(port)]
+    kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment = {**kept, "NLBENCH_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not answers(port):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "the page never came up"
+            time.sleep(0.3)
+        process.send_signal(number)
+        process.wait(timeout=30)
+    deadline = time.monotonic() + 10
+    while answers(port):
+        assert time.monotonic() < deadline, "the page is still there"
+        time.sleep(0.2)

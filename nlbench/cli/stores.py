@@ -98,7 +98,9 @@ def _stopped_as_by_ctrl_c() -> Iterator[None]:
         raise KeyboardInterrupt
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = [(number, signal.signal(number, stop)) for number in numbers]
+    # What is ignored stays so: `nohup nlbench ui` is to outlive its terminal.
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = [(number, signal.signal(number, stop)) for number in heard]
     try:
         yield
     finally:

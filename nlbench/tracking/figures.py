@@ -166,6 +166,9 @@ def _emptier_side(shares: dict[str, list[float]], x: _Scale) -> float:
 
 
 def _legend(sizes: dict[str, int], left: float) -> Iterator[str]:
+    height = 28 + 24 * len(sizes)
+    yield f'<rect x="{left - 8:.1f}" y="{TOP + 5:.1f}" width="166" height="{height}" '
+    yield 'fill="#ffffff" fill-opacity=".85"/>'
     yield _text(left, TOP + 20, "label", 13)
     for row, (name, size) in enumerate(sizes.items()):
         y = TOP + 32 + 24 * row

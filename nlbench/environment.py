@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import Any
 
 PACKAGES = (
@@ -11,7 +14,8 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def package_versions() -> dict[str, str]:
+@cache
+def package_versions() -> Mapping[str, str]:
     """Give the installed version of each package that matters, "" where it is missing."""
     found = {}
     for package in PACKAGES:
@@ -19,7 +23,7 @@ def package_versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = ""
-    return found
+    return MappingProxyType(found)
 
 
 def describe(device: str, deterministic: bool = False) -> dict[str, Any]:
@@ -34,5 +38,5 @@ def describe(device: str, deterministic: bool = False) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
         "deterministic": deterministic,
-        "packages": package_versions(),
+        "packages": dict(package_versions()),
     }

@@ -133,8 +133,10 @@ def read_gallery(folder: Path) -> tuple[Group, ...]:
 
 def contact_sheet(groups: Sequence[Group], class_names: Sequence[str]) -> bytes:
     """Draw the groups below each other as one PNG, labels and score under every image."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
+    # Loaded once: asked for by `font_size`, the font is unpacked anew for every text.
+    heading_font, caption_font = ImageFont.load_default(14), ImageFont.load_default(11)
     shown = [group for group in groups if group.samples]
     columns, cell, line = 6, (150, 120), 34
     rows = [-(-len(group.samples) // columns) for group in shown]
@@ -143,7 +145,7 @@ def contact_sheet(groups: Sequence[Group], class_names: Sequence[str]) -> bytes:
     draw, y = ImageDraw.Draw(sheet), 10
     for group, n_rows in zip(shown, rows, strict=True):
         heading = f"{group.title} ({len(group.samples)} of {group.n})"
-        draw.text((10, y + 8), heading, fill="black", font_size=14)
+        draw.text((10, y + 8), heading, fill="black", font=heading_font)
         for i, sample in enumerate(group.samples):
             corner = (10 + i % columns * cell[0], y + line + i // columns * cell[1])
             sheet.paste(_enlarged(sample.png), corner)
@@ -151,13 +153,13 @@ def contact_sheet(groups: Sequence[Group], class_names: Sequence[str]) -> bytes:
                 (corner[0], corner[1] + 68),
                 _caption(sample, class_names),
                 fill="black",
-                font_size=11,
+                font=caption_font,
                 spacing=2,
             )
         y += line + n_rows * cell[1]
     if not shown:
-        draw.text((10, 10), "No such samples.", fill="black", font_size=14)
-    return _png_bytes(sheet, optimize=False)
+        draw.text((10, 10), "No such samples.", fill="black", font=heading_font)
+    return _png_bytes(sheet, optimize=False, compress_level=3)
 
 
 def _chosen(run: ShownRun) -> list[tuple[str, int, list[int]]]:
@@ -208,9 +210,9 @@ def _pictures(batch: Tensor) -> list[bytes]:
     return [_png_bytes(Image.fromarray(a if channels == 3 else a[..., 0])) for a in arrays]
 
 
-def _png_bytes(image: Image.Image, optimize: bool = True) -> bytes:
+def _png_bytes(image: Image.Image, optimize: bool = True, compress_level: int = 6) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=optimize)
+    image.save(stream, "PNG", optimize=optimize, compress_level=compress_level)
     return stream.getvalue()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,7 @@ def recipe_layers(name: str, _within: tuple[str, ...] = ()) -> list[Layer]:
     return [*base, Layer(name, tuple(head), content, _comments(text))]
 
 
+@lru_cache(maxsize=64)
 def _comments(text: str) -> dict[tuple[str, str], str]:
     """Give the comment at the end of the line of each value in a section."""
     lines, found = text.splitlines(), {}
@@ -103,7 +106,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: if the file is missing, is not YAML, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"file '{path}' is not there. Check the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -114,6 +117,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise ConfigError(f"file '{path}': key {key!r} must be text. Put it in quotes.")
     return content
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """Parse YAML; a sweep asks for the same few recipes several times per cell."""
+    return yaml.safe_load(text)
 
 
 def recipe_names() -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from nlbench.discovery import KINDS, Component, Kind, component_of_file, discove
 from nlbench.errors import ConfigError, PluginError, did_you_mean
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from nlbench.selector import AnySelector
 
 __all__ = [
@@ -123,7 +126,7 @@ def make_selector(
     kind: Kind = "selectors",
 ) -> AnySelector:
     """Give an instance of a selector class, its fields validated by their annotations."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     label = name or cls.__name__
     word = "hyper-parameter" if kind == "selectors" else "setting"
@@ -135,7 +138,7 @@ def make_selector(
                 + (f" It has: {', '.join(known)}." if known else "")
             )
     try:
-        made: AnySelector = TypeAdapter(cls).validate_python(dict(hyperparameters))
+        made: AnySelector = _adapter(cls).validate_python(dict(hyperparameters))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "?"
@@ -148,6 +151,14 @@ def make_selector(
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{label!r}: {word} {key!r} must be finite, got {value!r}.")
     return made
+
+
+@lru_cache(maxsize=64)
+def _adapter(cls: type[AnySelector]) -> TypeAdapter[AnySelector]:
+    """Give the validator of a class: building one takes milliseconds, a run asks for a dozen."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 def default_of(cls: type[Any], key: str) -> Any:

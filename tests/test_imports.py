@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -287,3 +290,23 @@ def test_light_modules_do_not_load_torch_or_mlflow(light: str) -> None:
     for member in members:
         for module, reason in top_level_closure(member).items():
             assert not within(module, "torch", "torchvision", "mlflow", "timm", "open_clip"), reason
+
+
+def test_a_run_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    """Seconds of a single run are imports; these packages are installed and not needed for it."""
+    code = (
+        "import sys; from nlbench.cli import app\n"
+        "app(['run', '--selector', 'none', '--epochs', '1'], standalone_mode=False)\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NLBENCH_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stderr.split())
+    assert {"torch", "mlflow"} <= loaded, "nothing was run: the rest says nothing"
+    not_needed = {"matplotlib", "torchvision", "timm", "open_clip", "transformers", "flask"}
+    assert not loaded & not_needed

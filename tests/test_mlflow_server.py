@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import nlbench
 from nlbench.cli import app
+from nlbench.cli.stores import _stopped_as_by_ctrl_c
 from nlbench.errors import RunError
 from nlbench.store import RunStore
 from nlbench.tracking import MlflowTracker, read_records, ui_environment
@@ -230,3 +231,67 @@ def test_a_server_that_is_gone_before_the_run_is_noticed_at_once(server: Server)
     with pytest.raises(RunError, match="nlbench sync"):
         tracker.begin(as_running(make_record()))
     assert time.monotonic() - began < 10
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def wait_for_page(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not answers(port):
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "the page never came up"
+        time.sleep(0.3)
+
+
+# Whoever runs the tests in the background has some of these signals ignored.
+AS_IN_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+from nlbench.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_page_ends_with_the_command_that_opened_it(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", AS_IN_A_TERMINAL, "ui", "--port", str(port)]
+    kept = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment = {**kept, "NLBENCH_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_for_page(process, port)
+            process.send_signal(number)
+            process.wait(timeout=30)
+        finally:
+            process.terminate()
+    deadline = time.monotonic() + 10
+    while answers(port):
+        assert time.monotonic() < deadline, "the page is still there"
+        time.sleep(0.2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_page_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _stopped_as_by_ctrl_c():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)

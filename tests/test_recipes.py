@@ -147,3 +147,12 @@ def test_every_value_of_the_papers_recipes_states_its_source() -> None:
         assert "but for" in layer.head[0]
         rate = layer.content.get("noise", {}).get("rate")
         assert rate is None or "rate" in layer.comments["noise", "rate"]
+
+
+def test_a_recipe_is_read_as_it_stands_now_and_belongs_to_the_reader(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("dataset: digits\nnoise: {kind: labels, labels: [1, 2]}\n")
+    load_recipe(str(file))["noise"]["labels"].append(3)
+    assert load_recipe(str(file))["noise"]["labels"] == [1, 2]
+    file.write_text("dataset: digits\nnoise: {kind: labels, labels: [4]}\n")
+    assert load_recipe(str(file))["noise"]["labels"] == [4]

@@ -128,7 +128,7 @@ def test_what_a_reader_of_the_web_page_sees(
     names = {item.path for item in client.list_artifacts(tracked.run_id)}
     assert names >= {"result.json", "environment.json", "command.txt", "figures", "config"}
     figures = {item.path for item in client.list_artifacts(tracked.run_id, "figures")}
-    assert figures == {"figures/score_histogram.png", "figures/transition_matrix.png"}
+    assert figures == {"figures/score_histogram.svg", "figures/transition_matrix.svg"}
 
 
 def test_metrics_are_percent_and_missing_values_stay_out(
@@ -260,6 +260,53 @@ def test_means_over_seeds_are_the_parents_and_stay_off_the_board(
     assert len(client.search_runs([parent.info.experiment_id])) == 1
     names = [r.selector.name for r in read_records(default_tracking_uri(home))[0]]
     assert len(names) == 4  # three seeds and the failed one; no mean among them
+
+
+def test_means_that_somebody_deleted_are_made_anew(
+    home: Path, tracker: MlflowTracker, client: Any
+) -> None:
+    first, second = (make_record(seed=s, metrics=make_metrics(f1=0.6 + s / 5)) for s in (0, 1))
+    parents = []
+    for record in (first, second):
+        run_id = tracker.finish(record, home, None).run_id
+        parents.append(client.get_run(run_id).data.tags["mlflow.parentRunId"])
+        client.delete_run(parents[0])
+    assert parents[0] != parents[1]
+    assert client.get_run(parents[1]).data.metrics["f1/mean"] == 70.0
+
+
+class Counted:
+    """A client that notes what is asked of it."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.requests: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.requests.append(name)
+        return getattr(self._client, name)
+
+
+def test_a_run_is_logged_in_few_requests(home: Path, tracker: MlflowTracker, client: Any) -> None:
+    """Every request is a round trip to a server, or up to four transactions on a file."""
+    counted = Counted(client)
+    tracker = MlflowTracker(counted, default_tracking_uri(home), home)
+    for seed in range(3):
+        record = make_record(seed=seed)
+        counted.requests.clear()
+        tracker.finish(record, home, tracker.begin(as_running(record)))
+    assert sorted(counted.requests) == [
+        "create_run",
+        "get_run",
+        "log_artifacts",
+        "log_batch",  # params, for those who look at it while it runs
+        "log_batch",  # curves, results and tags
+        "log_batch",  # means
+        "log_inputs",
+        "search_runs",  # older results of the same run
+        "search_runs",  # the other seeds
+        "set_terminated",
+    ]
 
 
 def test_sync_gives_up_when_the_store_is_gone(

@@ -254,8 +254,8 @@ def test_the_figure_shows_all_scores_as_one_group(
     home, record = tracked
     folder = RunStore(home).folder(record.fingerprint)
     assert write_files(record, folder, tmp_path / "files") == []
-    written = {path.name for path in (tmp_path / "files").rglob("*.png")}
-    assert written == {"score_histogram.png"}
+    written = {path.name for path in (tmp_path / "files" / "figures").iterdir()}
+    assert written == {"score_histogram.svg"}
     table = json.loads((tmp_path / "files" / "tables" / "per_class.json").read_text())
     assert {row[1] for row in table["data"]} == {None}
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nlbench.cli.console import guarded, printable
 from nlbench.errors import RunError
+
+if TYPE_CHECKING:
+    import subprocess
 
 cache = typer.Typer(help="The cache of embeddings and of decoded images.", no_args_is_help=True)
 
@@ -56,7 +61,7 @@ def ui(
 
 
 def _serve(uri: str, port: int, page: str | None) -> None:
-    """Run a server until Ctrl-C; `page` is opened in the browser once it answers."""
+    """Run a server until Ctrl-C or SIGTERM; `page` is opened in the browser once it answers."""
     import os
     import subprocess
     import threading
@@ -64,19 +69,55 @@ def _serve(uri: str, port: int, page: str | None) -> None:
     from nlbench.tracking import ui_command, ui_environment
 
     typer.echo("Starting; the links work in some seconds. Stop with Ctrl-C.")
-    with subprocess.Popen(ui_command(uri, port), env={**os.environ, **ui_environment()}) as server:
-        if page is not None:
-            threading.Thread(target=_open_when_up, args=(port, page), daemon=True).start()
+    # In a session of its own: MLflow's server has children, and all of them are to end with us.
+    environment = {**os.environ, **ui_environment()}
+    with (
+        _stopped_as_by_ctrl_c(),
+        subprocess.Popen(ui_command(uri, port), env=environment, start_new_session=True) as server,
+    ):
         try:
+            if page is not None:
+                threading.Thread(target=_open_when_up, args=(port, page), daemon=True).start()
             code = server.wait()
         except KeyboardInterrupt:
-            server.terminate()
+            _end(server)
             return
     if code:
         raise RunError(
             f"the MLflow server ended with code {code}. If port {port} is in use, "
             f"try `nlbench ui --port {port + 1}`."
         )
+
+
+@contextmanager
+def _stopped_as_by_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM and a closed terminal end the block as Ctrl-C does; by themselves they kill."""
+    import signal
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # What is ignored stays so: `nohup nlbench ui` is to outlive its terminal.
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = [(number, signal.signal(number, stop)) for number in heard]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server with all its children."""
+    import os
+    import signal
+
+    if os.name != "posix":
+        server.terminate()
+        return
+    with suppress(ProcessLookupError):  # it ended just now
+        os.killpg(server.pid, signal.SIGTERM)
 
 
 def _open_when_up(port: int, page: str) -> None:

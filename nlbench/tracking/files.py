@@ -12,6 +12,7 @@ from typing import Any
 
 from nlbench.gallery import contact_sheet, read_gallery
 from nlbench.results import RunRecord
+from nlbench.tracking.figures import score_histogram_svg, transition_matrix_svg
 from nlbench.tracking.schema import hide_home
 
 SELECTION_FILE = "selection.parquet"
@@ -123,14 +124,10 @@ def _selection(record: RunRecord, source: Path, target: Path) -> None:
 
 
 def _figures(record: RunRecord, target: Path) -> None:
-    from nlbench.tracking import figures
-
     if record.noise.transition_matrix:
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "transition_matrix.png").write_bytes(figures.transition_matrix_png(record))
+        _write(target / "transition_matrix.svg", transition_matrix_svg(record))
     if record.score_histogram:
-        figure = figures.score_histogram_figure(record)
-        figures.save_png(figure, target / "score_histogram.png")
+        _write(target / "score_histogram.svg", score_histogram_svg(record))
 
 
 def _gallery(record: RunRecord, folder: Path, target: Path) -> None:

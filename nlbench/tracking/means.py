@@ -24,6 +24,7 @@ _NOTE = (
     "equal `dataset`, `noise` and protocol; whether two selectors differ is a matter of paired "
     "differences, which `nlbench leaderboard` tests. Shares are percent."
 )
+PARENT_TAG = "mlflow.parentRunId"
 _SUMMARISED = {
     "test/acc_last": "acc",
     "sel/f1": "f1",
@@ -51,47 +52,86 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": mean, "sd": sd, "ci95_low": mean - half, "ci95_high": mean + half}
 
 
-def summarise(
-    client: Any, record: RunRecord, run_id: str, experiment_id: str, artifacts: Path | None
-) -> None:
-    """Bring the summary of a run's selector up to date, and name it as the run's parent.
+class Means:
+    """The summaries in one store; where they are is looked up once per process.
 
     Args:
         client: An ``MlflowClient``.
-        record: The finished run.
-        run_id: Where it is logged.
-        experiment_id: Its board's experiment.
         artifacts: Where files would go; None leaves that to the server.
     """
-    group = schema.tags_of(record, board_of(record).key)["nlbench.group"]
-    seeds = client.search_runs(
-        [experiment_id],
-        f"tags.`nlbench.group` = '{group}' AND tags.`nlbench.state` = 'complete' "
-        "AND attributes.status = 'FINISHED'",
-        max_results=1000,
-    )
-    by_seed = {run.data.params["seed"]: run.data.metrics for run in seeds}
-    summary = _summary_run(client, record, group, artifacts)
-    at = max((run.info.end_time or 0 for run in seeds), default=0)
-    points = _points(by_seed, at)
-    note = f"Mean of {len(by_seed)} seeds: {', '.join(sorted(by_seed, key=int))}."
-    log(client, summary, metrics=points, tags={"mlflow.note.content": note})
-    client.set_tag(run_id, "mlflow.parentRunId", summary)
+
+    def __init__(self, client: Any, artifacts: Path | None) -> None:
+        self._client, self._artifacts = client, artifacts
+        self._experiments: dict[str, str] = {}
+        self._runs: dict[str, str] = {}
+
+    def run_of(self, record: RunRecord) -> str:
+        """Give the run that holds the means of a record's selector, created on first use.
+
+        Raises:
+            MlflowException, RunError: if it can be neither found nor written.
+        """
+        group = _group(record)
+        if group not in self._runs:
+            experiment = self._experiment(record)
+            self._runs[group] = _summary_run(self._client, record, group, experiment)
+        return self._runs[group]
+
+    def update(self, record: RunRecord, run_id: str, experiment_id: str) -> None:
+        """Bring the means of a record's selector up to date.
+
+        Args:
+            record: The finished run.
+            run_id: Where it is logged, its parent named already.
+            experiment_id: Its board's experiment.
+
+        Raises:
+            MlflowException, RunError: if they cannot be written.
+        """
+        from mlflow.exceptions import MlflowException
+
+        runs = self._client.search_runs(
+            [experiment_id],
+            f"tags.`nlbench.group` = '{_group(record)}' AND tags.`nlbench.state` = 'complete' "
+            "AND attributes.status = 'FINISHED'",
+            max_results=1000,
+        )
+        by_seed = {run.data.params["seed"]: run.data.metrics for run in runs}
+        points = _points(by_seed, at=max((run.info.end_time or 0 for run in runs), default=0))
+        note = f"Mean of {len(by_seed)} seeds: {', '.join(sorted(by_seed, key=int))}."
+        tags = {"mlflow.note.content": note}
+        try:
+            log(self._client, self.run_of(record), metrics=points, tags=tags)
+        except MlflowException:
+            # Somebody deleted it since it was looked up.
+            self._runs.clear()
+            self._experiments.clear()
+            log(self._client, self.run_of(record), metrics=points, tags=tags)
+            self._client.set_tag(run_id, PARENT_TAG, self.run_of(record))
+
+    def _experiment(self, record: RunRecord) -> str:
+        name = f"{SUMMARY_PREFIX}{segment(record.protocol.id)}"
+        if name not in self._experiments:
+            self._experiments[name] = _experiment(self._client, name, self._artifacts)
+        return self._experiments[name]
 
 
-def _points(by_seed: Mapping[str, Mapping[str, float]], time_ms: int) -> list[Point]:
+def _group(record: RunRecord) -> str:
+    return schema.tags_of(record, board_of(record).key)["nlbench.group"]
+
+
+def _points(by_seed: Mapping[str, Mapping[str, float]], at: int) -> list[Point]:
     # The step is the number of seeds: the newest value is that of most seeds.
     n = len(by_seed)
-    points = [Point("seeds", float(n), time_ms, n)]
+    points = [Point("seeds", float(n), at, n)]
     for metric, short in _SUMMARISED.items():
         values = [metrics[metric] for metrics in by_seed.values() if metric in metrics]
         found = interval(values) if values else {}
-        points += [Point(f"{short}/{k}", round(v, 4), time_ms, n) for k, v in found.items()]
+        points += [Point(f"{short}/{k}", round(v, 4), at, n) for k, v in found.items()]
     return points
 
 
-def _summary_run(client: Any, record: RunRecord, group: str, artifacts: Path | None) -> str:
-    experiment = _experiment(client, record, artifacts)
+def _summary_run(client: Any, record: RunRecord, group: str, experiment: str) -> str:
     oldest, *younger = _found(client, experiment, group) or [None]
     if oldest is None:
         _create(client, record, group, experiment)
@@ -126,10 +166,9 @@ def _shared(params: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in params.items() if key not in ("seed", "device")}
 
 
-def _experiment(client: Any, record: RunRecord, artifacts: Path | None) -> str:
+def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
     from mlflow.exceptions import MlflowException
 
-    name = f"{SUMMARY_PREFIX}{segment(record.protocol.id)}"
     tags = {
         "nlbench.schema": schema.SCHEMA,
         "mlflow.note.content": _NOTE,

@@ -76,6 +76,11 @@ def read_records(uri: str, home: Path | None = None) -> tuple[list[RunRecord], l
 def all_runs(client: Any, filter_string: str = "") -> Iterator[Any]:
     """Give the runs of all nlbench experiments, each once, in no order."""
     experiments = [experiment.experiment_id for experiment in experiments_of(client)]
+    return runs_in(client, experiments, filter_string)
+
+
+def runs_in(client: Any, experiments: list[str], filter_string: str = "") -> Iterator[Any]:
+    """Give the runs of some experiments, each once, in no order."""
     seen: set[str] = set()
     token = None
     while experiments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,14 @@ from nlbench.results import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import board_of
 from nlbench.tracking.files import write_files
-from nlbench.tracking.means import summarise
-from nlbench.tracking.reader import LoggedRun, all_runs, logged_run
+from nlbench.tracking.means import PARENT_TAG, Means
+from nlbench.tracking.reader import (
+    LoggedRun,
+    all_runs,
+    experiments_of,
+    logged_run,
+    runs_in,
+)
 from nlbench.tracking.store import (
     check_alive,
     guarded,
@@ -49,8 +55,10 @@ class MlflowTracker:
     def __init__(self, client: Any, uri: str, home: Path) -> None:
         self._client = client
         self._address = uri
-        self._home = home
+        self._artifacts = _artifact_root(uri, home)
+        self._means = Means(client, self._artifacts)
         self._experiments: dict[str, str] = {}
+        self._all_experiments: list[str] = []
 
     @classmethod
     def open(cls, uri: str | None, home: Path) -> MlflowTracker:
@@ -113,10 +121,12 @@ class MlflowTracker:
             run = self._get(run_id) if run_id else None
             if run is None:
                 run = self._client.get_run(self._create(record, {}))
-            self._fill(record, folder, run)
-            self._close(record, run.info.run_id)
-            self._retire_others(record, run.info.run_id)
-            self._summarise(record, run.info)
+            problems = self._upload(record, folder, run.info.run_id)
+            parent = self._parent(record)
+            self._close(record, run, parent, problems)
+            self._retire_others(record, run.info)
+            if parent is not None:
+                self._summarise(record, run.info)
         return self._tracked(run)
 
     def close_killed(self, run_id: str, reason: str) -> None:
@@ -134,9 +144,8 @@ class MlflowTracker:
 
     def runs_of(self, fingerprint: str) -> list[LoggedRun]:
         """Give all runs with a fingerprint whatever became of them, newest first."""
-        hexadecimal = "".join(c for c in fingerprint if c.isalnum())
+        text = _with_fingerprint(fingerprint)
         with guarded(self._address):
-            text = f"tags.`nlbench.fingerprint` = '{hexadecimal}'"
             runs = [logged_run(run) for run in all_runs(self._client, text)]
         return sorted(runs, key=lambda run: (run.start_time, run.end_time), reverse=True)
 
@@ -155,29 +164,34 @@ class MlflowTracker:
         )
         return str(run.info.run_id)
 
-    def _fill(self, record: RunRecord, folder: Path, run: Any) -> None:
-        run_id, known = run.info.run_id, run.data.params
-        curves, dropped = schema.curve_points(record)
-        # Params cannot be changed in MLflow: those of an earlier attempt to fill stay.
-        params = {k: v for k, v in schema.params_of(record).items() if k not in known}
-        log(self._client, run_id, metrics=curves, params=params)
+    def _upload(self, record: RunRecord, folder: Path, run_id: str) -> list[str]:
         self._client.log_inputs(run_id, datasets=[dataset_input(record)])
         with tempfile.TemporaryDirectory(prefix="nlbench-") as name:
             problems = write_files(record, folder, Path(name))
             self._client.log_artifacts(run_id, name)
-        notes = {"nlbench.nonfinite": ", ".join(dropped), "nlbench.problems": "; ".join(problems)}
-        log(
-            self._client,
-            run_id,
-            tags={key: schema.cut(text) for key, text in notes.items() if text},
-        )
+        return problems
 
-    def _close(self, record: RunRecord, run_id: str) -> None:
-        """Write what makes the run count last, in one batch: a reader never sees half a result."""
-        finished = record.status == "finished"
+    def _close(
+        self, record: RunRecord, run: Any, parent: str | None, problems: Sequence[str]
+    ) -> None:
+        """Write all values in one batch, the state last: a reader never sees half a result."""
+        finished, run_id = record.status == "finished", run.info.run_id
+        curves, dropped = schema.curve_points(record)
+        headline, _ = schema.headline_points(record)
+        # Params cannot be changed in MLflow: those of an earlier attempt to fill stay.
+        params = {k: v for k, v in schema.params_of(record).items() if k not in run.data.params}
+        tags = {**self._last_tags(record), **({PARENT_TAG: parent} if parent else {})}
+        notes = {"nlbench.nonfinite": ", ".join(dropped), "nlbench.problems": "; ".join(problems)}
+        tags |= {key: schema.cut(text) for key, text in notes.items() if text}
+        metrics = [*curves, *(headline if finished else [])]
+        log(self._client, run_id, metrics=metrics, params=params, tags=tags)
+        end_time = schema.millis(record.finished_at) or None
+        self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED", end_time)
+
+    def _last_tags(self, record: RunRecord) -> dict[str, str]:
         tags = {
             **schema.tags_of(record, board_of(record).key),
-            "nlbench.state": "complete" if finished else "failed",
+            "nlbench.state": "complete" if record.status == "finished" else "failed",
             "nlbench.record_sha256": schema.sha256(record.to_json()),
             "mlflow.note.content": schema.note_of(record),
         }
@@ -185,32 +199,42 @@ class MlflowTracker:
             message = schema.hide_home(record.error.message)
             tags["nlbench.error_type"] = schema.cut(record.error.type)
             tags["nlbench.error"] = schema.cut(message, schema.TAG_LIMIT)
-        points, _ = schema.headline_points(record)
-        log(self._client, run_id, metrics=points if finished else [], tags=tags)
-        end_time = schema.millis(record.finished_at) or None
-        self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED", end_time)
+        return tags
 
-    def _retire_others(self, record: RunRecord, run_id: str) -> None:
+    def _retire_others(self, record: RunRecord, info: Any) -> None:
         """Tag older results of the same run as superseded, and close what died half-way."""
+        if info.experiment_id not in self._all_experiments:
+            self._all_experiments = [e.experiment_id for e in experiments_of(self._client)]
         started = schema.millis(record.started_at)
-        for other in self.runs_of(record.fingerprint):
-            if other.run_id == run_id:
+        text = _with_fingerprint(record.fingerprint)
+        for found in runs_in(self._client, self._all_experiments, text):
+            other = logged_run(found)
+            if other.run_id == info.run_id:
                 continue
             if other.counts and other.start_time <= started:
                 self._client.set_tag(other.run_id, "nlbench.state", "superseded")
             elif other.status == "RUNNING" and self._is_dead(other.run_id):
                 self.close_killed(other.run_id, "its process ended before it was logged")
 
-    def _summarise(self, record: RunRecord, info: Any) -> None:
+    def _parent(self, record: RunRecord) -> str | None:
         from mlflow.exceptions import MlflowException
 
         if record.status != "finished":
-            return
+            return None
         try:
-            root = _artifact_root(self._address, self._home)
-            summarise(self._client, record, info.run_id, info.experiment_id, root)
+            return self._means.run_of(record)
         except (MlflowException, RunError) as error:
-            # The result itself is logged. Someone who may only add runs cannot write the means.
+            # Someone who may only add runs cannot write the means.
+            _log.debug("The means over seeds could not be written: %s", error)
+            return None
+
+    def _summarise(self, record: RunRecord, info: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._means.update(record, info.run_id, info.experiment_id)
+        except (MlflowException, RunError) as error:
+            # The result itself is logged.
             _log.debug("The means over seeds could not be written: %s", error)
 
     def _is_dead(self, run_id: str) -> bool:
@@ -232,8 +256,8 @@ class MlflowTracker:
     def _experiment(self, record: RunRecord) -> str:
         board = board_of(record)
         if board.key not in self._experiments:
-            artifacts = _artifact_root(self._address, self._home)
-            self._experiments[board.key] = experiment_for(self._client, board, artifacts)
+            found = experiment_for(self._client, board, self._artifacts)
+            self._experiments[board.key] = found
         return self._experiments[board.key]
 
     def _get(self, run_id: str) -> Any | None:
@@ -246,6 +270,11 @@ class MlflowTracker:
                 return None
             raise
         return run if run.info.lifecycle_stage == "active" else None
+
+
+def _with_fingerprint(fingerprint: str) -> str:
+    hexadecimal = "".join(c for c in fingerprint if c.isalnum())
+    return f"tags.`nlbench.fingerprint` = '{hexadecimal}'"
 
 
 def _artifact_root(uri: str, home: Path) -> Path | None:

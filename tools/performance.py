@@ -38,6 +38,7 @@ def main() -> None:
     demo = sections.add_parser("sweep")
     demo.add_argument("--noise", nargs="+", default=[], help="KIND:RATE (default: the demo's)")
     demo.add_argument("--jobs", type=int, help="compare one run at a time with this many at once")
+    demo.add_argument("--rounds", type=int, default=1, help="of that comparison, in turns")
     arguments = parser.parse_args()
     import performance_noise as noise
     import performance_selection as selection

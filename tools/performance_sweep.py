@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ STAGES = ("train", "select", "embed", "data", "log", "rest")
 def run(arguments: argparse.Namespace) -> None:
     """Run `nlbench sweep` in an empty home, in one with its embeddings only, and once finished.
 
-    With jobs: in empty homes, one run after the other and that many at once.
+    With jobs: in empty homes, one run after the other and that many at once, in turns.
     """
     print(machine("cpu"))
     print(f"\n| home | wall, s | {', s | '.join(STAGES)}, s |")
@@ -28,18 +29,27 @@ def run(arguments: argparse.Namespace) -> None:
     options = [word for noise in arguments.noise for word in ("--noise", noise)]
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        one_s = _row("empty", home, options)
         if arguments.jobs:
-            many = ["--jobs", str(arguments.jobs), *options]
-            many_s = _row(f"empty, {' '.join(many[:2])}", Path(folder) / "other", many)
-            print(f"\n{arguments.jobs} at once are {one_s / many_s:.2f} times as fast.")
+            _with_jobs(Path(folder), arguments.jobs, arguments.rounds, options)
             return
+        _row("empty", home, options)
         shutil.rmtree(home / "runs")
         shutil.rmtree(home / "mlflow")
         _row("embeddings cached", home, options)
         _row("all finished", home, options)
         wall_s = _timed(["leaderboard"], home)[0]
         print(f"\n`nlbench leaderboard` of these runs, every format: {wall_s:.1f} s")
+
+
+def _with_jobs(folder: Path, jobs: int, rounds: int, options: list[str]) -> None:
+    many = ["--jobs", str(jobs)]
+    ratios = []
+    for number in range(rounds):
+        one_s = _row("empty", folder / f"one-{number}", options)
+        many_s = _row(f"empty, {' '.join(many)}", folder / f"many-{number}", [*many, *options])
+        ratios.append(one_s / many_s)
+    shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"\n{jobs} at once are {statistics.median(ratios):.2f} times as fast ({shown}).")
 
 
 def _row(what: str, home: Path, options: list[str]) -> float:

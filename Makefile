@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Runs of the demo at once; each process takes about 0.8 GB.
 JOBS ?= 2
 
-.PHONY: help demo test browser lint types bench ui clean
+.PHONY: help demo test bench-once browser lint types bench ui clean
 
 help:
 	@echo "make demo     install, run every selector on digits under two noises, write the leaderboard"
@@ -36,6 +36,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# Every timing once, without timing it: so that what measures keeps working.
+bench-once: .venv/installed
+	$(BIN)/python -m pytest tests/benchmarks -m bench -q --deselect tests/benchmarks/test_bench_leaderboard.py
 
 browser: .venv/installed-browser
 	$(BIN)/python -m pytest tests/test_browser.py -m browser

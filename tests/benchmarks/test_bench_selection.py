@@ -10,6 +10,7 @@ import torch
 
 from nlbench import BoundSelector, OnlineSelector, TrainingData, corrupt, get_selector
 from nlbench.registry import selector_class, selector_names
+from nlbench.selector import checked_answer
 
 pytestmark = pytest.mark.bench
 
@@ -43,4 +44,4 @@ def test_select(benchmark: Any, name: str) -> None:
         answer = benchmark(selector.select_with_truth, data, truth)
     else:
         answer = benchmark(selector.select, data)
-    answer.check(data)
+    checked_answer(answer, data)

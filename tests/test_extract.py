@@ -28,7 +28,7 @@ from nlbench.encoders.features import load_encoder
 from nlbench.errors import ConfigError, DataError
 from nlbench.images import ImageSource, TensorImages
 from nlbench.store import RunStore
-from nlbench.sweep import SweepPlan, run_sweep
+from nlbench.runner.sweep import SweepPlan, run_sweep
 
 CPU = torch.device("cpu")
 N = 5 * SHARD_ROWS + 100

@@ -30,7 +30,7 @@ from nlbench.config import RunConfig
 from nlbench.errors import ConfigError
 from nlbench.jobs import Workers
 from nlbench.store import RunStore
-from nlbench.sweep import SweepPlan, run_sweep
+from nlbench.runner.sweep import SweepPlan, run_sweep
 from nlbench.tracking import MlflowTracker
 
 CPU = torch.device("cpu")
@@ -393,7 +393,7 @@ def test_what_is_finished_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> 
 UNGUARDED = """
 import torch
 from nlbench.store import RunStore
-from nlbench.sweep import SweepPlan, run_sweep
+from nlbench.runner.sweep import SweepPlan, run_sweep
 print([c.status for c in run_sweep(SweepPlan(("none",), seeds=(0,)).configs(), RunStore(),
        torch.device("cpu"), None, jobs=2)])
 """

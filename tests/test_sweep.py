@@ -25,7 +25,7 @@ from nlbench.cli import app
 from nlbench.errors import ConfigError
 from nlbench.results import RunRecord
 from nlbench.store import RunStore
-from nlbench.sweep import SweepPlan, load_plan, parse_seeds, run_sweep
+from nlbench.runner.sweep import SweepPlan, load_plan, parse_seeds, run_sweep
 from nlbench.tracking import MlflowTracker
 
 CPU = torch.device("cpu")
@@ -74,7 +74,7 @@ from pathlib import Path
 import torch
 from nlbench import registry
 from nlbench.store import RunStore
-from nlbench.sweep import SweepPlan, run_sweep
+from nlbench.runner.sweep import SweepPlan, run_sweep
 registry.add_plugin_file(Path(sys.argv[1]))
 plan = SweepPlan(("counting",), noises=("symmetric:0.4",), seeds=(0, 1, 2, 3), epochs=2)
 for cell in run_sweep(plan.configs(), RunStore(), torch.device("cpu"), None):

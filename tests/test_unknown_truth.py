@@ -29,7 +29,7 @@ from nlbench.errors import ConfigError, DataError
 from nlbench.metrics import evaluate_selection, score_histogram
 from nlbench.shipped import shipped_labels
 from nlbench.store import RunStore
-from nlbench.sweep import SweepPlan, usable_selectors
+from nlbench.runner.sweep import SweepPlan, usable_selectors
 from nlbench.tracking import read_records
 from nlbench.tracking.files import selection_summary, write_files
 from nlbench.tracking.schema import headline, note_of

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nlbench.attempt import Progress
     from nlbench.cell import Cell
     from nlbench.config import RunConfig
-    from nlbench.sweep import OnStart, SweepPlan
+    from nlbench.runner.sweep import OnStart, SweepPlan
 
     OnEnd = Callable[[int, Cell], None]
 
@@ -83,7 +83,7 @@ def sweep(
     from nlbench.device import resolve_device
     from nlbench.settings import parse_setting
     from nlbench.store import RunStore
-    from nlbench.sweep import SweepPlan, load_plan, parse_seeds, run_sweep
+    from nlbench.runner.sweep import SweepPlan, load_plan, parse_seeds, run_sweep
 
     for path in plugin or []:
         registry.add_plugin_file(path)

@@ -1,0 +1,3 @@
+"""Label noise; its parts move here."""
+
+from nlbench.noise.kinds import *  # noqa: F403

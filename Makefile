@@ -42,7 +42,7 @@ bench-once: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks -m bench -q --deselect tests/benchmarks/test_bench_leaderboard.py
 
 browser: .venv/installed-browser
-	$(BIN)/python -m pytest tests/test_browser.py -m browser
+	$(BIN)/python -m pytest tests/leaderboard/test_browser.py -m browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlbench.errors import ConfigError, DataError, NlbenchError, PluginError, RunError
-    from nlbench.metrics import evaluate_selection
-    from nlbench.noise import NoisyLabels, corrupt
-    from nlbench.registry import get_selector
-    from nlbench.results import RunRecord
-    from nlbench.runner import run
+    from nlbench.noise.corrupt import NoisyLabels, corrupt
+    from nlbench.plugins.registry import get_selector
+    from nlbench.results.metrics import evaluate_selection
+    from nlbench.results.record import RunRecord
+    from nlbench.runner.run import run
     from nlbench.selector import (
         BoundSelector,
         Dynamics,
@@ -27,23 +27,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "BoundSelector": "selector",
+    "BoundSelector": "selector.contract",
     "ConfigError": "errors",
     "DataError": "errors",
-    "Dynamics": "selector",
+    "Dynamics": "selector.contract",
+    "Knowledge": "selector.contract",
     "NlbenchError": "errors",
-    "NoisyLabels": "noise",
-    "OnlineSelector": "selector",
+    "NoisyLabels": "noise.corrupt",
+    "OnlineSelector": "selector.contract",
     "PluginError": "errors",
+    "PromptSet": "selector.contract",
     "RunError": "errors",
-    "RunRecord": "results",
-    "Selection": "selector",
-    "Selector": "selector",
-    "TrainingData": "selector",
-    "corrupt": "noise",
-    "evaluate_selection": "metrics",
-    "get_selector": "registry",
-    "run": "runner",
+    "RunRecord": "results.record",
+    "Selection": "selector.contract",
+    "Selector": "selector.contract",
+    "TrainingData": "selector.contract",
+    "corrupt": "noise.corrupt",
+    "evaluate_selection": "results.metrics",
+    "get_selector": "plugins.registry",
+    "run": "runner.run",
 }
 
 __all__ = [
@@ -51,10 +53,12 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Dynamics",
+    "Knowledge",
     "NlbenchError",
     "NoisyLabels",
     "OnlineSelector",
     "PluginError",
+    "PromptSet",
     "RunError",
     "RunRecord",
     "Selection",

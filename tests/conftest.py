@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from nlbench import registry
+from nlbench.plugins import registry
 
 # huggingface_hub reads this once, on import: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from nlbench.results import (
+from nlbench.results.record import (
     DatasetInfo,
     ErrorInfo,
     Metrics,

@@ -6,20 +6,32 @@
     python tools/performance.py curves                       # and docs/images/selection-scaling.png
     python tools/performance.py sweep                        # the demo's grid, cold and warm
     python tools/performance.py sweep --jobs 2               # the grid one by one, and two at once
+    python tools/performance.py embedding --help
+    python tools/performance.py training --help
 
-Embedding and training have scripts of their own: performance_embedding.py, performance_training.py.
 Baseline and ours run in turns in one process; the figures are medians and their ratio.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 SELECTORS = ["clipcleaner", "clip-knn", "imagenet-baseline"]
 
 
 def main() -> None:
     """Run a section."""
+    if sys.argv[1:2] == ["embedding"]:
+        from timings import embedding
+
+        embedding.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["training"]:
+        from timings import training
+
+        training.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     sections = parser.add_subparsers(dest="section", required=True)
     for name in ("noise", "selection", "steps", "curves"):
@@ -31,6 +43,8 @@ def main() -> None:
         section.add_argument("--selectors", nargs="+", default=SELECTORS, choices=SELECTORS)
         default_sizes = [10_000, 30_000, 100_000, 300_000, 1_000_000]
         section.add_argument("--sizes", type=int, nargs="+", default=default_sizes)
+    for name in ("embedding", "training"):
+        sections.add_parser(name, help="has options of its own: --help")
     sections.add_parser("instance-memory", help="one measurement, run by `noise`")
     one = sections.add_parser("memory", help="one measurement, run by `selection` and `curves`")
     for argument, kind in (("name", str), ("n", int), ("classes", int), ("device", str)):
@@ -40,9 +54,7 @@ def main() -> None:
     demo.add_argument("--jobs", type=int, help="compare one run at a time with this many at once")
     demo.add_argument("--rounds", type=int, default=1, help="of that comparison, in turns")
     arguments = parser.parse_args()
-    import performance_noise as noise
-    import performance_selection as selection
-    import performance_sweep as sweep
+    from timings import noise, selection, sweep
 
     {
         "noise": lambda: noise.run(arguments),

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nlbench.errors import ConfigError, did_you_mean
-from nlbench.results import write_atomic
-from nlbench_leaderboard.across import Across, compare_across
-from nlbench_leaderboard.beside import RunFiles
-from nlbench_leaderboard.export import to_json
-from nlbench_leaderboard.latex import to_latex
-from nlbench_leaderboard.markdown import to_markdown
-from nlbench_leaderboard.model import Board
-from nlbench_leaderboard.page import to_html
-from nlbench_leaderboard.runs import FOLDER, page_names, run_pages
-from nlbench_leaderboard.tables import Table, tables_of, to_csv, to_parquet
+from nlbench.files import write_atomic
+from nlbench_leaderboard.formats.as_json import to_json
+from nlbench_leaderboard.formats.latex import to_latex
+from nlbench_leaderboard.formats.markdown import to_markdown
+from nlbench_leaderboard.formats.tables import Table, tables_of, to_csv, to_parquet
+from nlbench_leaderboard.page.board_page import to_html
+from nlbench_leaderboard.page.run_page import FOLDER, page_names, run_pages
+from nlbench_leaderboard.ranking.across import Across, compare_across
+from nlbench_leaderboard.ranking.board import Board
+from nlbench_leaderboard.sources.run_files import RunFiles
 
 Format = Literal["html", "markdown", "json", "csv", "parquet", "latex"]
 FORMATS: tuple[Format, ...] = get_args(Format)

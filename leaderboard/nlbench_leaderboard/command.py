@@ -12,8 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from nlbench.contribution import ContributedRun
-    from nlbench.results import RunRecord
-    from nlbench.store import RunStore
+    from nlbench.results.record import RunRecord
+    from nlbench.results.store import RunStore
     from nlbench_leaderboard.build import Content, Format
 
 
@@ -88,7 +88,7 @@ def leaderboard(
         for problem in content.problems:
             typer.echo(f"Left out: {problem}", err=True)
         if as_json:
-            from nlbench_leaderboard.export import to_json
+            from nlbench_leaderboard.formats.as_json import to_json
 
             typer.echo(to_json(content.boards, content.problems, content.across), nl=False)
             return
@@ -115,9 +115,9 @@ def _show(content: Content, formats: list[Format], out: Path | None, run_pages: 
     """Write the files, print the table and where the first file is."""
     from rich.console import Console
 
-    from nlbench.store import home_dir
+    from nlbench.files import home_dir
     from nlbench_leaderboard.build import build
-    from nlbench_leaderboard.text import summary_table
+    from nlbench_leaderboard.formats.terminal import summary_table
 
     folder = (out or home_dir() / "leaderboard").absolute()
     written = build(content, folder, formats, run_pages)
@@ -129,9 +129,9 @@ def _show(content: Content, formats: list[Format], out: Path | None, run_pages: 
 
 
 def _content(tracking_uri: str | None, contributed: Path | None) -> Content:
-    from nlbench_leaderboard.beside import RunFiles
     from nlbench_leaderboard.build import content_of
-    from nlbench_leaderboard.rank import rank_boards
+    from nlbench_leaderboard.ranking.rank import rank_boards
+    from nlbench_leaderboard.sources.run_files import RunFiles
 
     records, killed, problems, store = _read(tracking_uri)
     local = records
@@ -158,7 +158,7 @@ def _read(
 
         records, problems = read_records(tracking_uri)
         return records, set(), problems, None
-    from nlbench.store import RunStore
+    from nlbench.results.store import RunStore
 
     store = RunStore()
     records, problems = store.records()

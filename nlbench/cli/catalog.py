@@ -14,8 +14,8 @@ from nlbench.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nlbench.registry import Component, Kind
-    from nlbench.results import RunRecord
+    from nlbench.plugins.registry import Component, Kind
+    from nlbench.results.record import RunRecord
 
 LISTED = ("selectors", "datasets", "noises", "trainers", "encoders", "recipes")
 
@@ -46,13 +46,13 @@ def list_command(
 
 def _entries(kind: str) -> list[dict[str, str]]:
     if kind == "recipes":
-        from nlbench.recipe_files import load_recipe, recipe_names
+        from nlbench.config.recipe_files import load_recipe, recipe_names
 
         found = [
             (name, str(load_recipe(name).get("summary", "")), "", "") for name in recipe_names()
         ]
     else:
-        from nlbench.registry import components
+        from nlbench.plugins.registry import components
 
         known = components(kind)  # type: ignore[arg-type]
         found = [(c.name, c.summary, c.owner, c.problem) for c in known.values()]
@@ -118,7 +118,7 @@ def _show_run(prefix: str) -> None:
     from rich.console import Console
 
     from nlbench.cli.result_table import result_table
-    from nlbench.store import RunStore
+    from nlbench.results.store import RunStore
 
     store = RunStore()
     records, problems = store.records()
@@ -139,7 +139,7 @@ def _show_run(prefix: str) -> None:
 
 
 def _print_suspects(record: RunRecord, folder: Path) -> None:
-    from nlbench.selection_file import least_trusted
+    from nlbench.results.samples import least_trusted
 
     suspects = least_trusted(folder, n=10)
     if suspects:
@@ -151,7 +151,7 @@ def _print_suspects(record: RunRecord, folder: Path) -> None:
 
 
 def _show_component(kind: Kind, name: str) -> None:
-    from nlbench.registry import find
+    from nlbench.plugins.registry import find
 
     component = find(kind, name)
     loaded = component.load()
@@ -189,8 +189,8 @@ def _facts(kind: Kind, loaded: Any) -> list[str]:
         ]
         return [line for line in lines if len(line.split(None, 1)) > 1]
     if kind == "noises":
-        from nlbench.class_maps import ASYMMETRIC_MAPS
-        from nlbench.noise import noise_options, noise_takes_rate
+        from nlbench.noise.class_maps import ASYMMETRIC_MAPS
+        from nlbench.noise.corrupt import noise_options, noise_takes_rate
 
         options = noise_options(loaded)
         lines = [f"rate        {'in [0, 1)' if noise_takes_rate(loaded) else 'none'}"]
@@ -207,7 +207,7 @@ def _facts(kind: Kind, loaded: Any) -> list[str]:
 def _settings(kind: Kind, loaded: Any) -> list[str]:
     from dataclasses import fields, is_dataclass
 
-    from nlbench.registry import default_of
+    from nlbench.plugins.registry import default_of
 
     if not isinstance(loaded, type) or not is_dataclass(loaded) or not fields(loaded):
         return []

@@ -24,8 +24,8 @@ def check(
 
       nlbench check my_idea.py
     """
-    from nlbench import registry
     from nlbench.conformance import check_selector
+    from nlbench.plugins import registry
 
     for file in plugin or []:
         registry.add_plugin_file(file)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nlbench.contribution import Check, ContributedRun
-    from nlbench.results import RunRecord
-    from nlbench.store import RunStore
+    from nlbench.results.record import RunRecord
+    from nlbench.results.store import RunStore
 
 
 def export(
@@ -53,8 +53,8 @@ def export(
       nlbench export --all --dataset digits --noise asymmetric:0.4 --out results/digits.json
     """
     from nlbench.contribution import encode
-    from nlbench.results import write_atomic
-    from nlbench.store import RunStore
+    from nlbench.files import write_atomic
+    from nlbench.results.store import RunStore
 
     store = RunStore()
     records, problems = store.records()
@@ -148,7 +148,7 @@ def _asked(
 
 def _travelling(record: RunRecord, store: RunStore, evidence: bool) -> ContributedRun:
     from nlbench.contribution import ContributedRun, evidence_of
-    from nlbench.results import RunRecord as Record
+    from nlbench.results.record import RunRecord as Record
     from nlbench.tracking.schema import hide_home
 
     wanted = evidence and record.metrics is not None

@@ -43,8 +43,8 @@ def check(
 
       nlbench data check folder:my-images
     """
-    from nlbench.config import make_component
     from nlbench.data.image_data import LabelledImages
+    from nlbench.plugins.registry import make_component
 
     plain, _, path = name.partition(":")
     options: dict[str, Any] = {"path": path} if path else {}
@@ -82,7 +82,7 @@ def _counted(part: LabelledImages, n_classes: int) -> str:
     import numpy as np
     import torch
 
-    from nlbench.images import ImageRows, TensorImages
+    from nlbench.data.images import ImageRows, TensorImages
 
     images, labels = part
     some = torch.from_numpy(np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(np.int64)))
@@ -100,8 +100,8 @@ def _check_labels(source: Any, content: ImageData, data_dir: Path | None) -> Non
     file = source.label_file(data_dir)
     if file is None:
         return
-    from nlbench.human_noise import HOW_TO_GET, read_human_labels
-    from nlbench.noise import corrupt
+    from nlbench.noise.corrupt import corrupt
+    from nlbench.noise.human import HOW_TO_GET, read_human_labels
 
     if not file.is_file() and not source.needs_label_file:
         _say("human", f"none, and none needed. {HOW_TO_GET}.")

@@ -16,9 +16,9 @@ def doctor() -> None:
 
       nlbench doctor
     """
-    from nlbench.environment import package_versions
     from nlbench.errors import PluginError
-    from nlbench.registry import KINDS, components
+    from nlbench.machine import package_versions
+    from nlbench.plugins.registry import KINDS, components
 
     _line("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     missing = []
@@ -47,7 +47,7 @@ def _line(name: str, text: str) -> None:
 
 
 def _devices() -> list[str]:
-    from nlbench.device import device_name, resolve_device
+    from nlbench.machine import device_name, resolve_device
 
     try:
         import torchvision  # noqa: F401 - a mismatched pair fails here, at import
@@ -62,7 +62,7 @@ def _stores() -> list[str]:
     from nlbench.encoders.cache import EmbeddingCache
     from nlbench.encoders.features import load_encoder
     from nlbench.errors import NlbenchError
-    from nlbench.store import RunStore
+    from nlbench.results.store import RunStore
     from nlbench.tracking import mask, resolve_uri
 
     store = RunStore()

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from nlbench.config import ProtocolConfig, make_component
-from nlbench.noise import noise_options, noise_takes_rate
-from nlbench.recipe_files import SECTIONS, Layer, load_recipe, merge, recipe_layers
-from nlbench.registry import find
+from nlbench.config.recipe_files import SECTIONS, Layer, load_recipe, merge, recipe_layers
+from nlbench.config.run_config import ProtocolConfig
+from nlbench.noise.corrupt import noise_options, noise_takes_rate
+from nlbench.plugins.registry import find, make_component
 
 _WIDTH = 52
 _DEFAULT = "default"

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nlbench.cli.console import percent, printable
-from nlbench.results import RunRecord
+from nlbench.results.record import RunRecord
 
 
 def result_table(record: RunRecord) -> Table:

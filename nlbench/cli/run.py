@@ -10,8 +10,8 @@ import typer
 from nlbench.cli.console import printable
 
 if TYPE_CHECKING:
-    from nlbench.results import RunRecord
-    from nlbench.store import RunStore
+    from nlbench.results.record import RunRecord
+    from nlbench.results.store import RunStore
 
 
 def run(
@@ -68,13 +68,14 @@ def run(
 
       nlbench run --plugin my_idea.py --selector my-idea --json > record.json
     """
-    from nlbench import registry
     from nlbench.cli.console import run_progress
-    from nlbench.device import resolve_device
+    from nlbench.config.resolve import resolve
+    from nlbench.config.setting_text import parse_setting
     from nlbench.errors import NlbenchError
-    from nlbench.runner import finished_record, open_tracker, run_config
-    from nlbench.settings import parse_setting, resolve
-    from nlbench.store import RunStore
+    from nlbench.machine import resolve_device
+    from nlbench.plugins import registry
+    from nlbench.results.store import RunStore
+    from nlbench.runner.run import finished_record, open_tracker, run_config
 
     for file in plugin or []:
         registry.add_plugin_file(file)

@@ -38,7 +38,7 @@ def ui(
 
       nlbench ui --tracking-uri https://mlflow.example.org
     """
-    from nlbench.store import home_dir
+    from nlbench.files import home_dir
     from nlbench.tracking import MlflowTracker, public_base, resolve_uri, ui_links
 
     uri = resolve_uri(tracking_uri, home_dir())
@@ -149,7 +149,7 @@ def sync(
 
       nlbench sync --tracking-uri http://mlflow.example.org:5000
     """
-    from nlbench.store import RunStore
+    from nlbench.results.store import RunStore
     from nlbench.tracking import MlflowTracker
     from nlbench.tracking import sync as fill
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +17,11 @@ from nlbench.cli.console import percent, printable
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from nlbench.attempt import Progress
-    from nlbench.cell import Cell
-    from nlbench.config import RunConfig
-    from nlbench.runner.sweep import OnStart, SweepPlan
+    from nlbench.config.run_config import RunConfig
+    from nlbench.config.sweep_plan import SweepPlan
+    from nlbench.runner.cell import Cell
+    from nlbench.runner.steps import Progress
+    from nlbench.runner.sweep import OnStart
 
     OnEnd = Callable[[int, Cell], None]
 
@@ -79,11 +80,12 @@ def sweep(
       nlbench sweep --jobs 2
     """
     started = time.perf_counter()  # before the heavy imports: they are part of the price
-    from nlbench import registry
-    from nlbench.device import resolve_device
-    from nlbench.settings import parse_setting
-    from nlbench.store import RunStore
-    from nlbench.runner.sweep import SweepPlan, load_plan, parse_seeds, run_sweep
+    from nlbench.config.setting_text import parse_setting
+    from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds
+    from nlbench.machine import resolve_device
+    from nlbench.plugins import registry
+    from nlbench.results.store import RunStore
+    from nlbench.runner.sweep import run_sweep
 
     for path in plugin or []:
         registry.add_plugin_file(path)
@@ -96,7 +98,7 @@ def sweep(
     }  # fmt: skip
     plan = replace(plan, **{key: value for key, value in given.items() if value})
     configs, chosen, store = plan.configs(data_dir), resolve_device(device), RunStore()
-    from nlbench.runner import open_tracker
+    from nlbench.runner.run import open_tracker
 
     tracker = open_tracker(tracking_uri, store)
     _announce(plan, len(configs), jobs)
@@ -127,7 +129,6 @@ def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:
 
 
 def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
-    from nlbench.cell import run_seconds, seconds_by_stage
 
     counts = Counter(cell.status for cell in cells)
     typer.echo(", ".join(f"{n} {status}" for status, n in counts.items()), err=True)
@@ -196,3 +197,29 @@ def _line(number: int, n_cells: int, cell: Cell) -> str:
         result = cell.status.upper()
     width = len(str(n_cells))
     return printable(f"[{number:>{width}}/{n_cells}] {_title(cell):<58} {result}")
+
+
+def seconds_by_stage(cells: Iterable[Cell], total_s: float) -> dict[str, float]:
+    """Tell where the seconds of a sweep went.
+
+    Args:
+        cells: How its cells ended; only those that were finished now count.
+        total_s: From the command to the end; of several processes at once `run_seconds`.
+
+    Returns:
+        Seconds of ``train``, ``select``, ``embed``, ``data``, ``log`` (record, figures, MLflow)
+        and ``rest`` (what is left of `total_s`: evaluation, and outside of the runs imports,
+        opening the stores, failed cells); they sum to `total_s`.
+    """
+    ran = [(cell.record.times, cell.wall_s) for cell in cells if cell.record and cell.wall_s]
+    stages = {
+        stage: sum(getattr(times, f"{stage}_s") for times, _ in ran)
+        for stage in ("train", "select", "embed", "data")
+    }
+    stages["log"] = sum(wall_s - times.total_s for times, wall_s in ran)
+    return {**stages, "rest": total_s - sum(stages.values())}
+
+
+def run_seconds(cells: Iterable[Cell]) -> float:
+    """Give the seconds of all runs that were finished now, one after the other."""
+    return sum(cell.wall_s for cell in cells)

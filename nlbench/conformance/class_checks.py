@@ -10,13 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 from nlbench.conformance.harness import ConformanceFailure
 from nlbench.errors import ConfigError, did_you_mean
-from nlbench.selector import (
-    AnySelector,
-    BoundSelector,
-    Knowledge,
-    OnlineSelector,
-    Selector,
-)
+from nlbench.selector import AnySelector, BoundSelector, Knowledge, OnlineSelector, Selector
 
 BASES = (Selector, OnlineSelector, BoundSelector)
 
@@ -141,7 +135,7 @@ def _plain_attributes(selector_class: type[Any]) -> Iterator[str]:
 def _require_refusal(
     selector_class: type[AnySelector], name: str, value: object, problem: str
 ) -> None:
-    from nlbench.registry import make_selector
+    from nlbench.plugins.registry import make_selector
 
     try:
         made = make_selector(selector_class, {name: value})

@@ -10,12 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench.conformance.planted import (
-    Plan,
-    planted_clean_labels,
-    planted_data,
-    planted_dynamics,
-)
+from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data, planted_dynamics
 from nlbench.errors import PluginError
 from nlbench.seeds import derive_seed
 from nlbench.selector import (

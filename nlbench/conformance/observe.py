@@ -14,14 +14,7 @@ import torch
 from torch import Tensor
 
 from nlbench.conformance.harness import Case, case_for, dynamics_for, require_answer, select
-from nlbench.selector import (
-    AnySelector,
-    Dynamics,
-    Knowledge,
-    PromptSet,
-    Selection,
-    TrainingData,
-)
+from nlbench.selector import AnySelector, Dynamics, Knowledge, PromptSet, Selection, TrainingData
 
 
 @dataclass(frozen=True)

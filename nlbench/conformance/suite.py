@@ -14,8 +14,8 @@ import torch
 
 from nlbench.conformance import answer_checks, behaviour_checks, class_checks
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.device import suitable_threads
 from nlbench.errors import ConfigError, did_you_mean
+from nlbench.machine import suitable_threads
 from nlbench.selector import AnySelector
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from nlbench.results import Metrics, RunRecord, SelectionMetrics
+from nlbench.results.record import Metrics, RunRecord, SelectionMetrics
 
 TOLERANCE = 1e-9
 # Clocks are read one after the other.

@@ -12,7 +12,8 @@ from typing import Any
 from nlbench.contribution.evidence import ARRAYS, NEEDED, Evidence
 from nlbench.contribution.packing import key_of, pack, unpack
 from nlbench.errors import DataError
-from nlbench.results import RunRecord, canonical_json
+from nlbench.files import canonical_json
+from nlbench.results.record import RunRecord
 
 FORMAT, VERSION = "nlbench-runs", 1
 MAX_BYTES = 64 * 2**20

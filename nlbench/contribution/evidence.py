@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nlbench.contribution.packing import Array
 from nlbench.errors import DataError
-from nlbench.selection_file import PREDICTIONS_FILE, SELECTION_FILE
+from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nlbench.config import RunConfig, versioned_sha256
-from nlbench.results import RunRecord
+from nlbench.config.run_config import RunConfig, versioned_sha256
+from nlbench.results.record import RunRecord
 
 
 def mismatches(record: RunRecord) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from nlbench.contribution.checks import quick_problems
 from nlbench.contribution.document import ContributedRun, read_runs
 from nlbench.errors import ConfigError, DataError
-from nlbench.results import RunRecord
+from nlbench.results.record import RunRecord
 
 
 def read_folder(folder: Path) -> tuple[list[ContributedRun], list[str]]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nlbench import registry
-from nlbench.config import RunConfig, make_component
+from nlbench.config.run_config import RunConfig
 from nlbench.contribution.evidence import Evidence
 from nlbench.errors import NlbenchError
-from nlbench.results import RunRecord
+from nlbench.plugins import registry
+from nlbench.plugins.registry import make_component
+from nlbench.results.record import RunRecord
 
 # Options of noises that may name a file of whoever made the record: never opened from here.
 _FILE_OPTIONS = ("matrix", "labels", "label_file")
@@ -60,7 +61,7 @@ def label_differences(
     Raises:
         NotAtHandError: if the data is not here, or the run used files of its own.
     """
-    from nlbench.attempt import load_data, noisy_labels_of
+    from nlbench.runner.inputs import load_data, noisy_labels_of
 
     config = _without_own_files(record)
     options = tuple(sorted(config.dataset.options.items()))

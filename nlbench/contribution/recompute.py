@@ -11,8 +11,8 @@ import numpy as np
 from nlbench.contribution.consistency import close, n_seen
 from nlbench.contribution.evidence import Evidence
 from nlbench.contribution.packing import Array
-from nlbench.metrics import accuracy_per_class, evaluate_selection, score_histogram
-from nlbench.results import RunRecord
+from nlbench.results.metrics import accuracy_per_class, evaluate_selection, score_histogram
+from nlbench.results.record import RunRecord
 
 
 @dataclass(frozen=True)

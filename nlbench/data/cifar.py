@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from nlbench.class_maps import CIFAR100_CLASSES
 from nlbench.data import cifar_files
+from nlbench.data.cifar100_classes import CIFAR100_CLASSES
+from nlbench.data.class_shares import exact_share_per_class
 from nlbench.data.image_data import Dataset, ImageData
+from nlbench.data.images import TensorImages
 from nlbench.errors import ConfigError, DataError
-from nlbench.images import TensorImages
 from nlbench.seeds import derive_seed
-from nlbench.shares import exact_share_per_class
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"

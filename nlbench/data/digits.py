@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nlbench.data.image_data import Dataset, ImageData
-from nlbench.images import TensorImages
+from nlbench.data.images import TensorImages
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 N_TEST = 360

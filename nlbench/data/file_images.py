@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from nlbench.data.images import ImageSource
 from nlbench.errors import ConfigError, DataError
-from nlbench.images import ImageSource
 
 READERS = 8
 _LONGEST = 4  # times the shorter side; far outside the square in the middle

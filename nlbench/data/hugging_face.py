@@ -20,9 +20,9 @@ from torch import Tensor
 
 from nlbench.data.file_images import READERS, CompactNames, as_batch, decode, required_size
 from nlbench.data.image_data import Dataset, ImageData
+from nlbench.data.images import ImageSource
 from nlbench.data.parquet import TEST_PARTS, check_range, chosen_column
 from nlbench.errors import ConfigError, DataError
-from nlbench.images import ImageSource
 
 Labels = npt.NDArray[np.int64]
 

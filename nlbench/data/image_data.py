@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbench.images import ImageSource
+from nlbench.data.images import ImageSource
 
 
 class LabelledImages(NamedTuple):

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from nlbench.data.file_images import READERS, CompactNames, as_batch, decode, required_size
 from nlbench.data.image_data import Dataset, ImageData
+from nlbench.data.images import ImageSource
 from nlbench.errors import ConfigError, DataError, did_you_mean
-from nlbench.images import ImageSource
 
 TEST_PARTS = ("test", "validation")
 

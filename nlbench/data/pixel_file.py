@@ -13,9 +13,9 @@ from filelock import FileLock
 from torch import Tensor
 
 from nlbench.data.image_data import all_positions
+from nlbench.data.images import ImageSource
 from nlbench.errors import DataError
-from nlbench.images import ImageSource
-from nlbench.results import write_atomic
+from nlbench.files import write_atomic
 
 _BATCH = 256
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from nlbench.data.image_data import ImageData, all_positions
+from nlbench.data.images import ImageSource, MappedImages, StoredImages
 from nlbench.data.pixel_file import decoded_file
 from nlbench.errors import ConfigError
-from nlbench.images import ImageSource, MappedImages, StoredImages
 
 LIMIT_VARIABLE = "NLBENCH_MAX_IMAGES_GIB"
 DEFAULT_LIMIT_GIB = 4.0

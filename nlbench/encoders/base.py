@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nlbench.data.images import resized
 from nlbench.errors import ConfigError
-from nlbench.images import resized
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -15,8 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from nlbench.results import canonical_json, write_atomic
-from nlbench.store import home_dir
+from nlbench.files import canonical_json, home_dir, write_atomic
 
 log = logging.getLogger("nlbench")
 

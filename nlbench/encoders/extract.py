@@ -14,10 +14,10 @@ from typing import cast, get_args
 import torch
 from torch import Tensor
 
-from nlbench.device import has_bfloat16_tiles
+from nlbench.data.images import ImageSource, TensorImages
 from nlbench.encoders.base import Encoder, Precision
 from nlbench.errors import ConfigError
-from nlbench.images import ImageSource, TensorImages
+from nlbench.machine import has_bfloat16_tiles
 
 PRECISION_VARIABLE = "NLBENCH_EMBEDDING_PRECISION"
 

@@ -11,13 +11,13 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from nlbench.data.images import ImageSource
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.extract import embedding_precision, extract
 from nlbench.encoders.prompts import load_prompts, prompt_texts
 from nlbench.errors import ConfigError
-from nlbench.images import ImageSource
-from nlbench.registry import find
+from nlbench.plugins.registry import find
 from nlbench.selector import PromptSet
 
 _banks: WeakValueDictionary[int, FeatureBank] = WeakValueDictionary()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nlbench.device import has_bfloat16_tiles
+from nlbench.machine import has_bfloat16_tiles
 from nlbench.scoring import screen
 
 _GROUP = 16

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from nlbench.results import RunRecord, canonical_json
+from nlbench.files import canonical_json
+from nlbench.results.record import RunRecord
 from nlbench.tracking.schema import SCHEMA, cut, hide_home, noise_label, sha256
 
 PREFIX = "nlbench/"

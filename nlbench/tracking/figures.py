@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
-from nlbench.results import RunRecord
+from nlbench.results.record import RunRecord
 
 MAX_CLASSES_WITH_TEXT = 15
 MAX_TICKS = 25

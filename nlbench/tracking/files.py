@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlbench.gallery import contact_sheet, read_gallery
-from nlbench.results import RunRecord
+from nlbench.results.gallery import contact_sheet, read_gallery
+from nlbench.results.record import RunRecord
 from nlbench.tracking.figures import score_histogram_svg, transition_matrix_svg
 from nlbench.tracking.schema import hide_home
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbench.errors import RunError
-from nlbench.results import RunRecord
+from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import SUMMARY_PREFIX, board_of, segment
 from nlbench.tracking.schema import Point

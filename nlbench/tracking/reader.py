@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from nlbench.errors import DataError, RunError
-from nlbench.results import RunRecord
-from nlbench.store import home_dir
+from nlbench.files import home_dir
+from nlbench.results.record import RunRecord
 from nlbench.tracking.board import PREFIX, SUMMARY_PREFIX
 from nlbench.tracking.schema import SCHEMA
 from nlbench.tracking.store import READ_HINT, guarded, open_client, resolve_uri

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nlbench.errors import NlbenchError
-from nlbench.results import RunRecord
-from nlbench.store import RunStore
+from nlbench.results.record import RunRecord
+from nlbench.results.store import RunStore
 from nlbench.tracking.board import board_of
 from nlbench.tracking.schema import millis, run_name, sha256
 

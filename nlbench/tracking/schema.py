@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from nlbench import __version__
-from nlbench.results import RunRecord, canonical_json
+from nlbench.files import canonical_json
+from nlbench.results.record import RunRecord
 
 SCHEMA = "1"
 VALUE_LIMIT = 500

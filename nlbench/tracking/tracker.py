@@ -11,18 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from nlbench.errors import RunError
-from nlbench.results import RunRecord
+from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import board_of
 from nlbench.tracking.files import write_files
 from nlbench.tracking.means import PARENT_TAG, Means
-from nlbench.tracking.reader import (
-    LoggedRun,
-    all_runs,
-    experiments_of,
-    logged_run,
-    runs_in,
-)
+from nlbench.tracking.reader import LoggedRun, all_runs, experiments_of, logged_run, runs_in
 from nlbench.tracking.store import (
     check_alive,
     guarded,

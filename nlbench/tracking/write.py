@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nlbench.errors import RunError
-from nlbench.results import RunRecord
+from nlbench.results.record import RunRecord
 from nlbench.tracking.board import Board
 from nlbench.tracking.schema import Point, cut, noise_label
 from nlbench.tracking.view import VIEW_TAG, view_tag_value

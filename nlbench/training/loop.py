@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from nlbench.images import StoredImages
+from nlbench.data.images import StoredImages
 from nlbench.selector import Selection
 from nlbench.training.precision import Precision
 

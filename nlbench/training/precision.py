@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from nlbench.device import has_bfloat16_tiles
 from nlbench.errors import ConfigError
+from nlbench.machine import has_bfloat16_tiles
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -14,10 +14,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nlbench import Selection, Selector, TrainingData
+from nlbench import Knowledge, Selection, Selector, TrainingData
 from nlbench.scoring import consistency, knn_probabilities
 from nlbench.scoring.scores import of_label
-from nlbench.selector import Knowledge
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nlbench import Selection, Selector, TrainingData
+from nlbench import Knowledge, PromptSet, Selection, Selector, TrainingData
 from nlbench.scoring import consistency, log_probability, zero_shot_probabilities
-from nlbench.selector import Knowledge, PromptSet
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import RunError, Selection, Selector, TrainingData
+from nlbench import Knowledge, PromptSet, RunError, Selection, Selector, TrainingData
 from nlbench.scoring import (
     consistency,
     gmm_posterior_per_class,
@@ -35,7 +35,6 @@ from nlbench.scoring import (
     zero_shot_probabilities,
 )
 from nlbench.scoring.scores import of_label
-from nlbench.selector import Knowledge, PromptSet
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nlbench import Dynamics, OnlineSelector, Selection, TrainingData
+from nlbench import Dynamics, Knowledge, OnlineSelector, Selection, TrainingData
 from nlbench.scoring import keep_highest
-from nlbench.selector import Knowledge
 
 
 @dataclass(frozen=True)

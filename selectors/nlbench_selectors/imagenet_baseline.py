@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Selection, Selector, TrainingData
+from nlbench import Knowledge, Selection, Selector, TrainingData
 from nlbench.scoring import (
     consistency,
     gmm_posterior_per_class,
@@ -22,7 +22,6 @@ from nlbench.scoring import (
     probe_probabilities,
     stratified_folds,
 )
-from nlbench.selector import Knowledge
 
 
 @dataclass(frozen=True)

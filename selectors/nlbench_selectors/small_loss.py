@@ -15,9 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Dynamics, OnlineSelector, Selection, TrainingData
+from nlbench import Dynamics, Knowledge, OnlineSelector, Selection, TrainingData
 from nlbench.scoring import gmm_posterior, keep_highest
-from nlbench.selector import Knowledge
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from nlbench.data.images import ImageSource, TensorImages
 from nlbench.encoders.features import load_encoder
-from nlbench.images import ImageSource, TensorImages
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import performance_embedding as performance
+from timings import embedding as performance
 
 pytestmark = [
     pytest.mark.bench,

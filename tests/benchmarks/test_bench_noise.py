@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nlbench import corrupt
-from nlbench.noise import noise_takes_rate
-from nlbench.registry import components
+from nlbench.noise.corrupt import noise_takes_rate
+from nlbench.plugins.registry import components
 
 pytestmark = pytest.mark.bench
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nlbench import BoundSelector, OnlineSelector, TrainingData, corrupt, get_selector
-from nlbench.registry import selector_class, selector_names
+from nlbench.plugins.registry import selector_class, selector_names
 from nlbench.selector import checked_answer
 
 pytestmark = pytest.mark.bench

@@ -1,0 +1,248 @@
+"""Figures made of points and areas: cost, score histograms, average ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbench_leaderboard.escape import shorten
+from nlbench_leaderboard.figures.chart import (
+    BOTTOM,
+    LEFT,
+    NAME_LENGTH,
+    TOP,
+    WIDTH,
+    Figure,
+    Scale,
+    axes,
+    marker,
+    number,
+    style,
+    svg,
+    text,
+)
+from nlbench_leaderboard.figures.curves import (
+    cost,
+    finished,
+    mean_histogram,
+    pareto_front,
+    quantiles,
+)
+from nlbench_leaderboard.figures.lines import Places, accuracy_scale
+from nlbench_leaderboard.formats.numbers import percent
+from nlbench_leaderboard.ranking.across import Across
+from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
+
+MOST_POINTS = 40
+MOST_HISTOGRAMS = 12
+MOST_RANKS = 30
+
+_RIGHT = 440.0
+_CHARACTER = 6.0
+_LINE = 20.0
+_Array = npt.NDArray[np.float64]
+_Box = tuple[float, float, float, float]
+
+
+def cost_figure(board: Board, places: Places) -> Figure | None:
+    """Draw accuracy against seconds, with the selectors that nothing beats in both joined."""
+    have = [(row, spent) for row in board.rows if row.accuracy and (spent := cost(row))]
+    ranked = [pair for pair in have if pair[0].rank is not None]
+    if not ranked:
+        return None
+    front = pareto_front([(spent, row.stats[RANKED_BY].mean) for row, spent in ranked])
+    on_front = [ranked[i] for i in front]
+    rest = [pair for pair in ranked if pair not in on_front][: max(0, MOST_POINTS - len(front))]
+    bounds = [pair for pair in have if pair[0].bound]
+    drawn = [*on_front, *rest, *bounds]
+    costs = [s for _, s in drawn]
+    x = Scale(min(costs) / 1.15, max(costs) * 1.15, LEFT, _RIGHT, log=True)
+    y = accuracy_scale([row.stats[RANKED_BY].mean for row, _ in drawn], [])
+    parts = axes(x, y, "embedding + selection + training, s (log scale)", "test accuracy, %", "y")
+    at = [(x(s), y(row.stats[RANKED_BY].mean)) for row, s in drawn]
+    steps = "".join(f"{'H' if i else 'M'}{a:g}{f'V{b:g}' if i else f' {b:g}'}"
+                    for i, (a, b) in enumerate(at[: len(front)]))  # fmt: skip
+    parts.append(f'<path class="front" d="{steps}"/>')
+    parts += _named_points([row for row, _ in drawn], at, places)
+    return Figure(
+        title="Cost against accuracy",
+        note="Means over seeds. The line joins the selectors that no other beats in both (Pareto "
+        "front); bounds stand apart. Embeddings are cached: only the run that made them paid."
+        + ("" if len(rest) + len(front) == len(ranked)
+           else f" {len(rest) + len(front)} of {len(ranked)} selectors are drawn."),
+        svg=svg(f"Test accuracy against seconds, {len(drawn)} points", parts),
+        head=("Selector", "Seconds", "Test accuracy, %", "On the front"),
+        lines=tuple(
+            (row.name, f"{s:.3g}", percent(row.stats[RANKED_BY].mean),
+             "bound" if row.bound else "yes" if i < len(front) else "no")
+            for i, (row, s) in enumerate(drawn)
+        ),
+    )  # fmt: skip
+
+
+def histogram_figures(board: Board) -> Figure | None:
+    """Draw the scores of clean and of noisy samples, a small plot per selector."""
+    have = [
+        (row, found)
+        for row in board.rows
+        if row.rank is not None and (found := mean_histogram(finished(row)))
+    ]
+    if not have:
+        return None
+    drawn = have[:MOST_HISTOGRAMS]
+    n_columns, cell_w, cell_h = 3, WIDTH / 3, 104.0
+    parts = []
+    for i, (row, found) in enumerate(drawn):
+        left, top = (i % n_columns) * cell_w, (i // n_columns) * cell_h
+        parts.append(
+            f'<g transform="translate({left:g} {top:g})">{_histogram(row.name, *found)}</g>'
+        )
+    height = cell_h * -(-len(drawn) // n_columns)
+    part = "" if len(drawn) == len(have) else f" The best {len(drawn)} of {len(have)} are drawn."
+    return Figure(
+        title="Scores of clean and noisy samples",
+        note="Blue, from below: clean; orange, hanging: noisy. Samples per bin, mean over seeds, "
+        "each side to its own tallest bin; a higher score means cleaner. Score scales are the "
+        f"selectors' own.{part}",
+        svg=svg(f"Score histograms of {len(drawn)} selectors, clean and noisy", parts, WIDTH,
+                height),
+        head=("Selector", "Clean: quartiles of the score", "Noisy: quartiles of the score"),
+        lines=tuple((row.name, _quartiles(e, c), _quartiles(e, n)) for row, (e, c, n) in drawn),
+    )  # fmt: skip
+
+
+def rank_figure(found: Across) -> Figure | None:
+    """Draw the critical difference diagram: average ranks, and what cannot be told apart."""
+    distance = found.critical_difference
+    if distance is None or len(found.ranks) < 2:
+        return None
+    drawn = found.ranks[:MOST_RANKS]
+    left, right, top = 140.0, 400.0, 52.0
+    bottom = top + _LINE * len(drawn)
+    x = Scale(1.0, float(max(len(found.ranks), 2)), left, right)
+    parts = _rank_axis(x, top, bottom, distance)
+    order = {place.name: i for i, place in enumerate(drawn)}
+    for i, place in enumerate(drawn):
+        y = top + _LINE * (i + 0.5)
+        low, high = x(place.rank - distance / 2), x(place.rank + distance / 2)
+        parts.append(
+            f'<g class="series {style(0)}">{text(left - 12, y + 4, place.name, "lb end")}'
+            f'<path class="bar" d="M{low:g} {y:g}H{high:g}"/>{marker(0, x(place.rank), y)}</g>'
+        )
+    parts += _group_bars(found, order, right + 14, top)
+    part = (
+        ""
+        if len(drawn) == len(found.ranks)
+        else (f" The best {len(drawn)} of {len(found.ranks)} are drawn.")
+    )
+    return Figure(
+        title="Average rank and critical difference",
+        note="Dot: average rank over the boards. Two selectors whose lines (half the critical "
+        "difference to each side) do not overlap differ at 0.05 by Nemenyi's test; a bar on the "
+        f"right joins those that cannot be told apart.{part}",
+        svg=svg(f"Critical difference diagram, {len(drawn)} selectors", parts, WIDTH, bottom + 8),
+        head=("Selector", "Average rank"),
+        lines=tuple((place.name, f"{place.rank:.2f}") for place in found.ranks),
+    )  # fmt: skip
+
+
+def _named_points(rows: Sequence[Row], at: Sequence[tuple[float, float]], places: Places,
+                  ) -> list[str]:  # fmt: skip
+    """Draw points with names where there is room; the others show theirs to the pointer."""
+    taken: list[_Box] = [(a - 5, b - 5, a + 5, b + 5) for a, b in at]
+    parts = []
+    for row, (a, b) in zip(rows, at, strict=True):
+        kind: int | str = row.bound or places[row.key]
+        width = _CHARACTER * len(shorten(row.name, NAME_LENGTH))
+        spot = _free_spot(a, b, width, taken)
+        label = f"<title>{escape(shorten(row.name, 200))}</title>"
+        if spot is not None:
+            label += text(spot[0], spot[3] - 3, row.name, "lb")
+            taken.append(spot)
+        parts.append(f'<g class="series {style(kind)}">{label}{marker(kind, a, b)}</g>')
+    return parts
+
+
+def _free_spot(a: float, b: float, width: float, taken: Sequence[_Box]) -> _Box | None:
+    """Find room for a name right, left, above or below a point, then off its corners."""
+    starts = [
+        (a + 8, b - 7),
+        (a - 8 - width, b - 7),
+        (a - width / 2, b - 21),
+        (a - width / 2, b + 7),
+        *(
+            (left, top)
+            for top in (b - 21, b + 7, b - 35, b + 21)
+            for left in (a + 4, a - 4 - width)
+        ),
+    ]
+    for left, top in starts:
+        box = (left, top, left + width, top + 14)
+        inside = left >= LEFT and box[2] <= WIDTH and top >= TOP - 8 and box[3] <= BOTTOM
+        if inside and not any(_overlap(box, other) for other in taken):
+            return box
+    return None
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _histogram(name: str, edges: _Array, clean: _Array, noisy: _Array) -> str:
+    """Draw one small plot: clean upwards, noisy downwards from one line."""
+    left, right, middle, tall = 6.0, 142.0, 56.0, 30.0
+    x = Scale(float(edges[0]), float(edges[-1]), left, right)
+    return "".join((
+        text(left, 14, name, "lb", 22),
+        f'<path class="clean" d="{_area(x, edges, clean, middle, -tall)}"/>',
+        f'<path class="noisy" d="{_area(x, edges, noisy, middle, tall)}"/>',
+        f'<path class="axis" d="M{left:g} {middle:g}H{right:g}"/>',
+        text(left, 98, _end(edges, 0), "tl"),
+        text(right, 98, _end(edges, -1), "tl end"),
+    ))  # fmt: skip
+
+
+def _area(x: Scale, edges: _Array, counts: _Array, base: float, height: float) -> str:
+    most = float(counts.max()) or 1.0
+    steps = "".join(
+        f"V{round(base + height * float(count) / most, 1):g}H{x(float(edge)):g}"
+        for count, edge in zip(counts, edges[1:], strict=True)
+    )
+    return f"M{x(float(edges[0])):g} {base:g}{steps}V{base:g}z"
+
+
+def _end(edges: _Array, which: int) -> str:
+    """Print an end of a score axis, no finer than a hundredth of its range."""
+    step = 10.0 ** np.floor(np.log10(float(edges[-1] - edges[0]) / 10))
+    return f"{np.round(float(edges[which]) / step) * step + 0.0:.4g}".replace("-", "−")
+
+
+def _quartiles(edges: _Array, counts: _Array) -> str:
+    found = quantiles(edges, counts, (0.25, 0.5, 0.75))
+    return "–" if found is None else " / ".join(f"{value:.3g}" for value in found)
+
+
+def _group_bars(found: Across, order: Mapping[str, int], left: float, top: float) -> list[str]:
+    """Draw a bar, each in a column of its own, along the rows that cannot be told apart."""
+    parts = []
+    for column, group in enumerate(found.groups):
+        rows = [order[name] for name in group if name in order]
+        if len(rows) > 1:
+            a, b = top + _LINE * (rows[0] + 0.2), top + _LINE * (rows[-1] + 0.8)
+            parts.append(f'<path class="group" d="M{left + 9 * column:g} {a:g}V{b:g}"/>')
+    return parts
+
+
+def _rank_axis(x: Scale, top: float, bottom: float, distance: float) -> list[str]:
+    grid = "".join(f"M{x(tick):g} {top:g}V{bottom:g}" for tick in x.ticks())
+    end = x(min(x.low + distance, x.high))
+    return [
+        f'<path class="grid" d="{grid}"/>',
+        *(text(x(tick), top - 6, number(tick, percent=False), "tl mid") for tick in x.ticks()),
+        f'<path class="cd" d="M{x.start:g} 18v8m0-4H{end:g}m0-4v8"/>',
+        text(x.start, 12, f"critical difference {distance:.2f}", "tl", 60),
+        text(x.start - 12, top - 6, "average rank", "tl end", 60),
+    ]

@@ -1,0 +1,103 @@
+"""The whole leaderboard as JSON, every number in full precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nlbench_leaderboard.escape import json_safe
+from nlbench_leaderboard.ranking.across import Across
+from nlbench_leaderboard.ranking.board import COLUMNS, RANKED_BY, Board, Row, SeedRun
+from nlbench_leaderboard.ranking.stats import Summary
+from nlbench_leaderboard.sources.reported import Reported, reported_for
+
+FORMAT = "nlbench-leaderboard/2"
+
+
+def to_json(
+    boards: Iterable[Board], problems: Sequence[str] = (), across: Sequence[Across] = ()
+) -> str:
+    """Give the whole leaderboard as JSON text; shares in [0, 1], times in seconds."""
+    content = {
+        "format": FORMAT,
+        "ranked_by": RANKED_BY,
+        "problems": list(problems),
+        "boards": [_board(board) for board in boards],
+        "across": [asdict(found) for found in across],
+    }
+    # One line: with an indent, Python's encoder takes seconds for some thousand runs.
+    return json.dumps(json_safe(content), allow_nan=False) + "\n"
+
+
+def _board(board: Board) -> dict[str, Any]:
+    return {
+        "id": board.id,
+        "title": board.title,
+        "dataset": board.dataset.model_dump(mode="json"),
+        "noise": board.noise.model_dump(mode="json", include={"kind", "nominal_rate", "params"}),
+        "protocol": board.protocol.model_dump(mode="json"),
+        "seeds": list(board.seeds),
+        "notes": list(board.notes),
+        "verdict": board.verdict,
+        "rows": [_row(row) for row in board.rows],
+        "comparisons": [vars(comparison) for comparison in board.comparisons],
+        "reported": [_reported(row) for row in reported_for(board)],
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "rank_is_provisional": row.rank is not None and not row.is_complete,
+        "selector": row.label,
+        "tag": row.tag,
+        "bound": row.bound or None,
+        "status": row.status,
+        "versus_best": row.verdict or None,
+        "stale": row.stale or None,
+        "knowledge": list(row.knowledge),
+        "n": row.n,
+        "n_expected": row.n_expected,
+        "missing_seeds": list(row.missing_seeds),
+        "notes": list(row.notes),
+        "metrics": {key: _summary(summary) for key, summary in row.stats.items()},
+        "runs": [_run(run) for run in row.runs],
+    }
+
+
+def _reported(row: Reported) -> dict[str, Any]:
+    shown = {"method", "network", "noise_text", "accuracy_best", "accuracy_last", "n_seeds"}
+    return {
+        **row.result.model_dump(mode="json", include=shown),
+        "protocol": row.protocol,
+        "source": row.source.model_dump(mode="json"),
+        "comparable": False,
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        "n": summary.n,
+        "mean": summary.mean,
+        "sd": summary.sd,
+        "ci95_half_width": summary.half_width,
+    }
+
+
+def _run(run: SeedRun) -> dict[str, Any]:
+    record = run.record
+    metrics = record.metrics
+    return {
+        "seed": run.seed,
+        "status": run.status,
+        "reason": run.reason,
+        "fingerprint": record.fingerprint,
+        "noise_sha256": record.noise.sha256,
+        "realized_noise_rate": record.noise.realized_rate,
+        "source_sha256": record.selector.source_sha256,
+        "command": record.command,
+        "values": {c.key: c.read(metrics, record.times) for c in COLUMNS} if metrics else {},
+        "other_tests": metrics.test.other_tests if metrics else {},
+    }

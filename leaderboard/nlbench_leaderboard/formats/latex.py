@@ -1,0 +1,107 @@
+r"""Boards as LaTeX tables for a paper: one `table` per board, needs `\usepackage{booktabs}`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nlbench_leaderboard.escape import latex, shorten
+from nlbench_leaderboard.formats.numbers import BOUNDS
+from nlbench_leaderboard.ranking.board import Board, Row
+from nlbench_leaderboard.ranking.grouping import rate_text
+from nlbench_leaderboard.ranking.paired import ALPHA
+from nlbench_leaderboard.ranking.verdict import LEAST_N_TIE
+
+_HEAD = r"""% Made by `nlbench leaderboard`. In the preamble: \usepackage{booktabs}
+% With inputenc/T1 or any newer engine; characters beyond Latin-1 are written as U+XXXX."""
+_COLUMNS = {
+    "selection_f1": "F1",
+    "selection_auroc": "AUROC",
+    "precision_at_50": r"P@50\,\%",
+    "kept_fraction": "Kept",
+}
+
+
+def to_latex(boards: Sequence[Board]) -> str:
+    """Give all boards, in percent: the best bold, what is tied with it underlined."""
+    return "\n\n".join([_HEAD, *map(_table, boards)]) + "\n"
+
+
+def _table(board: Board) -> str:
+    titles = ["Selector", r"Test accuracy", "$n$", *_COLUMNS.values()]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_caption(board)}}}",
+        rf"\label{{tab:{board.id}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}",
+        r"\toprule",
+        _line(titles),
+        r"\midrule",
+        *_body(board),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
+
+
+def _body(board: Board) -> list[str]:
+    ranked = [_row(row) for row in board.rows if row.rank is not None]
+    others = [_row(row) for row in board.rows if row.rank is None]
+    rule = [r"\midrule"] if ranked and others else []
+    return [*ranked, *rule, *others]
+
+
+def _row(row: Row) -> str:
+    kind = BOUNDS[row.bound] or ("stale" if row.stale else "")
+    name = latex(shorten(row.name, 60)) + (rf" \emph{{({kind})}}" if kind else "")
+    n = str(row.n) if row.is_complete else f"{row.n} of {row.n_expected}"
+    others = (_percent(row.stats[k].mean) if k in row.stats else "--" for k in _COLUMNS)
+    return _line([name, _accuracy(row), n, *others])
+
+
+def _accuracy(row: Row) -> str:
+    if row.accuracy is None:
+        return rf"\emph{{{row.status}}}"
+    mean = _percent(row.accuracy.mean)
+    if row.verdict == "best":
+        mean = rf"\textbf{{{mean}}}"
+    elif row.verdict == "tied":
+        mean = rf"\underline{{{mean}}}"
+    half = row.accuracy.half_width
+    return mean if half is None else rf"{mean} $\pm$ {_percent(half)}"
+
+
+def _caption(board: Board) -> str:
+    rate = board.noise.nominal_rate
+    noise = latex(board.noise.kind) + ("" if rate is None else f" {rate_text(rate)}")
+    n = len(board.seeds)
+    return (
+        "Test accuracy (\\%) after the last epoch on "
+        f"{latex(shorten(board.dataset.name, 60))} with {noise} noise: "
+        f"mean $\\pm$ half the 95\\,\\% $t$-interval over $n$ of {n} "
+        f"seed{'' if n == 1 else 's'}. {_marks(board)} F1, AUROC and precision at 50\\,\\% kept "
+        f"(P@50\\,\\%) of the selection, and the share kept, in \\%. "
+        f"Protocol {latex(shorten(board.protocol.id, 60))} "
+        f"(SHA-256 \\texttt{{{latex(board.protocol.sha256[:12])}}})."
+    )
+
+
+def _marks(board: Board) -> str:
+    best = next((row for row in board.rows if row.verdict == "best"), None)
+    if best is None:
+        return "No row is marked: there is no contest between rows with every seed."
+    if best.n < LEAST_N_TIE:
+        return f"Bold: the best; ties are not marked, they take {LEAST_N_TIE} seeds."
+    return (
+        "Bold: the best; underlined: tied with it (paired $t$-test, Holm-corrected over the "
+        f"board's pairs, $p \\ge {ALPHA}$)."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"

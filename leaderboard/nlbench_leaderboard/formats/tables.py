@@ -1,0 +1,155 @@
+"""The leaderboard as three flat tables, for CSV and Parquet: every number in full precision.
+
+`leaderboard` has a line per board and selector, `comparisons` one per board and pair of selectors,
+`runs` one per record. Shares are in [0, 1], times in seconds; what was not measured is empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from nlbench_leaderboard.escape import clean, csv_text, json_safe, shorten
+from nlbench_leaderboard.formats.numbers import BOUNDS
+from nlbench_leaderboard.ranking.board import COLUMNS, Board, Row, SeedRun
+from nlbench_leaderboard.ranking.paired import Comparison
+
+_SUMMARY = {"mean": float, "sd": float, "ci95_half_width": float, "n": int}
+_RESULTS: dict[str, type] = {
+    "board": str,
+    "title": str,
+    "rank": int,
+    "selector": str,
+    "bound": str,
+    "status": str,
+    "n": int,
+    "n_expected": int,
+    "failed": int,
+    "missing_seeds": str,
+    "knowledge": str,
+    "notes": str,
+    "versus_best": str,
+    "stale": str,
+    **{f"{c.key}_{part}": kind for c in COLUMNS for part, kind in _SUMMARY.items()},
+}
+_RUNS: dict[str, type] = {
+    "board": str,
+    "selector": str,
+    "seed": int,
+    "status": str,
+    "reason": str,
+    "fingerprint": str,
+    "noise_sha256": str,
+    "realized_noise_rate": float,
+    "protocol_sha256": str,
+    "source_sha256": str,
+    "command": str,
+    **{c.key: float for c in COLUMNS},
+}
+_KINDS = {"first": str, "second": str, "n": int}
+_COMPARISONS: dict[str, type] = {
+    "board": str,
+    **{f.name: _KINDS.get(f.name, float) for f in fields(Comparison)},
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A flat table: the type of each column, and its lines; an absent value is None."""
+
+    columns: Mapping[str, type]
+    lines: Sequence[Mapping[str, Any]]
+
+
+def tables_of(boards: Sequence[Board]) -> dict[str, Table]:
+    """Give the three tables by name, which is the name of their file."""
+    return {
+        "leaderboard": Table(_RESULTS, [_result(b, r) for b in boards for r in b.rows]),
+        "comparisons": Table(_COMPARISONS, list(_comparisons(boards))),
+        "runs": Table(_RUNS, [_run(b, r, run) for b in boards for r in b.rows for run in r.runs]),
+    }
+
+
+def to_csv(table: Table) -> str:
+    """Give the table as CSV with a header; no cell is run as a formula by a spreadsheet."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.columns)
+    for line in table.lines:
+        writer.writerow([_csv_cell(line.get(name)) for name in table.columns])
+    return stream.getvalue()
+
+
+def to_parquet(table: Table) -> bytes:
+    """Give the table as a Parquet file; every column is typed, also one without a value."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, types[kind]) for name, kind in table.columns.items()])
+    lines = [{k: clean(v) if isinstance(v, str) else v for k, v in row.items()}
+             for row in table.lines]  # fmt: skip
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist(lines, schema=schema), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _csv_cell(value: Any) -> Any:
+    # An empty cell, not 0: nothing was measured.
+    if value is None:
+        return ""
+    return csv_text(value) if isinstance(value, str) else value
+
+
+def _result(board: Board, row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "board": board.id,
+        "title": board.title,
+        "rank": row.rank,
+        "selector": row.name,
+        "bound": BOUNDS[row.bound],
+        "status": row.status,
+        "n": row.n,
+        "n_expected": row.n_expected,
+        "failed": len(row.seeds_with("failed")),
+        "missing_seeds": " ".join(map(str, row.missing_seeds)),
+        "knowledge": "; ".join(row.knowledge),
+        "notes": "; ".join(shorten(note, 400) for note in row.notes),
+        "versus_best": row.verdict,
+        "stale": row.stale,
+    }
+    for key, summary in row.stats.items():
+        numbers = (summary.mean, summary.sd, summary.half_width, summary.n)
+        parts = (f"{key}_{part}" for part in _SUMMARY)
+        line |= dict(zip(parts, numbers, strict=True))
+    return line
+
+
+def _comparisons(boards: Iterable[Board]) -> Iterator[dict[str, Any]]:
+    names = [f.name for f in fields(Comparison)]
+    for board in boards:
+        for comparison in board.comparisons:
+            yield {"board": board.id, **{n: getattr(comparison, n) for n in names}}
+
+
+def _run(board: Board, row: Row, run: SeedRun) -> dict[str, Any]:
+    record = run.record
+    metrics = record.metrics
+    line = {
+        "board": board.id,
+        "selector": row.name,
+        "seed": run.seed,
+        "status": run.status,
+        "reason": run.reason,
+        "fingerprint": record.fingerprint,
+        "noise_sha256": record.noise.sha256,
+        "realized_noise_rate": record.noise.realized_rate,
+        "protocol_sha256": record.protocol.sha256,
+        "source_sha256": record.selector.source_sha256,
+        "command": record.command,
+    }
+    values = {c.key: json_safe(c.read(metrics, record.times)) for c in COLUMNS} if metrics else {}
+    return {**line, **values}

@@ -1,0 +1,108 @@
+"""Boards as tables for the terminal; made to read well at 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from nlbench_leaderboard.escape import shorten
+from nlbench_leaderboard.formats.markdown import summary
+from nlbench_leaderboard.formats.numbers import NEXT_COMMAND, TIED, percent
+from nlbench_leaderboard.ranking.across import Across
+from nlbench_leaderboard.ranking.board import Board, Row
+
+_LEGEND = (
+    "Percent. Accuracy: test set, last epoch, ± half the 95 % t-interval over n seeds. "
+    f"Bounds (–) are not ranked; a rank in parentheses lacks seeds; {TIED} is tied with the best."
+)
+_COLUMNS = {
+    "F1": "selection_f1",
+    "AUROC": "selection_auroc",
+    "Kept": "kept_fraction",
+    "Noise": "noise_rate_after",
+}
+
+
+def summary_table(boards: Sequence[Board], across: Sequence[Across] = ()) -> RenderableType:
+    """Give all boards as one renderable: a table each, what went wrong below it, and a legend."""
+    if not boards:
+        return Text(f"No runs yet. Next: {NEXT_COMMAND}")
+    parts: list[RenderableType] = []
+    for board in boards:
+        parts += [_table(board), *_notes(board), *_verdict(board), Text()]
+    for found in across:
+        parts += [*_across(found), Text()]
+    return Group(*parts, Text(_LEGEND, style="dim"))
+
+
+def _table(board: Board) -> Table:
+    # Text objects throughout: a name like "[red]" must not be read as markup.
+    table = Table(
+        title=Text(shorten(board.title, 160), style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("#", justify="right", no_wrap=True)
+    # The one column that may shrink: rich narrows columns that may wrap before all others. The
+    # cells themselves do not wrap (see below), they end in an ellipsis.
+    table.add_column("Selector")
+    for title in ("Accuracy", "n", *_COLUMNS):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in board.rows:
+        style = "" if row.rank is not None else "dim" if row.accuracy else "yellow"
+        cells = (Text(cell, no_wrap=True, overflow="ellipsis") for cell in _cells(row))
+        table.add_row(*cells, style=style)
+    return table
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.rank_text + (TIED if row.verdict == "tied" else ""),
+        shorten(row.name, 60),
+        _accuracy(row),
+        str(row.n) if row.is_complete else f"{row.n}/{row.n_expected}",
+        *(percent(row.stats[k].mean, 1) if k in row.stats else "–" for k in _COLUMNS.values()),
+    ]
+
+
+def _accuracy(row: Row) -> str:
+    if row.accuracy is None:
+        return row.status
+    half = row.accuracy.half_width
+    # The spread is padded, so that the means stand below each other.
+    spread = "  1 seed" if half is None else f" ± {percent(half):>5}"
+    return f"{percent(row.accuracy.mean)}{spread}"
+
+
+def _notes(board: Board) -> list[RenderableType]:
+    # The row's own note says the same of an excluded run.
+    notes = [shorten(n, 400) for n in board.notes if not n.startswith("Excluded")]
+    for row in board.rows:
+        # The number of seeds is in the table already; what remains says why.
+        why = [n for n in row.notes if not n.startswith(("n = ", "single seed"))]
+        notes += [f"{shorten(row.name, 60)}: {shorten(note, 240)}" for note in why]
+    return [Padding(Text(f"· {note}", style="yellow"), (0, 0, 0, 2)) for note in notes]
+
+
+def _verdict(board: Board) -> list[RenderableType]:
+    if not board.verdict:
+        return []
+    return [Padding(Text(f"· {shorten(board.verdict, 400)}"), (0, 0, 0, 2))]
+
+
+def _across(found: Across) -> list[RenderableType]:
+    title = f"All boards of protocol {shorten(found.protocol_id, 60)}"
+    lines = [*summary(found), *found.notes]
+    ranks = ", ".join(f"{shorten(r.name, 60)} {r.rank:.2f}" for r in found.ranks)
+    if ranks:
+        lines.insert(1, f"{ranks}.")
+    lines += [f"Left out: {x.kind} {shorten(x.name, 60)}: {x.reason}." for x in found.left_out]
+    shown = (Padding(Text(f"· {line}"), (0, 0, 0, 2)) for line in lines)
+    return [Text(title, style="bold"), *shown]

@@ -1,0 +1,108 @@
+"""What the page adds to the boards: figures, deep links, and what its filters offer."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nlbench_leaderboard.figures.chart import Figure
+from nlbench_leaderboard.figures.curves import style_places
+from nlbench_leaderboard.figures.lines import (
+    learning_figure,
+    noise_figure,
+    noise_groups,
+    recall_figure,
+)
+from nlbench_leaderboard.figures.points import cost_figure, histogram_figures, rank_figure
+from nlbench_leaderboard.ranking.across import Across
+from nlbench_leaderboard.ranking.board import Board, Row
+from nlbench_leaderboard.ranking.grouping import RowKey
+from nlbench_leaderboard.ranking.verdict import LEAST_N_TIE
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """The figures of one board, the deep link of each row, and the knowledge to filter by.
+
+    `row_ids` goes by the name of the row, `knowledge` from the word in a link to the text.
+    """
+
+    figures: tuple[Figure, ...]
+    row_ids: Mapping[str, str]
+    knowledge: Mapping[str, str]
+    tied: str
+
+
+@dataclass(frozen=True)
+class Views:
+    """Everything that is drawn: per board by its id, over noise rates, and per protocol."""
+
+    boards: Mapping[str, BoardView]
+    noise: tuple[Figure, ...]
+    ranks: tuple[Figure | None, ...]
+
+
+def views_of(boards: Sequence[Board], across: Sequence[Across]) -> Views:
+    """Draw the figures of a page."""
+    places = style_places(boards)
+    noise = (noise_figure(group, places) for group in noise_groups(boards))
+    return Views(
+        boards={board.id: _board(board, places) for board in boards},
+        noise=tuple(figure for figure in noise if figure),
+        ranks=tuple(rank_figure(found) for found in across),
+    )
+
+
+def knowledge_word(text: str) -> str:
+    """Give what stands for a kind of knowledge in a link.
+
+    >>> knowledge_word("image-text pre-training")
+    'image-text-pre-training'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or _digest(text)
+
+
+def _board(board: Board, places: Mapping[RowKey, int]) -> BoardView:
+    figures = (
+        learning_figure(board, places),
+        recall_figure(board, places),
+        cost_figure(board, places),
+        histogram_figures(board),
+    )
+    known = sorted({text for row in board.rows for text in row.knowledge})
+    return BoardView(
+        figures=tuple(figure for figure in figures if figure),
+        row_ids=_row_ids(board),
+        knowledge={knowledge_word(text): text for text in known},
+        tied=_tied(board),
+    )
+
+
+def _row_ids(board: Board) -> dict[str, str]:
+    """Give each row an id that only depends on its own name, so that a link lasts.
+
+    A name that a link cannot spell, such as one with hyper-parameters, ends in a digest.
+    """
+    ids = {}
+    for row in board.rows:
+        plain = re.sub(r"[^a-z0-9.]+", "-", row.name.lower()).strip("-.")[:60]
+        slug = plain if plain == row.name else f"{plain or 'row'}-{_digest(row.name)}"
+        ids[row.name] = f"{board.id}--{slug}"
+    return ids
+
+
+def _tied(board: Board) -> str:
+    """Say in a few words which rows are tied with the best."""
+    best: Row | None = board.best
+    if best is None or not any(row.verdict == "best" for row in board.rows):
+        return "–"
+    if best.n < LEAST_N_TIE:
+        return "too few seeds"
+    n_tied = sum(row.verdict == "tied" for row in board.rows)
+    return f"{n_tied} selector{'' if n_tied == 1 else 's'}" if n_tied else "none"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]

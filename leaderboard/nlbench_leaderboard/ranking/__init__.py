@@ -1,0 +1,1 @@
+"""From records to ranked boards: grouping, statistics and the rules. Nothing is drawn here."""

@@ -1,0 +1,223 @@
+"""Selectors over several boards of one protocol: average ranks, Friedman, Nemenyi.
+
+Sources: Friedman, JASA 32 (1937); Nemenyi, PhD thesis, Princeton (1963); both as Demsar,
+"Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006), puts them to use.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
+from nlbench_leaderboard.ranking.grouping import RowKey, tag_rows
+from nlbench_leaderboard.ranking.paired import ALPHA
+
+_Array = npt.NDArray[np.float64]
+_RELIABLE_BOARDS = 10
+
+
+@dataclass(frozen=True)
+class AverageRank:
+    """One selector's place over the boards; 1 is best."""
+
+    name: str
+    rank: float
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A board (by id) or a selector that does not count, and why."""
+
+    kind: Literal["board", "selector"]
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Across:
+    """What the boards of one protocol say together.
+
+    Attributes:
+        protocol_id, protocol_sha256: What the boards share.
+        boards: Ids of the boards that count.
+        ranks: Average ranks, best first.
+        friedman, friedman_p: Statistic and p; None below three selectors or two boards, or where
+            all are equal everywhere.
+        critical_difference: Nemenyi's at 5 %: average ranks that are closer cannot be told apart.
+        groups: Largest sets of neighbours that cannot be told apart, as names, best first.
+        left_out: What does not count.
+        notes: What a reader must know.
+    """
+
+    protocol_id: str
+    protocol_sha256: str
+    boards: tuple[str, ...]
+    ranks: tuple[AverageRank, ...]
+    friedman: float | None
+    friedman_p: float | None
+    critical_difference: float | None
+    groups: tuple[tuple[str, ...], ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+
+def compare_across(boards: Sequence[Board]) -> tuple[Across, ...]:
+    """Compare selectors over the boards of each protocol that has at least two."""
+    by_protocol: dict[str, list[Board]] = {}
+    for board in boards:
+        by_protocol.setdefault(board.protocol.sha256, []).append(board)
+    return tuple(_across(group) for group in by_protocol.values() if len(group) > 1)
+
+
+def complete_block(
+    has: Mapping[str, Mapping[str, bool]],
+) -> tuple[list[str], list[str], list[LeftOut]]:
+    """Choose boards and selectors so that every selector is complete on every board.
+
+    As long as a cell is missing, the board or selector with the largest share of missing cells is
+    left out; of equals a selector before a board, and the last by name. Results play no part.
+
+    Args:
+        has: Per board and selector, whether the selector has every seed there.
+
+    Returns:
+        Boards and selectors that stay, and what was left out, in that order, with the reason.
+    """
+    boards, left_out = list(has), list[LeftOut]()
+    selectors = sorted({name for row in has.values() for name in row})
+    while True:
+        lacking_s = {s: sum(not has[b].get(s, False) for b in boards) for s in selectors}
+        lacking_b = {b: sum(not has[b].get(s, False) for s in selectors) for b in boards}
+        if not any(lacking_s.values()):
+            return boards, selectors, left_out
+        worst_s = max(selectors, key=lambda s: (lacking_s[s], s))
+        worst_b = max(boards, key=lambda b: (lacking_b[b], b))
+        n_b, n_s = len(boards), len(selectors)
+        if lacking_s[worst_s] / n_b >= lacking_b[worst_b] / n_s:
+            selectors.remove(worst_s)
+            reason = f"not complete on {lacking_s[worst_s]} of {n_b} boards"
+            left_out.append(LeftOut("selector", worst_s, reason))
+        else:
+            boards.remove(worst_b)
+            reason = f"{lacking_b[worst_b]} of {n_s} selectors are not complete on it"
+            left_out.append(LeftOut("board", worst_b, reason))
+
+
+def friedman(values: _Array) -> tuple[float | None, float | None]:
+    """Give statistic and p of the Friedman test on (boards, selectors) numbers."""
+    from scipy.stats import friedmanchisquare
+
+    n_boards, n_selectors = values.shape
+    if n_boards < 2 or n_selectors < 3 or bool((values == values[:, :1]).all()):
+        return None, None
+    statistic, p = friedmanchisquare(*values.T)
+    return float(statistic), float(p)
+
+
+@functools.cache
+def critical_difference(n_selectors: int, n_boards: int) -> float:
+    """Give Nemenyi's critical difference of average ranks at 5 %.
+
+    >>> print(f"{critical_difference(5, 30):.4f}")
+    1.1136
+    """
+    from scipy.stats import studentized_range
+
+    quantile = float(studentized_range.ppf(1 - ALPHA, n_selectors, math.inf)) / math.sqrt(2)
+    return quantile * math.sqrt(n_selectors * (n_selectors + 1) / (6 * n_boards))
+
+
+def inseparable(ranks: Sequence[float], distance: float) -> list[tuple[int, int]]:
+    """Give the largest runs [first, last] of sorted ranks that span less than a distance.
+
+    >>> inseparable([1.0, 1.5, 2.4, 4.0], 1.0)
+    [(0, 1), (1, 2)]
+    """
+    runs: list[tuple[int, int]] = []
+    for first, low in enumerate(ranks):
+        last = max(i for i, rank in enumerate(ranks) if rank - low < distance)
+        if last > first and (not runs or last > runs[-1][1]):
+            runs.append((first, last))
+    return runs
+
+
+def _across(boards: Sequence[Board]) -> Across:
+    found = {board.id: _named_rows(board, _names(boards)) for board in boards}
+    has = {b: {name: row.is_complete for name, row in rows.items()} for b, rows in found.items()}
+    kept, selectors, left_out = complete_block(has)
+    # Means are sums in some order: equal ones may differ in the last bits.
+    values = np.array([[round(_mean(found[b][s]), 12) for s in selectors] for b in kept])
+    enough = len(kept) > 1 and len(selectors) > 1
+    statistic, p = friedman(values) if enough else (None, None)
+    distance = critical_difference(len(selectors), len(kept)) if enough else None
+    ranks = _average_ranks(selectors, values) if enough else ()
+    groups = inseparable([r.rank for r in ranks], distance) if distance else []
+    protocol = boards[0].protocol
+    return Across(
+        protocol_id=protocol.id,
+        protocol_sha256=protocol.sha256,
+        boards=tuple(kept),
+        ranks=ranks,
+        friedman=statistic,
+        friedman_p=p,
+        critical_difference=distance,
+        groups=tuple(tuple(r.name for r in ranks[a : b + 1]) for a, b in groups),
+        left_out=(*left_out, *_never_ranked(boards, selectors)),
+        notes=_notes([b for b in boards if b.id in kept], len(selectors)),
+    )
+
+
+def _names(boards: Sequence[Board]) -> dict[RowKey, str]:
+    """Name selectors over all boards: by label, and by source where one label has several."""
+    keys = {row.key: None for board in boards for row in board.rows if row.rank is not None}
+    tags = tag_rows(list(keys))
+    return {key: f"{key.label} [{tag}]" if tag else key.label for key, tag in tags.items()}
+
+
+def _named_rows(board: Board, names: Mapping[RowKey, str]) -> dict[str, Row]:
+    return {names[row.key]: row for row in board.rows if row.rank is not None}
+
+
+def _mean(row: Row) -> float:
+    return row.stats[RANKED_BY].mean
+
+
+def _average_ranks(selectors: Sequence[str], values: _Array) -> tuple[AverageRank, ...]:
+    from scipy.stats import rankdata
+
+    means = rankdata(-values, axis=1).mean(axis=0)
+    ranked = (AverageRank(s, float(r)) for s, r in zip(selectors, means, strict=True))
+    return tuple(sorted(ranked, key=lambda r: (r.rank, r.name)))
+
+
+def _never_ranked(boards: Sequence[Board], compared: Sequence[str]) -> list[LeftOut]:
+    stale = {row.name: row.stale for board in boards for row in board.rows if row.stale}
+    found = sorted((name, reason) for name, reason in stale.items() if name not in compared)
+    return [LeftOut("selector", name, reason) for name, reason in found]
+
+
+def _notes(boards: Sequence[Board], n_selectors: int) -> tuple[str, ...]:
+    notes = []
+    if len(boards) < 2 or n_selectors < 2:
+        notes.append("Nothing is compared: fewer than two boards or selectors are complete.")
+        return tuple(notes)
+    if n_selectors == 2:
+        notes.append("The Friedman test needs three selectors.")
+    if len(boards) <= _RELIABLE_BOARDS:
+        notes.append(
+            f"{len(boards)} boards: the chi-square p of the Friedman test is rough up to "
+            f"{_RELIABLE_BOARDS}."
+        )
+    if len({board.dataset.name for board in boards}) < len(boards):
+        notes.append(
+            "Boards of one data set share its images and are not independent: p and critical "
+            "difference are too small as statements about other data."
+        )
+    return tuple(notes)

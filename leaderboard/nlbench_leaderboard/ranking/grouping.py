@@ -1,0 +1,163 @@
+"""What belongs together: the key of a board, the key of a row, and their names.
+
+Titles are for people and may collide (a changed data set keeps its name); keys never do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nlbench.results.record import RunRecord
+from nlbench_leaderboard.escape import shorten
+
+
+class BoardKey(NamedTuple):
+    """Runs are comparable where all of this is equal."""
+
+    dataset: str
+    dataset_fingerprint: str
+    noise: str
+    rate: str
+    noise_params: str
+    protocol_sha256: str
+
+
+class RowKey(NamedTuple):
+    """Runs of one row differ in nothing but the seed."""
+
+    label: str
+    source_sha256: str
+    params: str
+
+
+def board_key(record: RunRecord) -> BoardKey:
+    """Give the board of a record."""
+    noise = record.noise
+    return BoardKey(
+        record.dataset.name,
+        record.dataset.fingerprint,
+        noise.kind,
+        "" if noise.nominal_rate is None else repr(noise.nominal_rate),
+        stable_text(noise.params),
+        record.protocol.sha256,
+    )
+
+
+def row_key(record: RunRecord) -> RowKey:
+    """Give the row of a record within its board."""
+    selector = record.selector
+    return RowKey(selector.label, selector.source_sha256, stable_text(selector.params))
+
+
+def group_boards(records: Sequence[RunRecord]) -> dict[BoardKey, list[RunRecord]]:
+    """Group records by board.
+
+    A run that failed before its data was read has no data fingerprint. It joins the board that
+    agrees in everything else, so that the failure is seen where it matters.
+    """
+    groups: dict[BoardKey, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(board_key(record), []).append(record)
+    for key in [k for k in groups if not k.dataset_fingerprint]:
+        same = [k for k in groups if k != key and k._replace(dataset_fingerprint="") == key]
+        if len(same) == 1 and all(r.status != "finished" for r in groups[key]):
+            groups[same[0]] += groups.pop(key)
+    return groups
+
+
+def group_rows(records: Sequence[RunRecord]) -> dict[RowKey, list[RunRecord]]:
+    """Group the records of one board by row.
+
+    A run that failed before its selector's source was read joins the row of its label, where
+    there is only one.
+    """
+    groups: dict[RowKey, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(row_key(record), []).append(record)
+    for key in [k for k in groups if not k.source_sha256]:
+        same = [k for k in groups if k.label == key.label and k.source_sha256]
+        if len(same) == 1 and all(r.status != "finished" for r in groups[key]):
+            groups[same[0]] += groups.pop(key)
+    return groups
+
+
+def tag_rows(keys: Sequence[RowKey]) -> dict[RowKey, str]:
+    """Give what tells rows of one label apart: the source, else the parameters; often nothing."""
+    tags = {}
+    for key in keys:
+        twins = [k for k in keys if k.label == key.label]
+        sources = Counter(k.source_sha256 for k in twins)
+        parts = []
+        if len(sources) > 1:
+            parts.append(f"source {key.source_sha256[:8] or 'unknown'}")
+        if sources[key.source_sha256] > 1:
+            parts.append(f"parameters {_digest(key.params)}")
+        tags[key] = ", ".join(parts)
+    return tags
+
+
+def board_titles(groups: Mapping[BoardKey, Sequence[RunRecord]]) -> dict[BoardKey, str]:
+    """Give each board a title such as ``digits · symmetric 0.40 · v1``, unique on the page."""
+    plain = {key: _title(key, records[0]) for key, records in groups.items()}
+    taken = Counter(plain.values())
+    return {
+        key: title
+        if taken[title] == 1
+        else f"{title} · {_difference(key, [k for k in plain if plain[k] == title])}"
+        for key, title in plain.items()
+    }
+
+
+def board_ids(titles: Mapping[BoardKey, str]) -> dict[BoardKey, str]:
+    """Give each board an id for deep links, such as ``digits-symmetric-0.40-v1``."""
+    slugs = {key: _slug(title) for key, title in titles.items()}
+    taken = Counter(slugs.values())
+    return {
+        key: slug if slug and taken[slug] == 1 else f"{slug or 'board'}-{_digest(*key)}"
+        for key, slug in slugs.items()
+    }
+
+
+def stable_text(value: Any) -> str:
+    """Give one text for equal values, also for those that are not valid JSON (NaN)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def rate_text(rate: float) -> str:
+    """Give a noise rate with two decimals, or with as many as it needs."""
+    return f"{rate:.2f}" if math.isclose(rate, round(rate, 2)) else f"{rate:g}"
+
+
+def _title(key: BoardKey, record: RunRecord) -> str:
+    rate = record.noise.nominal_rate
+    noise = key.noise if rate is None else f"{key.noise} {rate_text(rate)}"
+    label_set = record.noise.params.get("label_set")
+    if label_set is not None:
+        noise += f" {shorten(str(label_set), 40)}"
+    return f"{key.dataset} · {noise} · {record.protocol.id}"
+
+
+def _difference(key: BoardKey, twins: Sequence[BoardKey]) -> str:
+    parts = []
+    if len({k.dataset_fingerprint for k in twins}) > 1:
+        parts.append(f"data {key.dataset_fingerprint[:8] or 'unknown'}")
+    if len({(k.rate, k.noise_params) for k in twins}) > 1:
+        parts.append(f"noise {_digest(key.rate, key.noise_params)}")
+    if len({k.protocol_sha256 for k in twins}) > 1:
+        parts.append(f"protocol {key.protocol_sha256[:8]}")
+    # Different data set names can still print alike; the digest of the whole key settles it.
+    return " · ".join(parts) or _digest(*key)
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.")[:80]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""What a leaderboard is made from: files beside records, and published numbers. Reads only."""

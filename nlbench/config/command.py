@@ -1,0 +1,50 @@
+"""From a configuration back to the one command that repeats it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nlbench.config.run_config import RunConfig, standard_config
+from nlbench.config.setting_text import setting_text
+from nlbench.plugins.registry import make_component
+
+
+def reproduce_command(
+    config: RunConfig, plugin: str | None = None, data_dir: Path | None = None
+) -> str:
+    """Give the one-line command that repeats a run: flags, and --set for what is not standard."""
+    standard = standard_config(config.dataset.name)
+    path = config.dataset.options.get("path")
+    dataset = f"{config.dataset.name}:{path}" if path else config.dataset.name
+    words = ["nlbench", "run", "--selector", config.selector.name, "--dataset", dataset]
+    words += ["--noise", config.noise.kind]
+    if config.noise.rate is not None:
+        words += ["--noise-rate", repr(config.noise.rate)]
+    words += ["--seed", str(config.seed)]
+    trainer = standard.trainer.params
+    if config.trainer.name != standard.trainer.name:
+        words += ["--trainer", config.trainer.name]
+        trainer = asdict(make_component("trainers", config.trainer.name, {}))
+    if plugin:
+        words += ["--plugin", plugin]
+    if data_dir is not None:
+        words += ["--data-dir", str(data_dir)]
+    changed = {
+        "selector": config.selector_variant,
+        "trainer": _difference(config.trainer.params, trainer),
+        "protocol": _difference(config.protocol.model_dump(), standard.protocol.model_dump()),
+        "noise": config.noise.options,
+        "data": _difference(config.dataset.options, {**standard.dataset.options, "path": path}),
+    }
+    for section, values in changed.items():
+        for key, value in values.items():
+            words += ["--set", f"{section}.{key}={setting_text(value)}"]
+    return shlex.join(words)
+
+
+def _difference(values: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k not in standard or standard[k] != v}

@@ -1,0 +1,39 @@
+"""Files that settings name count by content, not by path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def file_hashes(
+    merged: Mapping[str, Any], selector: Mapping[str, Any], human_labels: str | None
+) -> dict[str, str]:
+    """Give the hash of each file or model folder that a setting names."""
+    named = {
+        "noise.matrix": merged["noise"].get("matrix"),
+        "noise.labels": merged["noise"].get("labels"),
+        "noise.label_file": human_labels,
+        "protocol.prompts": merged["protocol"].get("prompts"),
+        "protocol.image_text_encoder": merged["protocol"].get("image_text_encoder"),
+        "protocol.image_encoder": merged["protocol"].get("image_encoder"),
+        "selector.encoder": selector.get("encoder"),
+    }
+    found = {key: _content_hash(value) for key, value in named.items() if isinstance(value, str)}
+    return {key: digest for key, digest in found.items() if digest}
+
+
+def _content_hash(name: str) -> str:
+    try:
+        path = Path(name.removeprefix("local-dir:")).expanduser()
+    except RuntimeError:  # "~somebody" who does not exist: no file of ours
+        return ""
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    if name.startswith("local-dir:") != path.is_dir() or not files[0].is_file():
+        return ""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()

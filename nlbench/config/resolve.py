@@ -1,0 +1,214 @@
+"""From recipe, flags and ``--set`` to one validated configuration.
+
+Precedence, lowest first: the data set's standard recipe, ``--recipe``, flags, ``--set``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nlbench.config.file_hashes import file_hashes
+from nlbench.config.recipe_files import SECTIONS, load_recipe, merge
+from nlbench.config.run_config import (
+    DataConfig,
+    NoiseConfig,
+    ProtocolConfig,
+    RunConfig,
+    SelectorConfig,
+    TrainerConfig,
+    label_file,
+)
+from nlbench.config.setting_text import parse_setting
+from nlbench.errors import ConfigError, did_you_mean
+from nlbench.noise.corrupt import noise_options, noise_takes_rate
+from nlbench.noise.unknown_truth import refuse_noise
+from nlbench.plugins import registry
+from nlbench.plugins.registry import make_component
+
+DEFAULT_DATASET = "digits"
+
+
+def resolve(
+    *,
+    selector: str | None = None,
+    dataset: str | None = None,
+    noise: str | None = None,
+    noise_rate: float | None = None,
+    seed: int | None = None,
+    trainer: str | None = None,
+    epochs: int | None = None,
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+) -> RunConfig:
+    """Merge recipe and flags into one validated configuration.
+
+    Args:
+        selector: Name, or ``name:key=value,key=value``.
+        dataset: Name, or ``folder:PATH``.
+        noise: Kind, or ``kind:rate``.
+        noise_rate: Nominal rate; given beside a kind without one.
+        seed: The run's seed.
+        trainer: Name.
+        epochs: Shorthand for ``trainer.epochs``.
+        recipe: Name or path of a recipe.
+        settings: ``{"selector.temperature": 0.01, ...}``; the section may be left out where a
+            key is unambiguous.
+        data_dir: Where data lies; not part of the result.
+
+    Raises:
+        ConfigError: if a name, key or value is wrong.
+    """
+    given = load_recipe(recipe) if recipe else {}
+    name, _, argument = (dataset or given.get("dataset") or DEFAULT_DATASET).partition(":")
+    merged = merge(load_recipe(_dataset_class(name).recipe), given)
+    if argument:
+        merged["data"] = {**merged["data"], "path": argument}
+    merged["dataset"] = name
+    _apply_selector(merged, selector)
+    if trainer is not None and trainer != merged["trainer"]["name"]:
+        merged["trainer"] = {"name": trainer}
+    if epochs is not None:
+        merged["trainer"]["epochs"] = epochs
+    _apply_noise(merged, noise, noise_rate)
+    for key, value in (settings or {}).items():
+        _assign(merged, key, value)
+    return _validated(merged, seed if seed is not None else 0, data_dir)
+
+
+def _apply_selector(merged: dict[str, Any], selector: str | None) -> None:
+    if selector is None:
+        return
+    name, _, inline = selector.partition(":")
+    if name != merged["selector"].get("name"):
+        merged["selector"] = {"name": name}
+    for pair in filter(None, inline.split(",")):
+        key, value = parse_setting(pair)
+        merged["selector"][key] = value
+
+
+def _apply_noise(merged: dict[str, Any], noise: str | None, rate: float | None) -> None:
+    kind, _, inline = (noise or merged["noise"]["kind"]).partition(":")
+    if kind != merged["noise"]["kind"]:
+        merged["noise"] = {"kind": kind, "rate": merged["noise"].get("rate")}
+    draw = registry.find("noises", kind).load()
+    known = ["kind", "rate", *noise_options(draw)]
+    for key in merged["noise"]:
+        if key not in known:
+            raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, known)}")
+    explicit = inline or rate
+    chosen = explicit if explicit not in (None, "") else merged["noise"].get("rate")
+    merged["noise"]["rate"] = _checked_rate(kind, noise_takes_rate(draw), chosen, bool(explicit))
+
+
+def _checked_rate(kind: str, takes_rate: bool, given: Any, explicit: bool) -> float | None:
+    if given is None and not takes_rate:
+        return None
+    if given is None:
+        raise ConfigError(f"noise {kind!r} needs a rate: give --noise-rate.")
+    try:
+        rate = float(given)
+    except (TypeError, ValueError):
+        raise ConfigError(f"the noise rate must be a number, got {given!r}.") from None
+    if not 0 <= rate < 1:
+        raise ConfigError(f"the noise rate must lie in [0, 1), got {rate:g}.")
+    if takes_rate:
+        return rate
+    if explicit and rate:
+        raise ConfigError(f"noise {kind!r} takes no rate, got {rate:g}: leave --noise-rate out.")
+    return None
+
+
+def valid_keys(merged: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Give the settable keys of each section for the components in use."""
+    noise = registry.find("noises", merged["noise"]["kind"]).load()
+    trainer = registry.find("trainers", merged["trainer"]["name"]).load()
+    return {
+        "selector": _field_names(registry.selector_class(merged["selector"]["name"])),
+        "trainer": _field_names(trainer),
+        "protocol": list(ProtocolConfig.model_fields),
+        "noise": noise_options(noise),
+        "data": _field_names(_dataset_class(merged["dataset"])),
+    }
+
+
+def _assign(merged: dict[str, Any], key: str, value: Any) -> None:
+    section, dot, name = key.partition(".")
+    valid = valid_keys(merged)
+    if dot and section in SECTIONS and name in valid[section]:
+        merged[section][name] = _plain(value)
+        return
+    homes = [s for s in SECTIONS if key in valid[s]]
+    if len(homes) == 1:
+        merged[homes[0]][key] = _plain(value)
+        return
+    if homes:
+        choices = " or ".join(f"'{s}.{key}'" for s in homes)
+        raise ConfigError(f"setting {key!r} is ambiguous: write {choices}.")
+    known = [f"{s}.{k}" for s in SECTIONS for k in valid[s]]
+    by_last = {k.split(".", 1)[1]: k for k in known}
+    hint = did_you_mean(name or key, by_last)
+    hint = hint if hint.startswith("Did") else did_you_mean(key, known)
+    tail = "" if hint.startswith("Valid") else f" Valid: {', '.join(known)}."
+    raise ConfigError(f"unknown setting {key!r}. {hint}{tail}")
+
+
+def _plain(value: Any) -> Any:
+    """Give an array as lists: a configuration is JSON."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> RunConfig:
+    selector = dict(merged["selector"])
+    selector_name = selector.pop("name")
+    component = registry.find("selectors", selector_name)
+    made = registry.make_selector(component.load(), selector, name=selector_name)
+    trainer = dict(merged["trainer"])
+    trainer_name = trainer.pop("name")
+    made_trainer = make_component("trainers", trainer_name, trainer)
+    noise = dict(merged["noise"])
+    source = make_component("datasets", merged["dataset"], merged["data"])
+    if not source.labels_are_clean:
+        refuse_noise(merged["dataset"], noise["kind"])
+    try:
+        protocol = ProtocolConfig(**merged["protocol"])
+        made_trainer.check(protocol.image_size)
+        return RunConfig(
+            dataset=DataConfig(
+                name=merged["dataset"],
+                options=asdict(source),
+                content=dict(source.content_key(data_dir)),
+            ),
+            noise=NoiseConfig(kind=noise.pop("kind"), rate=noise.pop("rate", None), options=noise),
+            selector=SelectorConfig(
+                name=selector_name,
+                params=asdict(made),  # type: ignore[call-overload]
+                source_sha256=component.source_sha256,
+            ),
+            trainer=TrainerConfig(name=trainer_name, params=asdict(made_trainer)),
+            protocol=protocol,
+            seed=seed,
+            files=file_hashes(
+                merged,
+                asdict(made),  # type: ignore[call-overload]
+                label_file(source, merged["noise"]["kind"], merged["noise"], data_dir),
+            ),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"{where}: {first['msg'].lower()}, got {first['input']!r}."
+        raise ConfigError(f"setting {message}") from None
+
+
+def _field_names(cls: type) -> list[str]:
+    return [f.name for f in fields(cls)]
+
+
+def _dataset_class(name: str) -> Any:
+    return registry.find("datasets", name).load()

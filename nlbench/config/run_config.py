@@ -1,0 +1,180 @@
+"""What a run is: a frozen, validated configuration and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nlbench.config.recipe_files import load_recipe, merge
+from nlbench.files import canonical_json
+from nlbench.noise.corrupt import noise_options
+from nlbench.plugins import registry
+from nlbench.plugins.registry import make_component
+
+PROTOCOL_VERSION = 1
+_WHERE_DATA_LIES = ("path", "download")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which data; `content` identifies files on disk without their place."""
+
+    name: str
+    options: dict[str, Any] = {}
+    content: dict[str, str] = {}
+
+
+class NoiseConfig(_Section):
+    """Which noise; `options` holds a class map, matrix or label file."""
+
+    kind: str
+    rate: Annotated[float, Field(ge=0, lt=1)] | None
+    options: dict[str, Any] = {}
+
+
+class SelectorConfig(_Section):
+    """Which selector with all its hyper-parameters; an edited source is another selector."""
+
+    name: str
+    params: dict[str, Any]
+    source_sha256: str
+
+
+class TrainerConfig(_Section):
+    """Which trainer with all its settings."""
+
+    name: str
+    params: dict[str, Any]
+
+
+class ProtocolConfig(_Section):
+    """What is the same for every selector on a board, the trainer aside.
+
+    `equal_keep` replaces every selector's decision by the share of samples that it scores highest.
+    """
+
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    image_size: Annotated[int, Field(ge=1)] = 32
+    image_text_encoder: str = ""
+    image_encoder: str = ""
+    prompts: str = "default"
+    equal_keep: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class RunConfig(_Section):
+    """Everything that determines a run's result, and nothing else.
+
+    `files` maps a setting that names a file or model folder to the hash of its content, which
+    counts in the fingerprint instead of the path.
+    """
+
+    dataset: DataConfig
+    noise: NoiseConfig
+    selector: SelectorConfig
+    trainer: TrainerConfig
+    protocol: ProtocolConfig
+    seed: Annotated[int, Field(ge=0)] = 0
+    files: dict[str, str] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON and the protocol version."""
+        return versioned_sha256(self.canonical())
+
+    def canonical(self) -> dict[str, Any]:
+        """Give the content that is fingerprinted: files count by content, not by path."""
+        content = self.model_dump()
+        if self.dataset.content:
+            for key in _WHERE_DATA_LIES:
+                content["dataset"]["options"].pop(key, None)
+        homes = {
+            "noise": content["noise"]["options"],
+            "protocol": content["protocol"],
+            "selector": content["selector"]["params"],
+        }
+        # Left out where it is not used: runs from before it existed keep their fingerprint.
+        if self.protocol.equal_keep is None:
+            del content["protocol"]["equal_keep"]
+        for key, digest in content.pop("files").items():
+            section, name = key.split(".")
+            homes[section][name] = f"sha256:{digest}"
+        return content
+
+    @property
+    def protocol_settings(self) -> dict[str, Any]:
+        """What all rows of a board share."""
+        trainer = {"name": self.trainer.name, **self.trainer.params}
+        return {"trainer": trainer, **self.canonical()["protocol"]}
+
+    @cached_property
+    def protocol_sha256(self) -> str:
+        """Hash of the protocol's settings and version."""
+        return versioned_sha256(self.protocol_settings)
+
+    @cached_property
+    def protocol_id(self) -> str:
+        """``v1`` for the data set's standard protocol, else with the start of the hash.
+
+        An equal kept share is named, as in ``v1-keep0.5``: it is the standard one otherwise.
+        """
+        standard = standard_config(self.dataset.name).protocol_settings
+        version, share = f"v{PROTOCOL_VERSION}", self.protocol.equal_keep
+        if share is not None:
+            version, standard = f"{version}-keep{share:g}", {**standard, "equal_keep": share}
+        same = canonical_json(self.protocol_settings) == canonical_json(standard)
+        return version if same else f"{version}-{self.protocol_sha256[:6]}"
+
+    @property
+    def labels_are_clean(self) -> bool:
+        """Whether the data set's training labels are the truth."""
+        source = make_component("datasets", self.dataset.name, self.dataset.options)
+        return bool(source.labels_are_clean)
+
+    @property
+    def selector_variant(self) -> dict[str, Any]:
+        """The hyper-parameters that differ from the selector's defaults."""
+        cls = registry.selector_class(self.selector.name)
+        return {k: v for k, v in self.selector.params.items() if v != registry.default_of(cls, k)}
+
+
+def versioned_sha256(content: Mapping[str, Any], version: int = PROTOCOL_VERSION) -> str:
+    """Give the SHA-256 of the canonical JSON of a configuration and the protocol's version."""
+    text = canonical_json({"version": version, **content})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def label_file(
+    source: Any, kind: str, options: Mapping[str, Any], data_dir: Path | None
+) -> str | None:
+    """Give the file of human labels: the one named, else the data set's own; None if not asked."""
+    if "label_file" not in noise_options(registry.find("noises", kind).load()):
+        return None
+    found = options.get("label_file") or source.label_file(data_dir)
+    return None if found is None else str(found)
+
+
+def standard_config(dataset: str) -> RunConfig:
+    """Give the data set's standard run; its data need not be there."""
+    merged = merge(
+        load_recipe(registry.find("datasets", dataset).load().recipe), {"dataset": dataset}
+    )
+    trainer = dict(merged["trainer"])
+    name = trainer.pop("name")
+    return RunConfig(
+        dataset=DataConfig(
+            name=dataset, options=asdict(make_component("datasets", dataset, merged["data"]))
+        ),
+        noise=NoiseConfig(kind="none", rate=None),
+        selector=SelectorConfig(name="none", params={}, source_sha256=""),
+        trainer=TrainerConfig(name=name, params=asdict(make_component("trainers", name, trainer))),
+        protocol=ProtocolConfig(**merged["protocol"]),
+    )

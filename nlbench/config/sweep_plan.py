@@ -1,0 +1,134 @@
+"""The grid of a sweep: its axes, from flags or from a file, and the cells they span."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from nlbench.config.recipe_files import read_yaml
+from nlbench.config.resolve import resolve
+from nlbench.config.run_config import RunConfig
+from nlbench.errors import ConfigError, PluginError, did_you_mean
+from nlbench.plugins import registry
+
+log = logging.getLogger("nlbench")
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The axes of a grid; empty selectors mean all that are registered.
+
+    Attributes:
+        noises: Specs such as ``symmetric:0.4``.
+        settings: Further settings of every run, as ``--set`` takes them.
+    """
+
+    selectors: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ("digits",)
+    noises: tuple[str, ...] = ("symmetric:0.4", "asymmetric:0.4")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    recipe: str | None = None
+    trainer: str | None = None
+    epochs: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def configs(self, data_dir: Path | None = None) -> list[RunConfig]:
+        """Give all cells, validated before the first one runs; all selectors of a seed together.
+
+        Where no selectors are named, bounds are left out of data whose truth nobody knows.
+        """
+        selectors = self.selectors or usable_selectors()
+        grid = product(self.datasets, self.noises, self.seeds, selectors)
+        cells = [
+            resolve(
+                selector=selector,
+                dataset=dataset,
+                noise=noise,
+                seed=seed,
+                trainer=self.trainer,
+                epochs=self.epochs,
+                recipe=self.recipe,
+                settings=self.settings,
+                data_dir=data_dir,
+            )
+            for dataset, noise, seed, selector in grid
+        ]
+        return [cell for cell in cells if self.selectors or not _lacks_truth(cell)]
+
+
+def _lacks_truth(config: RunConfig) -> bool:
+    is_bound = registry.selector_class(config.selector.name).is_bound
+    return is_bound and not config.labels_are_clean
+
+
+def usable_selectors() -> tuple[str, ...]:
+    """Give the names of all selectors that can be imported; a broken one is reported."""
+    usable = []
+    for name in registry.selector_names():
+        try:
+            registry.selector_class(name)
+        except PluginError as error:
+            log.warning("left out of the sweep: %s", error)
+        else:
+            usable.append(name)
+    return tuple(usable)
+
+
+def load_plan(path: Path) -> SweepPlan:
+    """Read a sweep file: YAML with the fields of `SweepPlan`.
+
+    Raises:
+        ConfigError: if a key is unknown or a value has the wrong shape.
+    """
+    content = read_yaml(path)
+    known = list(SweepPlan.__dataclass_fields__)
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"sweep '{path}': unknown key {key!r}. {did_you_mean(key, known)}")
+    for axis in ("selectors", "datasets", "noises"):
+        if axis in content:
+            content[axis] = tuple(_text_list(path, axis, content[axis]))
+    if "seeds" in content:
+        content["seeds"] = parse_seeds(str(content["seeds"]).strip("[]"))
+    settings = content.get("settings", {})
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise ConfigError(f"sweep '{path}': 'settings' must hold key: value pairs, keys text.")
+    for key, kind in (("recipe", str), ("trainer", str), ("epochs", int)):
+        if key in content and not isinstance(content[key], kind):
+            raise ConfigError(f"sweep '{path}': {key!r} must be one {kind.__name__}.")
+    return SweepPlan(**content)
+
+
+def _text_list(path: Path, axis: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value) or not value:
+        raise ConfigError(f"sweep '{path}': '{axis}' must be a list of names, got {value!r}.")
+    return value
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds such as ``0-2`` or ``0,3,7-9``.
+
+    Raises:
+        ConfigError: if a part is not a number or a range.
+
+    >>> parse_seeds("0-2,5")
+    (0, 1, 2, 5)
+    """
+    seeds: list[int] = []
+    for part in text.replace(" ", "").split(","):
+        low, dash, high = part.partition("-")
+        if not _is_number(low) or (dash and not _is_number(high)):
+            raise ConfigError(f"seeds must be like 0-2 or 0,3,7, got {text!r}.")
+        last = int(high) if dash else int(low)
+        if last < int(low):
+            raise ConfigError(f"seeds must go upwards, got {part!r}.")
+        seeds += range(int(low), last + 1)
+    return tuple(dict.fromkeys(seeds))

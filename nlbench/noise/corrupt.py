@@ -1,0 +1,157 @@
+"""One call for every kind of noise: draw, check and describe what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nlbench.errors import ConfigError, did_you_mean
+from nlbench.noise.labels import Drawn, Labels, Matrix, checked_labels
+from nlbench.seeds import derive_seed
+
+# What the runner gives to a kind whose signature asks for it; not settable by name.
+GIVEN_BY_RUNNER = ("features", "subset")
+
+
+class Features(Protocol):
+    """One row of numbers per sample, read when asked for; an (N, d) array is one."""
+
+    def __len__(self) -> int:
+        """Give N."""
+
+    def __getitem__(self, positions: Any) -> Any:
+        """Give the (B, d) rows at an array of B positions."""
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyLabels:
+    """Corrupted labels and what is known about them.
+
+    Attributes:
+        labels: (N,) int64.
+        transition_matrix: (K, K) float64, T[i, j] = P(noisy j | clean i); for ``labels`` and
+            ``human`` the one that was counted, for ``instance`` the mean over the samples of i.
+        nominal_rate: The rate asked for; None for ``labels`` and ``human``, which have none.
+        realized_rate: Share of samples whose label differs from the clean one; None where the
+            clean labels are not known (see `noise.unknown_truth`), and then the matrix is empty.
+        realized_rate_per_class: (K,) the same within each clean class; NaN where it is absent.
+        sha256: Hash of the labels as little-endian int64.
+    """
+
+    kind: str
+    labels: Labels
+    transition_matrix: Matrix
+    nominal_rate: float | None
+    realized_rate: float | None
+    realized_rate_per_class: Matrix
+    sha256: str
+
+
+def corrupt(
+    clean_labels: Any,
+    n_classes: int,
+    kind: str = "symmetric",
+    rate: float | None = None,
+    seed: int = 0,
+    *,
+    features: Features | None = None,
+    subset: npt.NDArray[np.bool_] | None = None,
+    **options: Any,
+) -> NoisyLabels:
+    """Corrupt labels.
+
+    Args:
+        clean_labels: (N,) integers in [0, K).
+        n_classes: K, from the data set; never guessed from the labels that are present.
+        kind: A registered noise (``nlbench list noises``).
+        rate: Nominal rate in [0, 1); left out for ``none``, ``matrix``, ``labels`` and ``human``.
+        seed: Seed of the noise.
+        features: (N, d) for ``instance``: an array, or anything that gives rows at positions.
+        subset: (M,) bool for ``human``: which of the M published samples the clean labels belong
+            to; None where they are all there.
+        **options: What the kind needs: ``class_map`` for ``asymmetric``, ``matrix`` (array or
+            file) for ``matrix``, ``labels`` (array or file) for ``labels``, ``label_set`` and
+            ``label_file`` for ``human``.
+
+    Returns:
+        The noisy labels with rates, matrix and hash.
+
+    Raises:
+        ConfigError: if a name, the rate, a label or an option is out of range.
+        DataError: if a file is missing or damaged.
+
+    >>> noisy = corrupt([0, 1, 2, 3] * 250, n_classes=4, kind="symmetric", rate=0.4, seed=0)
+    >>> noisy.realized_rate
+    0.4
+    """
+    from nlbench.plugins.registry import find
+
+    clean = checked_labels("clean_labels", clean_labels, n_classes)
+    draw: Callable[..., Drawn] = find("noises", kind).load()
+    _check_rate(kind, draw, rate)
+    _check_options(kind, draw, options)
+    rng = np.random.default_rng(derive_seed("noise", kind, f"{rate}", seed))
+    asked = inspect.signature(draw).parameters
+    given = {"features": features, "subset": subset}
+    labels, matrix = draw(
+        clean, n_classes, rate, rng, **{k: v for k, v in given.items() if k in asked}, **options
+    )
+    labels = checked_labels(f"labels of noise {kind!r}", labels, n_classes)
+    return _describe(kind, clean, labels, matrix, rate)
+
+
+def _describe(
+    kind: str, clean: Labels, labels: Labels, matrix: Matrix, rate: float | None
+) -> NoisyLabels:
+    flipped = labels != clean
+    counts = np.bincount(clean, minlength=len(matrix))
+    with np.errstate(invalid="ignore"):
+        per_class = np.bincount(clean, weights=flipped, minlength=len(matrix)) / counts
+    nominal: float | None = rate
+    if kind == "none":
+        nominal = 0.0
+    elif kind == "matrix":
+        nominal = float(1 - (counts / len(clean)) @ np.diag(matrix))
+    return NoisyLabels(
+        kind=kind,
+        labels=labels,
+        transition_matrix=matrix,
+        nominal_rate=nominal,
+        realized_rate=float(flipped.mean()),
+        realized_rate_per_class=per_class,
+        sha256=hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest(),
+    )
+
+
+def _check_rate(kind: str, draw: Callable[..., Drawn], rate: float | None) -> None:
+    needs = noise_takes_rate(draw)
+    if needs and rate is None:
+        raise ConfigError(f"noise {kind!r} needs a rate in [0, 1): give `--noise-rate 0.4`.")
+    if rate is not None and not 0 <= rate < 1:
+        raise ConfigError(f"the noise rate must lie in [0, 1), got {rate}.")
+    if not needs and rate:
+        raise ConfigError(f"noise {kind!r} takes no rate, got {rate}: leave `--noise-rate` out.")
+
+
+def noise_takes_rate(draw: Callable[..., Drawn]) -> bool:
+    """Tell whether a kind of noise has a rate."""
+    return inspect.signature(draw).parameters["rate"].annotation in ("float", float)
+
+
+def noise_options(draw: Callable[..., Drawn]) -> list[str]:
+    """Give the names of a kind's own options."""
+    names = list(inspect.signature(draw).parameters)[4:]
+    return [name for name in names if name not in GIVEN_BY_RUNNER]
+
+
+def _check_options(kind: str, draw: Callable[..., Drawn], options: Mapping[str, Any]) -> None:
+    known = noise_options(draw)
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, known)}")

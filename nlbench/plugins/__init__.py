@@ -1,0 +1,1 @@
+"""From a name to a component, wherever it comes from; the components are elsewhere."""

@@ -1,0 +1,176 @@
+"""Names to components: selectors, datasets, noises, trainers, encoders.
+
+Three doors, all alike: an entry point that names an object (``package.module:Class``), an entry
+point that names a package (every module in it is a component, named by its file), and a loose
+file given by ``--plugin``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlbench.errors import ConfigError, PluginError, did_you_mean
+from nlbench.plugins.discovery import KINDS, Component, Kind, component_of_file, discover
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from nlbench.selector import AnySelector
+
+__all__ = [
+    "KINDS",
+    "Component",
+    "Kind",
+    "add_plugin_file",
+    "components",
+    "default_of",
+    "discover",
+    "find",
+    "get_selector",
+    "make_selector",
+    "plugin_files",
+    "selector_class",
+    "selector_names",
+]
+
+_plugin_files: list[Path] = []
+
+
+def add_plugin_file(path: Path) -> Component:
+    """Register a loose file as a selector named after the file.
+
+    Raises:
+        ConfigError: if the file is not there.
+        PluginError: if its name is taken.
+    """
+    path = path.expanduser().absolute()
+    if not path.is_file() or path.suffix != ".py":
+        raise ConfigError(f"a plugin must be a .py file, and '{path}' is none. Check the path.")
+    component = component_of_file(path)
+    others = {**discover("selectors"), **_loose()}
+    taken = others.get(component.name)
+    if taken is not None and taken.path != path:
+        raise PluginError(
+            f"selector name {component.name!r} is taken: {taken.owner} has it, {path} wants it. "
+            "Rename the file."
+        )
+    if path not in _plugin_files:
+        _plugin_files.append(path)
+    return component
+
+
+def plugin_files() -> tuple[Path, ...]:
+    """Give the loose files that were registered."""
+    return tuple(_plugin_files)
+
+
+def _loose() -> dict[str, Component]:
+    return {c.name: c for c in map(component_of_file, _plugin_files)}
+
+
+def components(kind: Kind) -> dict[str, Component]:
+    """Give all components of a kind by name, usable ones and broken ones."""
+    found = dict(discover(kind))
+    if kind == "selectors":
+        found.update(_loose())
+    return dict(sorted(found.items()))
+
+
+def find(kind: Kind, name: str) -> Component:
+    """Give one component.
+
+    Raises:
+        ConfigError: if there is none of that name; names near matches.
+    """
+    known = components(kind)
+    if name in known:
+        return known[name]
+    usable = [n for n, c in known.items() if not c.problem]
+    raise ConfigError(
+        f"unknown {kind[:-1]} {name!r}. {did_you_mean(name, usable)} See `nlbench list {kind}`."
+    )
+
+
+def selector_names() -> list[str]:
+    """Give the names of all usable selectors."""
+    return [name for name, c in components("selectors").items() if not c.problem]
+
+
+def selector_class(name: str) -> type[AnySelector]:
+    """Import a selector's class by name."""
+    loaded: type[AnySelector] = find("selectors", name).load()
+    return loaded
+
+
+def get_selector(name: str, **hyperparameters: Any) -> AnySelector:
+    """Give a selector with validated hyper-parameters.
+
+    Raises:
+        ConfigError: if the name or a hyper-parameter is unknown or a value does not fit.
+
+    >>> get_selector("random", keep_fraction=0.25)
+    Random(keep_fraction=0.25)
+    """
+    return make_selector(selector_class(name), hyperparameters, name=name)
+
+
+def make_selector(
+    cls: type[AnySelector],
+    hyperparameters: Mapping[str, Any],
+    name: str | None = None,
+    kind: Kind = "selectors",
+) -> AnySelector:
+    """Give an instance of a selector class, its fields validated by their annotations."""
+    from pydantic import ValidationError
+
+    label = name or cls.__name__
+    word = "hyper-parameter" if kind == "selectors" else "setting"
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for key in hyperparameters:
+        if key not in known:
+            raise ConfigError(
+                f"{label!r} has no {word} {key!r}. {did_you_mean(key, known)}"
+                + (f" It has: {', '.join(known)}." if known else "")
+            )
+    try:
+        made: AnySelector = _adapter(cls).validate_python(dict(hyperparameters))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "?"
+        raise ConfigError(
+            f"{label!r}: {word} {key!r}: {_lower_first(first['msg'])}, "
+            f"got {first['input']!r}. See `nlbench show {kind[:-1]} {label}`."
+        ) from None
+    for key in known:
+        value = getattr(made, key)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{label!r}: {word} {key!r} must be finite, got {value!r}.")
+    return made
+
+
+@lru_cache(maxsize=64)
+def _adapter(cls: type[AnySelector]) -> TypeAdapter[AnySelector]:
+    """Give the validator of a class: building one takes milliseconds, a run asks for a dozen."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def default_of(cls: type[Any], key: str) -> Any:
+    """Give the default of a dataclass field."""
+    field = next(f for f in fields(cls) if f.name == key)
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def make_component(kind: Kind, name: str, params: Mapping[str, Any]) -> Any:
+    """Give a trainer or data set with validated settings."""
+    return make_selector(find(kind, name).load(), params, name=name, kind=kind)

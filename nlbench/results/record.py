@@ -1,0 +1,202 @@
+"""The one shape of a result: `RunRecord`, and how it goes to JSON and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nlbench.errors import DataError
+
+SCHEMA_VERSION = 1
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Part(BaseModel):
+    # Unknown fields are kept out: a record that this version cannot read in full is refused,
+    # not half-read.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class SelectorInfo(_Part):
+    """Which selector ran, with which hyper-parameters, and what it was given to know.
+
+    `params` holds all hyper-parameters, `variant` those that differ from the defaults.
+    """
+
+    name: str
+    params: dict[str, Any] = {}
+    variant: dict[str, Any] = {}
+    knowledge: list[str] = []
+    is_bound: bool = False
+    source_sha256: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with the hyper-parameters that differ from the defaults: the row's name."""
+        if not self.variant:
+            return self.name
+        inside = ", ".join(f"{k}={_short(v)}" for k, v in sorted(self.variant.items()))
+        return f"{self.name} ({inside})"
+
+
+class DatasetInfo(_Part):
+    """The data set as the run saw it; `n_train` counts the validation part too."""
+
+    name: str
+    fingerprint: str
+    n_train: int
+    n_test: int
+    n_classes: int
+    n_unreadable: int = 0
+    class_names: list[str] = []
+    split: str = ""
+
+
+class NoiseInfo(_Part):
+    """The noisy labels: what was asked for, what came out, and their hash.
+
+    Where the clean labels are not known, the rates are None and the matrix is empty.
+    """
+
+    kind: str
+    nominal_rate: float | None
+    realized_rate: Share | None
+    sha256: str
+    params: dict[str, Any] = {}
+    transition_matrix: list[list[float]] = []
+    realized_rate_per_class: list[float] = []
+
+
+class ProtocolInfo(_Part):
+    """What every selector on a board shares; boards are keyed by `sha256`."""
+
+    id: str
+    sha256: str
+    version: int
+    settings: dict[str, Any] = {}
+
+
+class SelectionMetrics(_Part):
+    """Quality of a selection; the positive class is 'the label is clean'.
+
+    All but `kept_fraction` are None where the clean labels are not known. `precision_at_*` is the
+    share of clean labels among the samples that the score puts first: the same number of samples
+    for every selector, so it judges the ranking without the threshold. None in records that were
+    made before it was measured.
+    """
+
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+    auroc: Share | None
+    auprc: Share | None
+    kept_fraction: Share
+    noise_rate_before: Share | None
+    noise_rate_after: Share | None
+    worst_class_recall: Share | None
+    recall_per_class: list[float | None] = []
+    precision_at_25: Share | None = None
+    precision_at_50: Share | None = None
+    precision_at_75: Share | None = None
+    precision_at_clean_share: Share | None = None
+
+
+class TestMetrics(_Part):
+    """Accuracy on the test set; `accuracy_best_oracle` peeks and is never ranked.
+
+    `other_tests` has the last epoch's accuracy on further test sets of the data, by their names.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    accuracy_last: Share
+    accuracy_noisy_val: Share | None
+    accuracy_best_oracle: Share
+    accuracy_per_class: list[float | None] = []
+    epoch_noisy_val: int | None = None
+    epoch_best_oracle: int = 0
+    other_tests: dict[str, Share] = {}
+
+
+class Metrics(_Part):
+    """What a finished run measured, as shares in [0, 1]."""
+
+    selection: SelectionMetrics
+    test: TestMetrics
+
+
+class Times(_Part):
+    """Seconds per phase of the run, and peak memory in MiB."""
+
+    data_s: float = 0.0
+    embed_s: float = 0.0
+    select_s: float = 0.0
+    train_s: float = 0.0
+    total_s: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+class ErrorInfo(_Part):
+    """Why a run failed; the traceback has the home directory shortened."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class RunRecord(_Part):
+    """One run: identity, result, and how to repeat it."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    fingerprint: str
+    status: Literal["running", "finished", "failed"]
+    selector: SelectorInfo
+    dataset: DatasetInfo
+    noise: NoiseInfo
+    seed: int
+    protocol: ProtocolInfo
+    metrics: Metrics | None = None
+    curves: dict[str, list[float | None]] = {}
+    score_histogram: dict[str, list[float]] = {}
+    diagnostics: dict[str, Any] = {}
+    times: Times = Times()
+    environment: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    command: str = ""
+    error: ErrorInfo | None = None
+    attempt: int = 1
+    started_at: str = ""
+    finished_at: str = ""
+
+    def to_json(self) -> str:
+        """Give the record as JSON text, keys in their fixed order, NaN not allowed."""
+        # Not mode="json": pydantic would write NaN as null where a field may hold anything.
+        return json.dumps(self.model_dump(by_alias=True), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "record") -> RunRecord:
+        """Read a record.
+
+        Raises:
+            DataError: if the text is not a record of this schema; names `source`.
+        """
+        try:
+            record = cls.model_validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise DataError(
+                f"{source} is not a run record of schema {SCHEMA_VERSION}: "
+                f"{where}: {first['msg']}. Remove the file, or re-run the command that made it."
+            ) from None
+        if "schema_version" not in record.model_fields_set:
+            raise DataError(f"{source} is not a run record: it names no schema.")
+        return record
+
+
+def _short(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else text[:23] + "…"

@@ -1,0 +1,120 @@
+"""What a run decided, sample by sample, as files: for people, and to recompute its metrics."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nlbench.files import write_atomic
+
+# The leaderboard reads these files and has no use for torch.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nlbench.data.image_data import ImageData
+    from nlbench.selector import Selection
+    from nlbench.training.loop import TrainingOutcome
+
+
+SELECTION_FILE = "selection.parquet"
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+class SelectedSamples(Protocol):
+    """What the selection is written from."""
+
+    data: ImageData
+    fit: Tensor
+    selection: Selection
+    noisy_labels: Tensor
+    clean_labels: Tensor | None
+
+
+class Predictions(Protocol):
+    """What the predictions are written from."""
+
+    test_labels: Tensor
+    outcome: TrainingOutcome
+
+
+def write_selection(folder: Path, run: SelectedSamples) -> Path:
+    """Write ``selection.parquet``: index, id, noisy_label, clean_label, score, keep.
+
+    ``clean_label`` is null where the clean labels are not known.
+    """
+    import pyarrow as pa
+
+    positions = run.fit.tolist()
+    truth = run.clean_labels
+    clean = pa.nulls(len(positions), pa.int64()) if truth is None else pa.array(truth.cpu().numpy())
+    columns = {
+        "index": pa.array(positions, pa.int64()),
+        "id": pa.array([run.data.train_ids[i] for i in positions], pa.string()),
+        "noisy_label": pa.array(run.noisy_labels.cpu().numpy()),
+        "clean_label": clean,
+        "score": pa.array(_exact(run.selection.score)),
+        "keep": pa.array(run.selection.keep.cpu().numpy()),
+    }
+    if run.selection.labels is not None:
+        columns["corrected_label"] = pa.array(run.selection.labels.cpu().numpy())
+    return _write(folder / SELECTION_FILE, columns)
+
+
+def write_predictions(folder: Path, run: Predictions) -> Path:
+    """Write ``predictions.parquet``: label and predicted class of every test sample.
+
+    ``predicted`` is of the last epoch, ``predicted_noisy_val`` of the epoch that the noisy
+    validation part chose; the latter is missing where nothing was held out.
+    """
+    import pyarrow as pa
+
+    out = run.outcome
+    columns = {
+        "label": pa.array(run.test_labels.cpu().numpy()),
+        "predicted": pa.array(out.test_predictions.cpu().numpy()),
+    }
+    if out.test_predictions_noisy_val is not None:
+        columns["predicted_noisy_val"] = pa.array(out.test_predictions_noisy_val.cpu().numpy())
+    return _write(folder / PREDICTIONS_FILE, columns)
+
+
+def _exact(score: Tensor) -> Any:
+    import torch
+
+    # The ranking metrics were measured on these very numbers; numpy has no bfloat16.
+    kept = score if score.dtype == torch.float64 else score.float()
+    return kept.cpu().numpy()
+
+
+def _write(path: Path, columns: dict[str, Any]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A sample whose label the selector trusts little."""
+
+    id: str
+    label: int
+    score: float
+    keep: bool
+
+
+def least_trusted(folder: Path, n: int) -> list[Suspect]:
+    """Give the n samples with the lowest scores, lowest first; none where no file was written."""
+    import pyarrow.parquet as pq
+
+    path = folder / SELECTION_FILE
+    if not path.is_file():
+        return []
+    table = pq.read_table(path, columns=["id", "noisy_label", "score", "keep"])
+    rows = table.sort_by("score").slice(0, n).to_pylist()
+    return [Suspect(r["id"], r["noisy_label"], r["score"], r["keep"]) for r in rows]

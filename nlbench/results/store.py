@@ -1,0 +1,186 @@
+"""The local store of runs: what is finished, what is running, what was killed.
+
+Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
+
+    runs/<fingerprint>/record.json     the RunRecord; there only when the run ended by itself
+    runs/<fingerprint>/running.json    there while the run is under way; left behind by SIGKILL
+    runs/<fingerprint>/started.json    the same as a RunRecord, from when its data is read
+    runs/<fingerprint>/selection.parquet, predictions.parquet, gallery.json
+    mlflow/mlflow.db, mlflow/artifacts/
+    cache/embeddings/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nlbench.errors import BusyError, DataError
+from nlbench.files import home_dir, write_atomic
+from nlbench.results.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run one fingerprint, held for as long as the process lives."""
+
+    folder: Path
+    attempt: int
+    previous_killed: bool
+    previous_mlflow_run: str | None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that was begun and has no record; one that is not `alive` was killed."""
+
+    record: RunRecord
+    alive: bool
+
+
+class RunStore:
+    """Records and artifacts of runs, one folder per fingerprint."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = (home or home_dir()).absolute()
+        self.runs = self.home / "runs"
+
+    def folder(self, fingerprint: str) -> Path:
+        """Give the folder of one run; it may not exist yet."""
+        return self.runs / fingerprint
+
+    def read(self, fingerprint: str) -> RunRecord | None:
+        """Give the record of a fingerprint, or None where the run never ended.
+
+        Raises:
+            DataError: if the record is there but damaged.
+        """
+        path = self.folder(fingerprint) / "record.json"
+        try:
+            return RunRecord.from_json(path.read_bytes(), source=str(path))
+        except FileNotFoundError:
+            return None
+
+    def write(self, record: RunRecord) -> Path:
+        """Write a record; from then on the run counts as ended."""
+        path = self.folder(record.fingerprint) / "record.json"
+        write_atomic(path, record.to_json())
+        self._started(record.fingerprint).unlink(missing_ok=True)
+        return path
+
+    def write_started(self, record: RunRecord) -> None:
+        """Write what is known of a run that has begun; `write` takes it away again."""
+        write_atomic(self._started(record.fingerprint), record.to_json())
+
+    def unfinished(self) -> list[Unfinished]:
+        """Give the runs that are under way and those that were killed, by fingerprint."""
+        found = []
+        for path in sorted(self.runs.glob("*/started.json")):
+            try:
+                record = RunRecord.from_json(path.read_bytes(), source=str(path))
+            except (DataError, FileNotFoundError):  # it ended just now, or names no result anyway
+                continue
+            if _counts_already(path.with_name("record.json")):
+                continue  # done again by --force: the finished record stands until then
+            found.append(Unfinished(record, alive=_is_held(path.with_name("lock"))))
+        return found
+
+    def _started(self, fingerprint: str) -> Path:
+        return self.folder(fingerprint) / "started.json"
+
+    def records(self) -> tuple[list[RunRecord], list[str]]:
+        """Give all readable records, in order of fingerprint, and a message per damaged one."""
+        good: list[RunRecord] = []
+        bad: list[str] = []
+        for path in sorted(self.runs.glob("*/record.json")):
+            try:
+                good.append(RunRecord.from_json(path.read_bytes(), source=str(path)))
+            except DataError as error:
+                bad.append(str(error))
+        return good, bad
+
+    @contextmanager
+    def claim(self, fingerprint: str) -> Iterator[Claim]:
+        """Hold the right to run a fingerprint.
+
+        The operating system drops the lock when the process dies, however it dies. A
+        ``running.json`` that is found under a free lock is therefore the trace of a killed run.
+
+        Raises:
+            BusyError: if another live process runs the same fingerprint.
+        """
+        folder = self.folder(fingerprint)
+        folder.mkdir(parents=True, exist_ok=True)
+        marker = folder / "running.json"
+        try:
+            with FileLock(folder / "lock", timeout=0):
+                previous = _read_marker(marker)
+                claim = Claim(
+                    folder=folder,
+                    attempt=max(int(previous.get("attempt", 0)), self._attempts(fingerprint)) + 1,
+                    previous_killed=bool(previous),
+                    previous_mlflow_run=previous.get("mlflow_run"),
+                )
+                self.mark(claim, mlflow_run=None)
+                try:
+                    yield claim
+                except Exception:
+                    # It failed by itself; only a process that dies leaves the marker behind.
+                    marker.unlink(missing_ok=True)
+                    raise
+                marker.unlink(missing_ok=True)
+        except Timeout:
+            raise BusyError(
+                f"run {fingerprint[:12]} is under way in another process. "
+                "Wait for it, or stop that process and repeat the command."
+            ) from None
+
+    def _attempts(self, fingerprint: str) -> int:
+        try:
+            record = self.read(fingerprint)
+        except DataError:  # damaged: it is about to be replaced
+            return 0
+        return record.attempt if record else 0
+
+    def mark(self, claim: Claim, mlflow_run: str | None) -> None:
+        """Note in ``running.json`` who runs, and in which MLflow run it is logged."""
+        content = {"pid": os.getpid(), "attempt": claim.attempt, "mlflow_run": mlflow_run}
+        write_atomic(claim.folder / "running.json", json.dumps(content))
+
+    def note_mlflow(self, fingerprint: str, place: Mapping[str, str | None]) -> None:
+        """Note where in MLflow a run was logged."""
+        write_atomic(self.folder(fingerprint) / "mlflow.json", json.dumps(dict(place)))
+
+    def mlflow_run(self, fingerprint: str) -> dict[str, Any]:
+        """Give what `note_mlflow` noted, empty where the run was not logged."""
+        return _read_marker(self.folder(fingerprint) / "mlflow.json")
+
+
+def _counts_already(path: Path) -> bool:
+    try:
+        return RunRecord.from_json(path.read_bytes()).status == "finished"
+    except (DataError, FileNotFoundError):
+        return False
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _read_marker(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,122 @@
+"""A process that runs cells of a sweep for its parent, and ends with it.
+
+Imports nothing heavy: it watches over its parent before it loads torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+import warnings
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker process must know to run a cell as its parent would.
+
+    Attributes:
+        n_threads: torch's threads for large data: the parent's, for the same bits.
+        tracking_uri: Of the MLflow store, which each worker opens for itself; None takes the
+            default.
+        tracks: Whether to log to MLflow at all.
+        plugins: Files with further selectors.
+        log_level: Of the logger "nlbench".
+        hides_warnings: Whether the parent shows no warnings of other libraries.
+    """
+
+    home: Path
+    device: str
+    n_threads: int
+    data_dir: Path | None
+    tracking_uri: str | None
+    tracks: bool
+    force: bool
+    deterministic: bool
+    plugins: tuple[Path, ...]
+    log_level: int
+    hides_warnings: bool
+
+
+def hides_warnings() -> bool:
+    """Tell whether this process shows no warnings, as the command line has it."""
+    return ("ignore", None, Warning, None, 0) in warnings.filters
+
+
+class _Line:
+    """The worker's end: what any of its threads has to say, one after the other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, threading.Lock()
+
+    def say(self, kind: str, content: Any = None) -> None:
+        with self._lock:
+            try:
+                self._connection.send((kind, content))
+            except OSError:  # nobody listens any more
+                os._exit(1)
+
+
+class _LogToParent(logging.Handler):
+    """Where lines of several processes would be mixed up, the parent prints them all."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._line.say("log", (record.name, record.levelno, self.format(record)))
+
+
+def serve(connection: Connection, setup: WorkerSetup) -> None:
+    """Run the cells that come through a connection until it is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    line = _Line(connection)
+    _speak_as_told(line, setup)
+
+    import torch
+
+    from nlbench.plugins import registry
+    from nlbench.results.store import RunStore
+    from nlbench.runner.cell import run_cell
+    from nlbench.runner.run import open_tracker
+
+    torch.set_num_threads(setup.n_threads)
+    for path in setup.plugins:
+        registry.add_plugin_file(path)
+    line.say("started")
+    store, device = RunStore(setup.home), torch.device(setup.device)
+    tracker = open_tracker(setup.tracking_uri, store) if setup.tracks else None
+
+    def progress(stage: str, done: int, total: int) -> None:
+        line.say("progress", (stage, done, total))
+
+    shared = (store, device, tracker, setup.data_dir, progress, setup.force, setup.deterministic)
+    while True:
+        try:
+            config = connection.recv()
+        except EOFError:
+            return
+        line.say("cell", run_cell(config, *shared))
+
+
+def _speak_as_told(line: _Line, setup: WorkerSetup) -> None:
+    if setup.hides_warnings:
+        warnings.simplefilter("ignore")
+    logger = logging.getLogger("nlbench")
+    logger.setLevel(setup.log_level)
+    logger.addHandler(_LogToParent(line))
+    logger.propagate = False
+
+
+def _end_with_parent() -> None:
+    """However the parent ends, SIGKILL included, nothing of it stays behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

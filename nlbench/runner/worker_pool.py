@@ -1,0 +1,190 @@
+"""Cells of a sweep in several processes at once; a process that dies costs the cell it had."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import signal
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+
+from nlbench.errors import RunError
+from nlbench.machine import takes_all_cores
+from nlbench.runner.cell import Cell
+from nlbench.runner.worker import WorkerSetup, serve
+
+if TYPE_CHECKING:
+    from nlbench.config.run_config import RunConfig
+    from nlbench.runner.steps import Progress
+
+_log = logging.getLogger("nlbench")
+
+_PATIENCE_S = 10.0  # for a process that has nothing left to do
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: BaseProcess
+    line: Connection
+    config: RunConfig
+    progress: Progress
+
+
+class Workers:
+    """Up to `n_jobs` processes, started when there is work for them, and anew where one died.
+
+    As a context: left in good order the processes end by themselves, else they are killed. What a
+    killed one was at is done again by the next sweep, as after any kill.
+    """
+
+    def __init__(self, n_jobs: int, setup: WorkerSetup) -> None:
+        self._n_jobs, self._setup = n_jobs, setup
+        self._idle: list[_Worker] = []
+        self._busy: dict[Connection, _Worker] = {}
+        self._one_could_start = self._warned = False
+        # Before multiprocessing waits for its children, which it does at the end of Python.
+        atexit.register(self._kill)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                for worker in self._idle:
+                    worker.line.close()
+                for worker in self._idle:
+                    worker.process.join(_PATIENCE_S)
+        finally:
+            self._kill()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more cell can begin."""
+        return len(self._busy) < self._n_jobs
+
+    @property
+    def under_way(self) -> Collection[str]:
+        """The fingerprints of the cells that have begun."""
+        return [worker.config.fingerprint for worker in self._busy.values()]
+
+    def begin(self, config: RunConfig, progress: Progress) -> None:
+        """Give a cell to a process; `next_ended` calls `progress` and says what became of it."""
+        self._idle = [worker for worker in self._idle if worker.process.is_alive()]
+        if self._idle:
+            worker = self._idle.pop()
+            worker.config, worker.progress = config, progress
+            self._busy[worker.line] = worker
+        else:
+            worker = self._start(config, progress)
+        with suppress(OSError):  # it is gone already, which `next_ended` will notice
+            worker.line.send(config)
+
+    def _start(self, config: RunConfig, progress: Progress) -> _Worker:
+        # A fresh interpreter: a forked one hangs where torch's threads or CUDA were in use.
+        context = multiprocessing.get_context("spawn")
+        line, its_end = context.Pipe()
+        process = context.Process(target=serve, args=(its_end, self._setup))
+        # Known before it is there: Ctrl-C at any moment must find it.
+        worker = self._busy[line] = _Worker(process, line, config, progress)
+        # Ctrl-C reaches the whole process group. Only the parent answers it, and kills the others.
+        resource_tracker.ensure_running()  # it would unblock the signal if the process started it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        its_end.close()
+        return worker
+
+    def next_ended(self) -> Cell:
+        """Wait for a cell to end; one whose process died has failed.
+
+        Raises:
+            RunError: if no process can be started at all.
+        """
+        while True:
+            for line in wait(list(self._busy)):
+                cell = self._listen(self._busy[line])  # type: ignore[index]
+                if cell is not None:
+                    return cell
+
+    def _listen(self, worker: _Worker) -> Cell | None:
+        try:
+            kind, content = worker.line.recv()
+        except (EOFError, OSError):
+            return self._died(worker)
+        if kind == "started":
+            self._one_could_start = True
+        elif kind == "log":
+            name, level, text = content
+            logging.getLogger(name).log(level, "%s", text)
+        elif kind == "progress":
+            worker.progress(*content)
+        else:
+            self._idle.append(self._busy.pop(worker.line))
+            cell: Cell = content
+            self._warn_of_crowd(cell)
+            return cell
+        return None
+
+    def _warn_of_crowd(self, cell: Cell) -> None:
+        """Say once that runs which take all cores gain nothing side by side.
+
+        They keep all cores: on fewer their last bits would depend on the number of jobs.
+        """
+        if cell.record is None or self._warned:
+            return
+        n_pixels = cell.record.dataset.n_train * cell.config.protocol.image_size**2
+        if takes_all_cores(torch.device(self._setup.device), n_pixels):
+            self._warned = True
+            _log.warning(
+                "Each run on %s takes all cores, so that several at once gain little. "
+                "NLBENCH_THREADS=1 gives each one core, and other last bits; or use --jobs 1.",
+                cell.record.dataset.name,
+            )
+
+    def _died(self, worker: _Worker) -> Cell:
+        del self._busy[worker.line]
+        worker.line.close()
+        worker.process.join(_PATIENCE_S)
+        worker.process.kill()  # where only its line was cut
+        how = _how_it_ended(worker.process.exitcode)
+        if not self._one_could_start:
+            raise RunError(
+                f"the processes for --jobs cannot start: the first one {how}. A script needs "
+                "`if __name__ == '__main__':` around what it runs. Or leave --jobs out."
+            )
+        message = f"the process of this run {how}. Where memory ran out, fewer --jobs need less."
+        return Cell(worker.config, "failed", message=message)
+
+    def _kill(self) -> None:
+        atexit.unregister(self._kill)
+        everyone = [*self._idle, *self._busy.values()]
+        workers = [worker for worker in everyone if worker.process.pid is not None]
+        for worker in workers:
+            worker.process.kill()
+        for worker in workers:
+            worker.process.join()
+            worker.line.close()
+        self._idle, self._busy = [], {}
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "fell silent"
+    if exit_code < 0:
+        names = {known.value: known.name for known in signal.Signals}
+        return f"was killed by {names.get(-exit_code, f'signal {-exit_code}')}"
+    return f"ended with exit code {exit_code}, see above"

@@ -1,0 +1,59 @@
+"""What the README says can be typed and pasted, works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nlbench.conformance import check_selector
+from nlbench.plugins import registry
+from nlbench.results.store import RunStore
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    (code,) = [block for block in PYTHON_BLOCKS if "(Selector)" in block]
+    path = tmp_path / "two_opinions.py"
+    path.write_text(code)
+    return path
+
+
+def test_the_example_selector_is_short(example: Path) -> None:
+    assert len(example.read_text().splitlines()) <= 22
+
+
+def test_the_example_selector_passes_every_check(example: Path) -> None:
+    component = registry.add_plugin_file(example)
+    assert component.name == "two-opinions"
+    results = check_selector(component.load())
+    assert [r.message for r in results if r.status != "passed"] == []
+
+
+def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = [block for block in PYTHON_BLOCKS if "nlbench.corrupt" in block]
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own text
+    accuracy, f1 = map(float, capsys.readouterr().out.split())
+    assert accuracy > 0.8
+    assert f1 > 0.8
+    (record,), damaged = RunStore().records()
+    assert record.metrics is not None
+    assert record.metrics.test.accuracy_last == accuracy
+    assert damaged == []
+
+
+def test_the_table_names_selectors_that_exist() -> None:
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", README, re.MULTILINE))
+    assert len(listed) == 10
+    assert listed <= set(registry.selector_names())  # a file dropped in need not be listed
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(targets) > 5
+    assert [target for target in targets if not (ROOT / target).exists()] == []

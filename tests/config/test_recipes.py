@@ -1,0 +1,158 @@
+"""Every shipped recipe names components that exist and settings that they take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nlbench.cli.recipe_text import recipe_text
+from nlbench.config.recipe_files import load_recipe, recipe_layers, recipe_names
+from nlbench.config.resolve import resolve
+from nlbench.config.run_config import ProtocolConfig
+from nlbench.errors import ConfigError
+from nlbench.noise.corrupt import noise_options, noise_takes_rate
+from nlbench.plugins.registry import find, make_component, make_selector
+
+# Batch, beta, theta_r, theta_r2, network, pixels: the rows of the paper's table.
+PUBLISHED = {
+    "cifar10-symmetric": (128, 1, 0.8, 0.8, "preact-resnet18", 32),
+    "cifar100-symmetric": (128, 1, 0.8, 0.8, "preact-resnet18", 32),
+    "cifar10-instance": (128, 1, 1, 1, "preact-resnet18", 32),
+    "animal10n": (128, 0.5, 0.7, 0.95, "vgg19-bn-64", 64),
+    "red-mini-imagenet-0.2": (64, 4, 0.8, 0.95, "preact-resnet18", 32),
+    "red-mini-imagenet-0.4": (64, 4, 0.8, 0.95, "preact-resnet18", 32),
+    "red-mini-imagenet-0.6": (64, 4, 0.8, 0.95, "preact-resnet18", 32),
+    "red-mini-imagenet-0.8": (64, 4, 0.8, 0.95, "preact-resnet18", 32),
+    "mini-webvision": (64, 0.5, 0.7, 1, "timm:inception_resnet_v2", 320),
+    # Beta and thresholds of this row are not published.
+    "clothing1m": (64, 0.5, 0.7, 1, "timm-pretrained:resnet50.tv_in1k", 256),
+}
+SCHEDULES = {"mini-webvision": (150, [80, 120])}
+# Augmentation, side of the network's input, whether crops are resized.
+VIEWS = {
+    "mini-webvision": ("autoaugment-imagenet", 299, True),
+    "clothing1m": ("autoaugment-imagenet", 224, False),
+}
+
+
+def named(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return section["name"], {k: v for k, v in section.items() if k != "name"}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_can_be_resolved(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe["summary"]
+    assert recipe["source"]
+    make_component("datasets", recipe["dataset"], recipe["data"])
+    make_component("trainers", *named(recipe["trainer"]))
+    selector, params = named(recipe["selector"])
+    make_selector(find("selectors", selector).load(), params)
+    protocol = ProtocolConfig(**recipe["protocol"])
+    assert find("encoders", protocol.image_text_encoder.partition(":")[0])
+    draw = find("noises", recipe["noise"]["kind"]).load()
+    assert set(recipe["noise"]) <= {"kind", "rate", *noise_options(draw)}
+    assert (recipe["noise"].get("rate") is not None) == noise_takes_rate(draw)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_papers_rows_hold_the_papers_values(name: str) -> None:
+    recipe = load_recipe(f"clipcleaner/{name}")
+    trainer = recipe["trainer"]
+    keys = ("batch_size", "beta", "theta_r", "theta_r2", "network")
+    found = (*(trainer[key] for key in keys), recipe["protocol"]["image_size"])
+    assert found == PUBLISHED[name]
+    schedule = (trainer["epochs"], trainer["milestones"])
+    assert schedule == SCHEDULES.get(name, (300, [200, 250]))
+    assert recipe["selector"]["name"] == "clipcleaner"
+    assert recipe["selector"]["theta_cons"] == (1 if name == "mini-webvision" else 0.8)
+    assert recipe["protocol"]["val_fraction"] == 0
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_large_images_are_cropped_as_in_the_papers_table(name: str) -> None:
+    recipe = load_recipe(f"clipcleaner/{name}")
+    trainer = make_component("trainers", *named(recipe["trainer"]))
+    trainer.check(recipe["protocol"]["image_size"])
+    assert (trainer.augmentation, trainer.input_size, trainer.resized_crop) == VIEWS[name]
+
+
+def test_every_recipe_of_the_paper_is_held() -> None:
+    shipped = {n.removeprefix("clipcleaner/") for n in recipe_names() if n.startswith("clipc")}
+    assert shipped == set(PUBLISHED)
+
+
+def test_a_shown_recipe_has_every_setting_with_its_source() -> None:
+    text = recipe_text("clipcleaner/clothing1m")
+    lines = {tuple(line.split("  # ")) for line in text.splitlines() if line.startswith("  ")}
+    shown = {(value.strip(), source) for value, source in lines}
+    own, standard = "clipcleaner/clothing1m", "standard/clothing1m"
+    assert {
+        ("theta_cons: 0.8", own),
+        ("probe_c: 1.0", "default"),
+        ("theta_r2: 1.0", f"{own}: ours"),
+        ("val_fraction: 0.0", f"{own}: the paper trains on all samples"),
+        ("image_encoder: timm:resnet50.a1_in1k", standard),
+        ("resized_crop: false", "default"),
+        ("kind: none", standard),
+        ("n_train: 64000", own),
+    } <= shown
+    assert text.startswith("# Values: Feng, Tzimiropoulos, Patras, ACM MM 2024")
+    assert f"\n# {standard}: values from ours\n# {own}: values from arXiv 2408.10012\n" in text
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shown_recipe_is_a_recipe_that_says_the_same(name: str, tmp_path: Path) -> None:
+    text = recipe_text(name)
+    (tmp_path / "shown.yaml").write_text(text)
+    again = yaml.safe_load(recipe_text(str(tmp_path / "shown.yaml")))
+    assert again == yaml.safe_load(text)
+    assert set(again["trainer"]) > {"epochs", "input_size"}
+
+
+def test_a_shown_recipe_runs_as_the_recipe_does(tmp_path: Path) -> None:
+    shown = tmp_path / "shown.yaml"
+    shown.write_text(recipe_text("quick/digits"))
+    assert resolve(recipe=str(shown)).fingerprint == resolve(recipe="quick/digits").fingerprint
+
+
+def test_a_recipe_of_ones_own_is_shown_on_top_of_the_data_sets(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "# mine\ntrainer: {lr: 0.5, epochs: 2}  # tried by hand, # 3\n"
+        "noise: {kind: pair, rate: 0.1}\n"
+    )
+    text = recipe_text(str(own))
+    assert text.startswith("# mine\n")
+    assert re.search(rf"lr: 0.5 +# {own}: tried by hand, # 3\n", text)
+    assert re.search(r"batch_size: 64 +# standard/digits\n", text)
+    assert re.search(rf"rate: 0.1 +# {own}$", text)
+    own.write_text("trainer: {name: mixup}\n")
+    # Another trainer drops the settings of the first one.
+    assert re.search(r"lr: 0.05 +# default\n", recipe_text(str(own)))
+    own.write_text("trainer: {learning_rate: 1}\n")
+    with pytest.raises(ConfigError, match="has no setting 'learning_rate'"):
+        recipe_text(str(own))
+
+
+def test_every_value_of_the_papers_recipes_states_its_source() -> None:
+    for name in PUBLISHED:
+        layer = recipe_layers(f"clipcleaner/{name}")[-1]
+        assert layer.content["source"] == "arXiv 2408.10012"
+        assert "arXiv 2408.10012" in layer.head[0]
+        assert "but for" in layer.head[0]
+        rate = layer.content.get("noise", {}).get("rate")
+        assert rate is None or "rate" in layer.comments["noise", "rate"]
+
+
+def test_a_recipe_is_read_as_it_stands_now_and_belongs_to_the_reader(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("dataset: digits\nnoise: {kind: labels, labels: [1, 2]}\n")
+    load_recipe(str(file))["noise"]["labels"].append(3)
+    assert load_recipe(str(file))["noise"]["labels"] == [1, 2]
+    file.write_text("dataset: digits\nnoise: {kind: labels, labels: [4]}\n")
+    assert load_recipe(str(file))["noise"]["labels"] == [4]

@@ -1,0 +1,178 @@
+"""Who is tied with the best, what is stale, and that nothing unequal is ever set side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from board_records import make, only, row_of
+
+from nlbench.results.record import RunRecord
+from nlbench_leaderboard.ranking.rank import rank_boards
+
+WOBBLE = (0.01, -0.01, 0.02, -0.02, 0.0, 0.01, -0.02, 0.01)
+
+
+def seeds(name: str, level: float, n: int = 5, step: int = 1, **change: Any) -> list[RunRecord]:
+    return [make(name, s, level + WOBBLE[s * step % 8], **change) for s in range(n)]
+
+
+def contest(n: int = 5) -> list[RunRecord]:
+    """Give a best row, one close to it and one far below; their wobbles differ."""
+    return [
+        *seeds("best", 0.92, n),
+        *seeds("close", 0.91, n, 3),
+        *seeds("far", 0.5, n, 5),
+        *seeds("none", 0.4, n, 7),
+        *seeds("oracle", 0.97, n, selector__is_bound=True),
+    ]
+
+
+def verdicts(records: list[RunRecord]) -> dict[str, str]:
+    return {row.label: row.verdict for row in only(records).rows}
+
+
+def test_what_the_test_cannot_tell_apart_is_tied_and_the_rule_is_said() -> None:
+    board = only(contest())
+    assert verdicts(contest()) == {
+        "best": "best", "close": "tied", "far": "worse", "none": "", "oracle": "",
+    }  # fmt: skip
+    assert board.verdict == (
+        "Tied with the best, best (paired t-test over 5 seeds, Holm-corrected over 6 pairs, "
+        "p >= 0.05): close."
+    )
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_with_few_seeds_nothing_is_called_tied(n: int) -> None:
+    board = only(contest(n))
+    assert "tied" not in {row.verdict for row in board.rows}
+    assert board.verdict.startswith(f"No ties with the best are marked: {n} seeds")
+    assert row_of(board, "close").verdict == "untested"
+
+
+def test_a_single_seed_says_that_nothing_was_tested() -> None:
+    board = only(contest(1))
+    assert {row.verdict for row in board.rows} == {"", "best", "untested"}
+    assert "1 seed, and below 5" in board.verdict
+    assert all(c.t_p is None for c in board.comparisons)
+
+
+def test_a_clear_difference_is_found_with_few_seeds_too() -> None:
+    records = [*seeds("best", 0.9, 4), *seeds("far", 0.1, 4, 3)]
+    assert verdicts(records)["far"] == "worse"
+    assert only(records).verdict.endswith("Significantly worse all the same: far.")
+
+
+def test_rows_that_lack_seeds_are_compared_and_not_marked() -> None:
+    records = [*contest(), make("partial", 0, 0.99), make("partial", 1, 0.99)]
+    board = only(records)
+    assert row_of(board, "partial").verdict == ""
+    assert row_of(board, "best").verdict == "best"
+    assert {c.n for c in board.comparisons if "partial" in (c.first, c.second)} == {2}
+
+
+def test_the_same_difference_on_every_seed_is_said_to_be_untested() -> None:
+    board = only([*seeds("best", 0.92), *seeds("below", 0.91), *seeds("close", 0.915, step=3)])
+    assert row_of(board, "below").verdict == "untested"
+    assert "Not tested, the same difference on every seed: below." in board.verdict
+
+
+def test_equal_numbers_on_every_seed_are_tied() -> None:
+    assert verdicts([*seeds("a", 0.9), *seeds("b", 0.9)]) == {"a": "best", "b": "tied"}
+
+
+def test_one_selector_alone_has_no_verdict() -> None:
+    board = only([*seeds("a", 0.9), *seeds("none", 0.5)])
+    assert (board.verdict, row_of(board, "a").verdict) == ("", "")
+    assert [(c.first, c.second) for c in board.comparisons] == [("a", "none")]
+
+
+def test_the_oracle_is_in_no_pair() -> None:
+    names = {name for c in only(contest()).comparisons for name in (c.first, c.second)}
+    assert names == {"best", "close", "far", "none"}
+
+
+def test_excluded_labels_are_in_no_pair() -> None:
+    records = [r for r in contest() if (r.selector.name, r.seed) != ("far", 0)]
+    records.append(make("far", 0, 1.0, noise__sha256="other labels"))
+    far = [c for c in only(records).comparisons if "far" in (c.first, c.second)]
+    assert {c.n for c in far} == {4}
+    assert all(abs(c.difference or 0) < 0.6 for c in far)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"protocol__sha256": "p2"}, {"noise__params": {"a": 1}}, {"dataset__fingerprint": "x"}],
+)
+def test_what_is_not_comparable_is_in_no_pair(change: dict[str, Any]) -> None:
+    boards = rank_boards([*contest(), *seeds("other", 0.97, **change)])
+    for board in boards:
+        labels = {row.label for row in board.rows}
+        pairs = {name for c in board.comparisons for name in (c.first, c.second)}
+        assert pairs <= labels
+        assert ("other" in labels) == (labels == {"other"})
+
+
+# Stale -------------------------------------------------------------------------------------------
+
+LATER = "2026-02-01T00:00:00Z"
+
+
+def test_a_row_whose_selector_was_since_changed_is_stale_and_not_ranked() -> None:
+    new = seeds("best", 0.6, selector__source_sha256="new source", finished_at=LATER)
+    board = only([*contest(), *new])
+    old, fresh = sorted((r for r in board.rows if r.label == "best"), key=lambda r: not r.stale)
+    assert (old.rank, old.verdict, fresh.stale) == (None, "", "")
+    assert old.notes[0] == (
+        "stale, not ranked: made with source source o, source new sour of the same selector "
+        "ran later"
+    )
+    assert board.rows.index(old) > board.rows.index(row_of(board, "none"))
+    assert board.best is not None
+    assert board.best.label == "close"
+    assert old.name not in {n for c in board.comparisons for n in (c.first, c.second)}
+
+
+def test_a_changed_source_that_only_failed_makes_nothing_stale() -> None:
+    broken = make("best", 0, None, selector__source_sha256="new source", finished_at=LATER)
+    board = only([*contest(), broken])
+    assert not any(row.stale for row in board.rows)
+
+
+def test_a_run_whose_process_is_gone_is_stale_and_one_that_lives_is_running() -> None:
+    lives = make("close", 5, status="running", fingerprint="lives", finished_at="")
+    gone = make("far", 5, status="running", fingerprint="gone", finished_at="")
+    (board,) = rank_boards([*contest(), lives, gone], killed={"gone"})
+    assert "seed 5 running: not finished yet" in row_of(board, "close").notes
+    assert any(
+        n.startswith("seed 5 stale: its process is gone") for n in row_of(board, "far").notes
+    )
+    assert (board.count("running"), board.count("stale")) == (1, 1)
+    # A seed that nobody has finished takes no row's completeness.
+    assert board.seeds == (0, 1, 2, 3, 4)
+    assert row_of(board, "best").verdict == "best"
+    (alone,) = rank_boards([gone], killed={"gone"})
+    assert alone.rows[0].status == "stale"
+
+
+def test_a_run_that_was_begun_again_replaces_its_failure() -> None:
+    failed = make("a", 0, None)
+    again = make("a", 0, status="running", finished_at="", started_at="2026-01-02T00:00:00Z")
+    assert only([failed, again]).rows[0].status == "running"
+
+
+def test_runs_made_on_other_devices_or_versions_are_pointed_out() -> None:
+    def on(device: str, torch: str) -> dict[str, Any]:
+        return {"environment": {"device": device, "packages": {"torch": torch}}}
+
+    mixed = [make("a", 0, **on("cpu", "2.6")), make("b", 0, **on("cuda", "2.7"))]
+    notes = only([*mixed, make("c", 0, **on("cpu", "2.6"))]).notes
+    assert "Made with more than one device: cpu (2 runs), cuda (1 runs)." in notes
+    assert "Made with more than one torch: 2.6 (2 runs), 2.7 (1 runs)." in notes
+    assert only([make("a", 0, **on("cpu", "2.6")), make("b")]).notes == ()
+
+
+def test_a_board_of_equal_kept_share_says_so() -> None:
+    (note,) = only([make("a", protocol__settings={"equal_keep": 0.5})]).notes
+    assert note.startswith("Equal kept share: every selector trains on the 50 %")

@@ -44,7 +44,7 @@ class PluginError(NlbenchError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Give a hint naming up to three near matches, else all valid names.
+    """Return a hint naming up to three near matches, else all valid names.
 
     Args:
         name: What the user wrote.

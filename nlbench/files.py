@@ -11,7 +11,7 @@ from typing import Any
 
 
 def home_dir() -> Path:
-    """Give the folder for everything that nlbench writes, absolute."""
+    """Return the folder for everything that nlbench writes, absolute."""
     return Path(os.environ.get("NLBENCH_HOME") or "nlbench-runs").expanduser().absolute()
 
 
@@ -33,7 +33,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:
-    """Give the one JSON text of a value: sorted keys, no spaces; the input of every fingerprint.
+    """Return the one JSON text of a value: sorted keys, no spaces; the input of every fingerprint.
 
     >>> canonical_json({"b": 1, "a": [1.5, None]})
     '{"a":[1.5,null],"b":1}'

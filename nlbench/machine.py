@@ -21,7 +21,7 @@ from nlbench.errors import ConfigError
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Give the device: ``auto`` is cuda, else mps, else cpu.
+    """Return the device: ``auto`` is cuda, else mps, else cpu.
 
     Raises:
         ConfigError: if the name is unknown, or the device asked for is not there.
@@ -48,7 +48,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Give the device in words, for the record."""
+    """Return the device in words, for the record."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
@@ -58,7 +58,7 @@ _SMALL = 2**23  # pixels; digits has 92 thousand, CIFAR-10 has 51 million
 
 
 def has_bfloat16_tiles() -> bool:
-    """Tell whether the CPU multiplies bfloat16 matrices by tiles (Intel AMX), many times as fast.
+    """Return whether the CPU multiplies bfloat16 matrices by tiles (Intel AMX), many times as fast.
 
     Versions of torch before `torch.cpu.get_capabilities` do not tell, which counts as no.
     """
@@ -84,7 +84,7 @@ class PeakMemory:
                 return  # not permitted in some containers: the mark then covers the process
 
     def mib(self) -> float:
-        """Give the peak so far."""
+        """Return the peak so far."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 2**20
         if sys.platform == "linux":
@@ -97,7 +97,7 @@ class PeakMemory:
 
 @contextmanager
 def deterministic_algorithms(device: torch.device, enabled: bool = True) -> Iterator[None]:
-    """Give the same bits on every run on a GPU, at a cost; an operation that cannot is refused.
+    """Return the same bits on every run on a GPU, at a cost; an operation that cannot is refused.
 
     On a CPU all that nlbench calls is repeatable as it is.
 
@@ -129,7 +129,7 @@ def deterministic_algorithms(device: torch.device, enabled: bool = True) -> Iter
 
 
 def takes_all_cores(device: torch.device, n_values: int) -> bool:
-    """Tell whether a run computes on all CPU cores: data above the limit, unless told otherwise."""
+    """Return whether a run uses all CPU cores: data above the limit, unless told otherwise."""
     return device.type == "cpu" and not os.environ.get("NLBENCH_THREADS") and n_values > _SMALL
 
 
@@ -171,7 +171,7 @@ PACKAGES = (
 
 @cache
 def package_versions() -> Mapping[str, str]:
-    """Give the installed version of each package that matters, "" where it is missing."""
+    """Return the installed version of each package that matters, "" where it is missing."""
     found = {}
     for package in PACKAGES:
         try:
@@ -182,7 +182,7 @@ def package_versions() -> Mapping[str, str]:
 
 
 def describe_environment(device: str, deterministic: bool = False) -> dict[str, Any]:
-    """Give the environment part of a record.
+    """Return the environment part of a record.
 
     Args:
         device: In words.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 def derive_seed(*parts: str | int) -> int:
-    """Give a 63-bit seed that depends on every part and on nothing else.
+    """Return a 63-bit seed that depends on every part and on nothing else.
 
     >>> derive_seed("noise", 0) == derive_seed("noise", 0)
     True
@@ -25,7 +25,7 @@ def derive_seed(*parts: str | int) -> int:
 
 
 def uniform_by_key(keys: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
-    """Give one uniform number in [0, 1) per key, independent of the order of the keys.
+    """Return one uniform number in [0, 1) per key, independent of the order of the keys.
 
     A sample keeps its number when the data set is permuted or cut, which a generator that draws
     by position cannot offer.

@@ -93,7 +93,7 @@ def put_torchvision(root: Path, patch: pytest.MonkeyPatch, name: str = "cifar10"
 
 
 def human_sets(clean: np.ndarray, n_classes: int = 10) -> dict[str, np.ndarray]:
-    """Give label sets with 10, 20, ... 50 % other labels."""
+    """Return label sets with 10, 20, ... 50 % other labels."""
     keys = ("aggre_label", "random_label1", "random_label2", "random_label3", "worse_label")
     sets = {"clean_label": clean}
     for i, key in enumerate(keys, start=1):

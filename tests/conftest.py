@@ -36,7 +36,7 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def real_data() -> Path:
-    """Give the folder of real data sets: NLBENCH_TEST_DATA, else ../shared/data."""
+    """Return the folder of real data sets: NLBENCH_TEST_DATA, else ../shared/data."""
     named = os.environ.get("NLBENCH_TEST_DATA")
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():

@@ -107,7 +107,7 @@ def base_of(node: ast.ImportFrom, importer: str, is_package: bool) -> str:
 
 
 def targets(node: ast.AST, importer: str, is_package: bool) -> list[str]:
-    """Give the modules an import statement names; `from a import b` is a.b where that is one."""
+    """Return the modules an import statement names; `from a import b` is a.b where that is one."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
@@ -241,7 +241,7 @@ def test_leaderboard_reads_results_and_nothing_else() -> None:
 
 
 def floor_of(module: str) -> str:
-    """Give the room or file of the core that a module belongs to; "" for the package itself."""
+    """Return the room or file of the core that a module belongs to; "" for the package itself."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -269,13 +269,13 @@ def test_mlflow_is_imported_by_tracking_modules_only() -> None:
 
 
 def with_parents(module: str) -> list[str]:
-    """Give a.b.c, a.b and a: importing the first runs them all."""
+    """Return a.b.c, a.b and a: importing the first runs them all."""
     parts = module.split(".")
     return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
 
 
 def top_level_closure(start: str) -> dict[str, Import | None]:
-    """Give all modules that importing `start` imports, each with the import that did it."""
+    """Return all modules that importing `start` imports, each with the import that did it."""
     by_importer: dict[str, list[Import]] = {}
     for found in package_imports("nlbench"):
         if found.top_level:

@@ -132,7 +132,7 @@ def nlbench_experiments(base: str) -> list[dict[str, Any]]:
 
 
 def named(path: Path, part: str) -> Path:
-    """Give the name of one picture."""
+    """Return the name of one picture."""
     return path.with_name(f"{path.stem}-{part}.png")
 
 

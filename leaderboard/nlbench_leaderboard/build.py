@@ -50,7 +50,7 @@ class Content:
 def content_of(
     boards: Sequence[Board], problems: Sequence[str] = (), files: RunFiles | None = None
 ) -> Content:
-    """Give the boards with what they say together."""
+    """Return the boards with what they say together."""
     return Content(boards, problems, compare_across(boards), files or RunFiles())
 
 
@@ -88,7 +88,7 @@ def build(
 
 
 def checked_formats(names: Sequence[str]) -> list[Format]:
-    """Give the formats of these names, all where none is named.
+    """Return the formats of these names, all where none is named.
 
     Raises:
         ConfigError: if one is unknown.

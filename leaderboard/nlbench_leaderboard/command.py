@@ -149,7 +149,7 @@ def _content(tracking_uri: str | None, contributed: Path | None) -> Content:
 def _read(
     tracking_uri: str | None,
 ) -> tuple[list[RunRecord], set[str], list[str], RunStore | None]:
-    """Give the records, the fingerprints of runs whose process died, what was left out, and where.
+    """Return records, fingerprints of runs whose process died, what was left out, and where from.
 
     The store is None where the records are of a server.
     """

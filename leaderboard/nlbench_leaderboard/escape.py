@@ -37,7 +37,7 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]{}<>|~#$&])")
 
 
 def clean(text: str) -> str:
-    """Give the text on one line, without control characters.
+    """Return the text on one line, without control characters.
 
     >>> clean("two\\nlines\\x1b[31m")
     'two lines[31m'
@@ -46,7 +46,7 @@ def clean(text: str) -> str:
 
 
 def clean_lines(text: str) -> str:
-    """Give the text without control characters, its line breaks kept."""
+    """Return the text without control characters, its line breaks kept."""
     if text.isprintable():  # nothing below would change it, and nearly every text is
         return text
     kept = []
@@ -62,7 +62,7 @@ def clean_lines(text: str) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Give the cleaned text, cut to a length with an ellipsis.
+    """Return the cleaned text, cut to a length with an ellipsis.
 
     >>> shorten("a very long name", 8)
     'a very …'
@@ -72,7 +72,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def markdown(text: str) -> str:
-    """Give the cleaned text with everything escaped that Markdown or a table would read.
+    """Return the cleaned text with everything escaped that Markdown or a table would read.
 
     >>> print(markdown("a|b <i>"))
     a\\|b \\<i\\>
@@ -82,7 +82,7 @@ def markdown(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Give the cleaned text as LaTeX prints it literally; beyond Latin-1 by code point.
+    """Return the cleaned text as LaTeX prints it literally; beyond Latin-1 by code point.
 
     >>> print(latex("50 % of a_b"))
     50 \\% of a\\_b
@@ -99,7 +99,7 @@ def _latex_character(character: str) -> str:
 
 
 def csv_text(text: str) -> str:
-    """Give the cleaned text, neutralised where a spreadsheet would run it as a formula.
+    """Return the cleaned text, neutralised where a spreadsheet would run it as a formula.
 
     >>> csv_text("=cmd()")
     "'=cmd()"
@@ -111,7 +111,7 @@ def csv_text(text: str) -> str:
 
 
 def json_safe(value: Any) -> Any:
-    """Give a value that `json.dumps(allow_nan=False)` takes: NaN and infinity become None."""
+    """Return a value that `json.dumps(allow_nan=False)` takes: NaN and infinity become None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

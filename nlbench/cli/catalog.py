@@ -222,7 +222,7 @@ def _settings(kind: Kind, loaded: Any) -> list[str]:
 
 
 def _type_text(annotation: Any) -> str:
-    """Give an annotation as a reader wants it: Annotated[float, Field(gt=0)] is float (gt=0)."""
+    """Return an annotation as a reader wants it: Annotated[float, Field(gt=0)] is float (gt=0)."""
     import re
 
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")

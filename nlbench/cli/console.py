@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def guarded(command: F) -> F:
-    """Give a command that ends a user's mistake with its message and exit code."""
+    """Return a command that ends a user's mistake with its message and exit code."""
 
     @functools.wraps(command)
     def inner(*args: Any, **kwargs: Any) -> Any:
@@ -39,7 +39,7 @@ def fail(error: NlbenchError) -> None:
 
 
 def printable(text: str) -> str:
-    """Give text without control characters: names from plugins may hold terminal escapes."""
+    """Return text without control characters: names from plugins may hold terminal escapes."""
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
@@ -83,7 +83,7 @@ def run_progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def percent(share: float | None) -> str:
-    """Give a share as percent with two decimals, or a dash.
+    """Return a share as percent with two decimals, or a dash.
 
     >>> percent(0.97781)
     '97.78 %'

@@ -19,7 +19,7 @@ _DEFAULT = "default"
 
 
 def recipe_text(name: str) -> str:
-    """Give the resolved recipe as YAML that is itself a recipe; comments name the sources.
+    """Return the resolved recipe as YAML that is itself a recipe; comments name the sources.
 
     Raises:
         ConfigError: if the recipe is missing, or a name or value in it is wrong.
@@ -46,12 +46,12 @@ def _origin(layer: Layer) -> str:
 
 
 def _standard(dataset: str) -> list[Layer]:
-    """Give the recipe that every run on the data set starts from."""
+    """Return the recipe that every run on the data set starts from."""
     return recipe_layers(find("datasets", dataset).load().recipe)
 
 
 def _resolved(merged: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give all settings of all sections, the defaults filled in."""
+    """Return all settings of all sections, the defaults filled in."""
     found: dict[str, dict[str, Any]] = {}
     for section in ("selector", "trainer"):
         params = dict(merged[section])
@@ -87,6 +87,6 @@ def _pairs(content: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    """Give a value on one line, as YAML reads it back."""
+    """Return a value on one line, as YAML reads it back."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("...\n").strip()

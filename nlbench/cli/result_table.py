@@ -10,7 +10,7 @@ from nlbench.results.record import RunRecord
 
 
 def result_table(record: RunRecord) -> Table:
-    """Give the headline numbers of a run, failed or finished."""
+    """Return the headline numbers of a run, failed or finished."""
     noise = record.noise
     rate = "" if noise.nominal_rate is None else f" {noise.nominal_rate:g}"
     title = f"{record.selector.label} on {record.dataset.name}, {noise.kind}{rate}"

@@ -200,7 +200,7 @@ def _line(number: int, n_cells: int, cell: Cell) -> str:
 
 
 def seconds_by_stage(cells: Iterable[Cell], total_s: float) -> dict[str, float]:
-    """Tell where the seconds of a sweep went.
+    """Return where the seconds of a sweep went.
 
     Args:
         cells: How its cells ended; only those that were finished now count.
@@ -221,5 +221,5 @@ def seconds_by_stage(cells: Iterable[Cell], total_s: float) -> dict[str, float]:
 
 
 def run_seconds(cells: Iterable[Cell]) -> float:
-    """Give the seconds of all runs that were finished now, one after the other."""
+    """Return the seconds of all runs that were finished now, one after the other."""
     return sum(cell.wall_s for cell in cells)

@@ -16,7 +16,7 @@ from nlbench.plugins.registry import make_component
 def reproduce_command(
     config: RunConfig, plugin: str | None = None, data_dir: Path | None = None
 ) -> str:
-    """Give the one-line command that repeats a run: flags, and --set for what is not standard."""
+    """Return the one-line command that repeats a run: flags, and --set for what is not standard."""
     standard = standard_config(config.dataset.name)
     path = config.dataset.options.get("path")
     dataset = f"{config.dataset.name}:{path}" if path else config.dataset.name

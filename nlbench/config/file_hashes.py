@@ -11,7 +11,7 @@ from typing import Any
 def file_hashes(
     merged: Mapping[str, Any], selector: Mapping[str, Any], human_labels: str | None
 ) -> dict[str, str]:
-    """Give the hash of each file or model folder that a setting names."""
+    """Return the hash of each file or model folder that a setting names."""
     named = {
         "noise.matrix": merged["noise"].get("matrix"),
         "noise.labels": merged["noise"].get("labels"),

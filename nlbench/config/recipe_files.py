@@ -50,7 +50,7 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def recipe_layers(name: str, _within: tuple[str, ...] = ()) -> list[Layer]:
-    """Give the files that a recipe is made of, the one that extends nothing first.
+    """Return the files that a recipe is made of, the one that extends nothing first.
 
     Raises:
         ConfigError: if one is missing or has an unknown key.
@@ -76,7 +76,7 @@ def recipe_layers(name: str, _within: tuple[str, ...] = ()) -> list[Layer]:
 
 @lru_cache(maxsize=64)
 def _comments(text: str) -> dict[tuple[str, str], str]:
-    """Give the comment at the end of the line of each value in a section."""
+    """Return the comment at the end of the line of each value in a section."""
     lines, found = text.splitlines(), {}
     top = yaml.compose(text, yaml.SafeLoader)
     for section, values in top.value if isinstance(top, yaml.MappingNode) else ():
@@ -126,7 +126,7 @@ def _parsed(text: str) -> Any:
 
 
 def recipe_names() -> list[str]:
-    """Give the names of the shipped recipes."""
+    """Return the names of the shipped recipes."""
     return sorted(
         p.relative_to(_RECIPES).with_suffix("").as_posix() for p in _RECIPES.rglob("*.yaml")
     )

@@ -125,7 +125,7 @@ def _checked_rate(kind: str, takes_rate: bool, given: Any, explicit: bool) -> fl
 
 
 def valid_keys(merged: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Give the settable keys of each section for the components in use."""
+    """Return the settable keys of each section for the components in use."""
     noise = registry.find("noises", merged["noise"]["kind"]).load()
     trainer = registry.find("trainers", merged["trainer"]["name"]).load()
     return {
@@ -159,7 +159,7 @@ def _assign(merged: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Give an array as lists: a configuration is JSON."""
+    """Return an array as lists: a configuration is JSON."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 

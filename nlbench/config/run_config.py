@@ -91,7 +91,7 @@ class RunConfig(_Section):
         return versioned_sha256(self.canonical())
 
     def canonical(self) -> dict[str, Any]:
-        """Give the content that is fingerprinted: files count by content, not by path."""
+        """Return the content that is fingerprinted: files count by content, not by path."""
         content = self.model_dump()
         if self.dataset.content:
             for key in _WHERE_DATA_LIES:
@@ -147,7 +147,7 @@ class RunConfig(_Section):
 
 
 def versioned_sha256(content: Mapping[str, Any], version: int = PROTOCOL_VERSION) -> str:
-    """Give the SHA-256 of the canonical JSON of a configuration and the protocol's version."""
+    """Return the SHA-256 of the canonical JSON of a configuration and the protocol's version."""
     text = canonical_json({"version": version, **content})
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -155,7 +155,7 @@ def versioned_sha256(content: Mapping[str, Any], version: int = PROTOCOL_VERSION
 def label_file(
     source: Any, kind: str, options: Mapping[str, Any], data_dir: Path | None
 ) -> str | None:
-    """Give the file of human labels: the one named, else the data set's own; None if not asked."""
+    """Return the file of human labels: the one named, else the data set's; None if not asked."""
     if "label_file" not in noise_options(registry.find("noises", kind).load()):
         return None
     found = options.get("label_file") or source.label_file(data_dir)
@@ -163,7 +163,7 @@ def label_file(
 
 
 def standard_config(dataset: str) -> RunConfig:
-    """Give the data set's standard run; its data need not be there."""
+    """Return the data set's standard run; its data need not be there."""
     merged = merge(
         load_recipe(registry.find("datasets", dataset).load().recipe), {"dataset": dataset}
     )

@@ -37,7 +37,7 @@ def _yaml_value(text: str) -> Any:
 
 
 def setting_text(value: Any) -> str:
-    """Give a value as `parse_setting` reads it back; ambiguous text is quoted."""
+    """Return a value as `parse_setting` reads it back; ambiguous text is quoted."""
     if isinstance(value, str) and _yaml_value_or_none(value) == value:
         return value
     return json.dumps(value)

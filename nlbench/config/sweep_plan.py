@@ -37,7 +37,7 @@ class SweepPlan:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def configs(self, data_dir: Path | None = None) -> list[RunConfig]:
-        """Give all cells, validated before the first one runs; all selectors of a seed together.
+        """Return all cells, validated before the first one runs; all selectors of a seed together.
 
         Where no selectors are named, bounds are left out of data whose truth nobody knows.
         """
@@ -66,7 +66,7 @@ def _lacks_truth(config: RunConfig) -> bool:
 
 
 def usable_selectors() -> tuple[str, ...]:
-    """Give the names of all selectors that can be imported; a broken one is reported."""
+    """Return the names of all selectors that can be imported; a broken one is reported."""
     usable = []
     for name in registry.selector_names():
         try:

@@ -141,7 +141,7 @@ def check_does_not_peek(selector_class: type[AnySelector]) -> None:
 
 
 def auroc(score: torch.Tensor, is_clean: torch.Tensor) -> float:
-    """Give how well the score ranks clean samples above noisy ones."""
+    """Return how well the score ranks clean samples above noisy ones."""
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(is_clean.cpu().numpy(), score.double().cpu().numpy()))

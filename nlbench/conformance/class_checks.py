@@ -123,7 +123,7 @@ def _fields(selector_class: type[Any]) -> tuple[Field[Any], ...]:
 
 
 def _plain_attributes(selector_class: type[Any]) -> Iterator[str]:
-    """Give public class attributes that hold a value, except what the contract defines."""
+    """Return public class attributes that hold a value, except what the contract defines."""
     contract = {name for base in BASES for name in dir(base)}
     for owner in selector_class.__mro__:
         for name, value in vars(owner).items():

@@ -42,7 +42,7 @@ class Case:
     truth: Callable[[], Tensor] = field(repr=False)
 
     def permuted(self, order: Tensor) -> Case:
-        """Give the same samples in another order, ids along."""
+        """Return the same samples in another order, ids along."""
         data = _rebuilt(
             self.data,
             noisy_labels=self.data.noisy_labels[order],
@@ -53,7 +53,7 @@ class Case:
         return Case(data, lambda: self.truth()[order])
 
     def relabelled(self, new_ids: Tensor) -> Case:
-        """Give the same data with class k called `new_ids[k]`, names and texts along."""
+        """Return the same data with class k called `new_ids[k]`, names and texts along."""
         old_ids = torch.argsort(new_ids).tolist()
         texts, names = self.data.text_embeddings(), self.data.class_names or ()
         data = _rebuilt(
@@ -65,7 +65,7 @@ class Case:
         return Case(data, lambda: new_ids[self.truth()])
 
     def on(self, device: str) -> Case:
-        """Give the same data on another device."""
+        """Return the same data on another device."""
         data = _rebuilt(
             self.data,
             noisy_labels=self.data.noisy_labels.to(device),
@@ -101,13 +101,13 @@ def select(
 
 
 def dynamics_for(selector_class: type[AnySelector], data: TrainingData) -> Iterator[Dynamics]:
-    """Give what an online selector would see in training; nothing for other selectors."""
+    """Return what an online selector would see in training; nothing for other selectors."""
     if issubclass(selector_class, OnlineSelector):
         yield from planted_dynamics(data, selector_class.history_epochs, selector_class.n_networks)
 
 
 def require_answer(selection: Any, data: TrainingData) -> Selection:
-    """Give the selection back if it answers for all samples of `data`, with finite numbers."""
+    """Return the selection if it answers for all samples of `data`, with finite numbers."""
     if not isinstance(selection, Selection):
         raise ConformanceFailure(
             f"select must give an nlbench.Selection, got {type(selection).__name__}: "
@@ -148,7 +148,7 @@ def require_same(first: Selection, second: Selection, change: str, hint: str) ->
 
 
 def random_order(n: int, stream: str) -> Tensor:
-    """Give a seeded permutation of n things that leaves not all in place."""
+    """Return a seeded permutation of n things that leaves not all in place."""
     order = np.random.default_rng(derive_seed("conformance", stream)).permutation(n)
     if np.array_equal(order, np.arange(n)):
         order = np.roll(order, 1)

@@ -36,7 +36,7 @@ class Observation:
     knowledge: frozenset[Knowledge]
 
     def answer(self) -> Selection:
-        """Give the answer if it is one for all samples."""
+        """Return the answer if it is one for all samples."""
         return require_answer(self.selection, self.data)
 
 

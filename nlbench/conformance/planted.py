@@ -70,7 +70,7 @@ class Plan:
 
 
 def planted_clean_labels(plan: Plan) -> Tensor:
-    """Give (N,) int64 clean labels, drawn anew on each call.
+    """Return (N,) int64 clean labels, drawn anew on each call.
 
     Planted data does not hold them: ask for them after the selector has answered.
     """
@@ -175,7 +175,7 @@ def _corrupt(plan: Plan, clean: Ints) -> Ints:
 
 
 def _directions(plan: Plan) -> Floats:
-    """Give (K + 2, d) orthonormal rows: K class centres, what images share, what texts share."""
+    """Return (K + 2, d) orthonormal rows: K class centres, what images share, what texts share."""
     basis: Floats = np.linalg.qr(_rng(plan, "directions").standard_normal((N_DIMS, N_DIMS)))[0]
     return basis[: plan.n_classes + 2]
 

@@ -91,7 +91,7 @@ def _holds(value: object, secret: npt.NDArray[Any]) -> bool:
 
 
 def _holds_array(flat: npt.NDArray[Any], secret: npt.NDArray[Any]) -> bool:
-    """Tell whether `secret` is a row or a column of a matrix laid out in `flat`."""
+    """Return whether `secret` is a row or a column of a matrix laid out in `flat`."""
     if flat.size == 0 or flat.size % len(secret) or flat.dtype.kind not in "biuf":
         return False
     rows, columns = flat.reshape(-1, len(secret)), flat.reshape(len(secret), -1).T
@@ -99,7 +99,7 @@ def _holds_array(flat: npt.NDArray[Any], secret: npt.NDArray[Any]) -> bool:
 
 
 def _storage(tensor: Tensor) -> npt.NDArray[Any]:
-    """Give all that lies in a tensor's storage: a view can be widened to it."""
+    """Return all that lies in a tensor's storage: a view can be widened to it."""
     if tensor.device.type == "meta" or tensor.is_sparse:
         return np.empty(0)
     flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device)

@@ -159,7 +159,7 @@ def _problem(check: Check, selector_class: type[AnySelector]) -> str | None:
 
 
 def _where(error: Exception, selector_class: type[AnySelector]) -> str:
-    """Give the last line of the traceback that lies in the plugin's file."""
+    """Return the last line of the traceback that lies in the plugin's file."""
     try:
         file = inspect.getfile(selector_class)
     except (OSError, TypeError):

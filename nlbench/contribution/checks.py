@@ -24,7 +24,7 @@ class Check:
 
 
 def quick_problems(run: ContributedRun) -> Iterator[str]:
-    """Give what a record says wrongly about itself: fingerprint, protocol, numbers that clash."""
+    """Return what a record says wrongly about itself: fingerprint, protocol, numbers that clash."""
     yield from mismatches(run.record)
     yield from contradictions(run.record)
 

@@ -26,13 +26,13 @@ def contradictions(record: RunRecord) -> Iterator[str]:
 
 
 def n_seen(record: RunRecord) -> int:
-    """Give how many training samples the selector saw: all but those held out."""
+    """Return how many training samples the selector saw: all but those held out."""
     held_out = record.protocol.settings.get("n_val", 0)
     return record.dataset.n_train - (held_out if isinstance(held_out, int) else 0)
 
 
 def close(first: float, second: float) -> bool:
-    """Tell whether two numbers differ by no more than the order of a sum explains."""
+    """Return whether two numbers differ by no more than the order of a sum explains."""
     return math.isclose(first, second, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 

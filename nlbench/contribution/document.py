@@ -28,7 +28,7 @@ class ContributedRun:
 
 
 def encode(runs: Sequence[ContributedRun]) -> str:
-    """Give the text of a file; equal arrays are written once, runs in order of fingerprint.
+    """Return the text of a file; equal arrays are written once, runs in order of fingerprint.
 
     Raises:
         DataError: if it would be larger than what `read_runs` reads.

@@ -41,7 +41,7 @@ class Evidence:
     predicted_noisy_val: Array | None = None
 
     def arrays(self) -> dict[str, Array]:
-        """Give the arrays that are there, by name."""
+        """Return the arrays that are there, by name."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: values for name, values in named.items() if values is not None}
 
@@ -72,7 +72,7 @@ def evidence_of(folder: Path) -> Evidence | None:
 
 
 def _columns(path: Path) -> dict[str, Any]:
-    """Give the numeric columns of a file, without those that hold nothing."""
+    """Return the numeric columns of a file, without those that hold nothing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

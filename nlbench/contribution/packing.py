@@ -22,7 +22,7 @@ _TYPES = {"u1": "<u1", "u2": "<u2", "i4": "<i4", "f4": "<f4", "f8": "<f8"}
 
 
 def pack(values: Array) -> dict[str, Any]:
-    """Give a 1-D array as JSON content; whole numbers take the smallest type that holds them.
+    """Return a 1-D array as JSON content; whole numbers take the smallest type that holds them.
 
     >>> pack(np.array([True, False]))["type"], pack(np.array([3, 300]))["type"]
     ('bits', 'u2')
@@ -33,13 +33,13 @@ def pack(values: Array) -> dict[str, Any]:
 
 
 def key_of(values: Array) -> str:
-    """Give the name of an array: a hash of its type, length and values."""
+    """Return the name of an array: a hash of its type, length and values."""
     name, raw = _to_bytes(values)
     return hashlib.sha256(f"{name} {len(values)} ".encode() + raw).hexdigest()[:32]
 
 
 def unpack(packed: Any) -> Array:
-    """Give back what `pack` packed; whole numbers as int64.
+    """Return what `pack` packed; whole numbers as int64.
 
     Raises:
         DataError: if it is anything else, or not finite.

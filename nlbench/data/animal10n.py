@@ -68,7 +68,7 @@ class Animal10N(NoisyFiles):
         return self.image_data("animal10n", names, root, train, test, "as published")
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the file names."""
+        """Return a hash of the file names."""
         root, digest = self.root(data_dir), hashlib.sha256()
         for part in ("training", "testing"):
             digest.update("\0".join(self._listing(root, part).names).encode())

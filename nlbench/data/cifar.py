@@ -81,15 +81,15 @@ class _Cifar(Dataset):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of file names and sizes; downloads first where that is asked for."""
+        """Return a hash of file names and sizes; downloads first where that is asked for."""
         return {"listing_sha256": cifar_files.listing_sha256(self._files(data_dir).files)}
 
     def found(self, data_dir: Path | None) -> list[Path]:
-        """Give the files that are read."""
+        """Return the files that are read."""
         return list(self._files(data_dir).files)
 
     def label_file(self, data_dir: Path | None) -> Path | None:
-        """Give where CIFAR-N's labels of these images belong."""
+        """Return where CIFAR-N's labels of these images belong."""
         return None if data_dir is None else data_dir.expanduser() / self.label_file_name
 
     def _files(self, data_dir: Path | None) -> cifar_files.CifarFiles:

@@ -40,14 +40,14 @@ class CifarFiles(Protocol):
         """Every file that is read."""
 
     def labels(self, part: Part) -> Labels:
-        """Give (N,) class ids in the published order."""
+        """Return (N,) class ids in the published order."""
 
     def images(self, part: Part, rows: Labels) -> Pixels:
-        """Give uint8 (B, 3, 32, 32) at positions in the published order."""
+        """Return uint8 (B, 3, 32, 32) at positions in the published order."""
 
 
 def find_files(name: str, data_dir: Path) -> ParquetFiles | TorchvisionFiles | None:
-    """Give what lies under ``data_dir``, parquet before torchvision's; None where nothing does.
+    """Return what lies under ``data_dir``, parquet before torchvision's; None where nothing does.
 
     Raises:
         DataError: if it is there in part.
@@ -109,7 +109,7 @@ class ParquetFiles:
         return (*self.train, *self.test)
 
     def labels(self, part: Part) -> Labels:
-        """Give (N,) class ids in the published order."""
+        """Return (N,) class ids in the published order."""
         columns = [_column(file, _LABEL_COLUMNS) for file in self._of(part)]
         try:
             return np.concatenate([c.to_numpy(zero_copy_only=False) for c in columns]).astype(
@@ -158,11 +158,11 @@ class TorchvisionFiles:
         return [folder / name for name in names if (folder / name).is_file()]
 
     def labels(self, part: Part) -> Labels:
-        """Give (N,) class ids in the published order."""
+        """Return (N,) class ids in the published order."""
         return self._part(part)[1]
 
     def images(self, part: Part, rows: Labels) -> Pixels:
-        """Give uint8 images (B, 3, 32, 32)."""
+        """Return uint8 images (B, 3, 32, 32)."""
         return self._part(part)[0][rows].transpose(0, 3, 1, 2)
 
     def _part(self, part: Part) -> tuple[Pixels, Labels]:
@@ -172,7 +172,7 @@ class TorchvisionFiles:
 
 
 def listing_sha256(files: Sequence[Path]) -> str:
-    """Give a hash of names and sizes: what can be known without reading."""
+    """Return a hash of names and sizes: what can be known without reading."""
     listing = "".join(f"{file.name}\0{file.stat().st_size}\0" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
 

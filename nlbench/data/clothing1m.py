@@ -98,7 +98,7 @@ class Clothing1M(NoisyFiles):
         return self.image_data("clothing1m", CLASS_NAMES, root, train, test, split)
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the lists."""
+        """Return a hash of the lists."""
         root = self.root(data_dir)
         return files_key(*(root / name for name in _LISTS))
 
@@ -110,7 +110,7 @@ class Clothing1M(NoisyFiles):
 
 
 def balanced_part(listing: Listing, n: int, n_classes: int) -> Listing:
-    """Give n entries, as many of each class as of any other (one more of the first classes).
+    """Return n entries, as many of each class as of any other (one more of the first classes).
 
     The choice depends on the listing and n alone; the order stays.
 

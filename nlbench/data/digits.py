@@ -36,7 +36,7 @@ class Digits(Dataset):
     recipe: ClassVar[str] = "standard/digits"
 
     def load(self, data_dir: Path | None) -> ImageData:
-        """Give the digits with a fixed, stratified split of 1 437 / 360."""
+        """Return the digits with a fixed, stratified split of 1 437 / 360."""
         return _load()
 
 

@@ -42,7 +42,7 @@ class CompactNames(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> CompactNames: ...
     def __getitem__(self, index: int | slice) -> str | CompactNames:
-        """Give one name, or a part of them."""
+        """Return one name, or a part of them."""
         if isinstance(index, slice):
             return CompactNames(self[i] for i in range(*index.indices(len(self))))
         if not -len(self) <= index < len(self):
@@ -65,7 +65,7 @@ class FileImages(ImageSource):
         return len(self.names)
 
     def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 RGB images (B, 3, size, size).
+        """Return uint8 RGB images (B, 3, size, size).
 
         Raises:
             DataError: naming the file, if one cannot be decoded (any more).
@@ -79,7 +79,7 @@ class FileImages(ImageSource):
 
 
 def required_size(size: int | None) -> int:
-    """Give the size back.
+    """Return the size.
 
     Raises:
         ConfigError: if there is none.
@@ -90,14 +90,14 @@ def required_size(size: int | None) -> int:
 
 
 def as_batch(images: Sequence[Pixels], side: int) -> Tensor:
-    """Give (H, W, 3) arrays as one uint8 batch (B, 3, H, W)."""
+    """Return (H, W, 3) arrays as one uint8 batch (B, 3, H, W)."""
     if not images:
         return torch.empty((0, 3, side, side), dtype=torch.uint8)
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def decode(source: Path | io.BytesIO, side: int, what: str) -> Pixels:
-    """Give an image upright, as RGB (side, side, 3).
+    """Return an image upright, as RGB (side, side, 3).
 
     Args:
         source: The file, or its content.
@@ -137,7 +137,7 @@ def _square(image: Pixels, side: int) -> Pixels:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Give an image that Pillow turns into RGB as a viewer would show it.
+    """Return an image that Pillow turns into RGB as a viewer would show it.
 
     Its own conversion cuts 16-bit grey above 255 to white, and warns of palettes with
     transparent entries.

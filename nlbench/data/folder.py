@@ -74,7 +74,7 @@ class Folder(Dataset):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the names and sizes of all files."""
+        """Return a hash of the names and sizes of all files."""
         root = self._root(data_dir)
         train, test, split = self._listing(root)
         digest = hashlib.sha256(split.encode())
@@ -83,7 +83,7 @@ class Folder(Dataset):
         return {"listing_sha256": digest.hexdigest()}
 
     def found(self, data_dir: Path | None) -> list[Path]:
-        """Give the folder."""
+        """Return the folder."""
         return [self._root(data_dir)]
 
     def _root(self, data_dir: Path | None) -> Path:
@@ -141,7 +141,7 @@ class Folder(Dataset):
 
 
 def _readable_text(name: str) -> str:
-    """Give a file name that can be written anywhere: bytes that are not UTF-8 as escapes."""
+    """Return a file name that can be written anywhere: bytes that are not UTF-8 as escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -64,7 +64,7 @@ class Food101N(NoisyFiles):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the three lists."""
+        """Return a hash of the three lists."""
         root = self.root(data_dir)
         return files_key(*(root / name for name in _LISTS))
 

@@ -93,7 +93,7 @@ class HuggingFace(Dataset):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the names and sizes of a folder's files, or the hub's own of the data."""
+        """Return a hash of a folder's file names and sizes, or the hub's own hash of the data."""
         root = self._folder(data_dir)
         if root is None:
             return {
@@ -179,7 +179,7 @@ class HubImages(ImageSource):
         return len(self.rows)
 
     def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 RGB images (B, 3, size, size).
+        """Return uint8 RGB images (B, 3, size, size).
 
         Raises:
             DataError: naming the row, if an image cannot be read or decoded.
@@ -198,7 +198,7 @@ class HubImages(ImageSource):
             return as_batch(list(pool.map(one, cells, positions)), side)
 
     def sizes(self) -> bytes:
-        """Give the number of bytes of every image, as the table knows them or the disk."""
+        """Return the number of bytes of every image, as the table knows them or the disk."""
         import pyarrow.compute as pc
 
         digest = hashlib.sha256()

@@ -103,18 +103,18 @@ class Dataset(ABC):
         """
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give what identifies the content without reading it; part of a run's fingerprint."""
+        """Return what identifies the content without reading it; part of a run's fingerprint."""
         return {}
 
     def found(self, data_dir: Path | None) -> list[Path]:
-        """Give the files or folders that `load` reads; nothing where it is bundled."""
+        """Return the files or folders that `load` reads; nothing where it is bundled."""
         return []
 
     def label_file(self, data_dir: Path | None) -> Path | None:
-        """Give where the human labels of this data belong; None where there are none."""
+        """Return where the human labels of this data belong; None where there are none."""
         return None
 
 
 def all_positions(images: ImageSource) -> Tensor:
-    """Give the positions of all images."""
+    """Return the positions of all images."""
     return torch.arange(len(images))

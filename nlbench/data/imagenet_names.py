@@ -8,7 +8,7 @@ from functools import cache
 
 @cache
 def imagenet_names() -> Mapping[str, str]:
-    """Give WordNet id -> first name, such as ``n01532829`` -> ``house finch``, in class order."""
+    """Return WordNet id -> first name, such as ``n01532829`` -> ``house finch``, in class order."""
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo("imagenet-1k")

@@ -16,10 +16,10 @@ class ImageSource(Protocol):
     """Images by position, without any label."""
 
     def __len__(self) -> int:
-        """Give the number of images."""
+        """Return the number of images."""
 
     def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 images (B, C, H, W), H = W = `size` where given."""
+        """Return uint8 images (B, C, H, W), H = W = `size` where given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class TensorImages:
         return len(self.images)
 
     def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
+        """Return uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
         batch = self.images[indices.to(self.images.device)]
         return batch if size is None else resized(batch, size)
 
@@ -62,19 +62,19 @@ class MappedImages:
         return torch.Size((len(self), *self.pixels.shape[1:]))
 
     def __getitem__(self, positions: Tensor) -> Tensor:
-        """Give the images at these positions, (B, C, H, W) uint8 on the device."""
+        """Return the images at these positions, (B, C, H, W) uint8 on the device."""
         batch = self.pixels[self.rows[positions.cpu()]]
         if self.device.type == "cuda":
             batch = batch.pin_memory()
         return batch.to(self.device, non_blocking=True)
 
     def split(self, n: int) -> Iterator[Tensor]:
-        """Give all images in order, n at a time."""
+        """Return all images in order, n at a time."""
         for positions in torch.arange(len(self)).split(n):
             yield self[positions]
 
     def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
+        """Return uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
         batch = self[indices]
         return batch if size is None else resized(batch, size)
 
@@ -84,14 +84,14 @@ StoredImages = Tensor | MappedImages
 
 
 def part_of(images: StoredImages, rows: Tensor) -> StoredImages:
-    """Give the images at these positions (on the CPU) without reading those in a file."""
+    """Return the images at these positions (on the CPU) without reading those in a file."""
     if isinstance(images, MappedImages):
         return MappedImages(images.pixels, images.rows[rows], images.device)
     return images[rows]
 
 
 def as_source(images: StoredImages) -> ImageSource:
-    """Give stored images as what is read by position and resized where asked."""
+    """Return stored images as what is read by position and resized where asked."""
     return images if isinstance(images, MappedImages) else TensorImages(images)
 
 
@@ -111,7 +111,7 @@ class ImageRows:
         return len(self.images)
 
     def __getitem__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Give (B, C * H * W) float64."""
+        """Return (B, C * H * W) float64."""
         size = None if isinstance(self.images, TensorImages) else self.SIDE
         batch = self.images.load(torch.as_tensor(positions), size).flatten(1).cpu()
         rows: npt.NDArray[np.float64] = batch.double().div_(255).numpy()
@@ -119,7 +119,7 @@ class ImageRows:
 
 
 def resized(batch: Tensor, size: int) -> Tensor:
-    """Give a uint8 batch with the given side, on the batch's device."""
+    """Return a uint8 batch with the given side, on the batch's device."""
     if batch.shape[-2:] == (size, size):
         return batch
     from torchvision.transforms.v2 import functional  # seconds of imports

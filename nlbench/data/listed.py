@@ -37,13 +37,13 @@ class Listing:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, int]]) -> Listing:
-        """Give the listing of (name, label) pairs, in their order."""
+        """Return the listing of (name, label) pairs, in their order."""
         kept = list(pairs)
         labels = np.array([label for _, label in kept], dtype=np.int64)
         return cls(CompactNames(name for name, _ in kept), labels)
 
     def at(self, positions: npt.NDArray[np.int64]) -> Listing:
-        """Give the part at these positions."""
+        """Return the part at these positions."""
         names = CompactNames(self.names[i] for i in positions.tolist())
         return Listing(names, self.labels[positions])
 
@@ -63,7 +63,7 @@ class NoisyFiles(Dataset):
         return False
 
     def root(self, data_dir: Path | None) -> Path:
-        """Give the data set's folder.
+        """Return the data set's folder.
 
         Raises:
             DataError: if it is not there.
@@ -103,7 +103,7 @@ class NoisyFiles(Dataset):
 
 
 def read_lines(path: Path, how_to_get: str) -> list[str]:
-    """Give the lines of a list without the empty ones.
+    """Return the lines of a list without the empty ones.
 
     Raises:
         DataError: if the file is missing or is no text.
@@ -158,7 +158,7 @@ def read_keys(path: Path, how_to_get: str) -> list[str]:
 def join_labels(
     keys: Sequence[str], labels: dict[str, int], keys_file: Path, file: Path
 ) -> Listing:
-    """Give the keys with their labels.
+    """Return the keys with their labels.
 
     Raises:
         DataError: if a key has none.
@@ -193,7 +193,7 @@ def check_listing(what: str, listing: Listing, n_classes: int) -> None:
 
 
 def file_sizes(root: Path, names: Iterable[str], how_to_get: str) -> npt.NDArray[np.int64]:
-    """Give the size of each file in bytes, from one listing per directory.
+    """Return the size of each file in bytes, from one listing per directory.
 
     Raises:
         DataError: naming the first missing files and their number.
@@ -217,7 +217,7 @@ def file_sizes(root: Path, names: Iterable[str], how_to_get: str) -> npt.NDArray
 
 
 def files_key(*paths: Path) -> dict[str, str]:
-    """Give one hash of the content of some list files; a missing one counts as such."""
+    """Return one hash of the content of some list files; a missing one counts as such."""
     digest = hashlib.sha256()
     for path in paths:
         content = path.read_bytes() if path.is_file() else b"missing"
@@ -226,7 +226,7 @@ def files_key(*paths: Path) -> dict[str, str]:
 
 
 def some(names: Sequence[str], total: int | None = None) -> str:
-    """Give the first names, and dots where there are more."""
+    """Return the first names, and dots where there are more."""
     more = (len(names) if total is None else total) > SHOWN
     return ", ".join(names[:SHOWN]) + (", ..." if more else "")
 

@@ -67,7 +67,7 @@ class MiniWebVision(NoisyFiles):
         return replace(data, other_tests=_imagenet(data_dir))
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the two lists, and of ImageNet's file names where they are there.
+        """Return a hash of the two lists, and of ImageNet's file names where they are there.
 
         With them a run is another one: what was done without is done again, and measured on both.
         """
@@ -84,7 +84,7 @@ def _first_classes(labels: Mapping[str, int]) -> Listing:
 
 
 def _imagenet(data_dir: Path | None) -> dict[str, LabelledImages]:
-    """Give ImageNet's validation images of the 50 classes, nothing where there is no such folder.
+    """Return ImageNet's validation images of the 50 classes, nothing where there is no such folder.
 
     Raises:
         DataError: if the folder lacks a class.

@@ -77,7 +77,7 @@ class Parquet(Dataset):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the names and sizes of the files."""
+        """Return a hash of the names and sizes of the files."""
         train, test, _ = self._files(self._root(data_dir))
         listing = "".join(f"{p.name}\0{p.stat().st_size}\0" for p in (*train, *test))
         return {"listing_sha256": hashlib.sha256(listing.encode()).hexdigest()}
@@ -102,7 +102,7 @@ class Parquet(Dataset):
         return parts["train"], parts[test], test
 
     def _columns(self, file: Path) -> tuple[str, str, list[str]]:
-        """Give the image column, the label column and the class names, if there are any."""
+        """Return the image column, the label column and the class names, if there are any."""
         import pyarrow as pa
 
         schema = _read(file, lambda opened: opened.schema_arrow)
@@ -144,12 +144,12 @@ class ParquetImages(ImageSource):
         return int(self.starts[-1])
 
     def names(self) -> Iterator[str]:
-        """Give FILE:ROW for every image."""
+        """Return FILE:ROW for every image."""
         for group, count in zip(self.groups, np.diff(self.starts).tolist(), strict=True):
             yield from (f"{group.file.name}:{group.first + row}" for row in range(count))
 
     def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 RGB images (B, 3, size, size).
+        """Return uint8 RGB images (B, 3, size, size).
 
         Raises:
             DataError: naming file and row, if an image cannot be read or decoded.
@@ -244,7 +244,7 @@ def check_range(file: Path | str, column: str, labels: Labels, n_classes: int) -
 def chosen_column(
     setting: str, wanted: str, found: Sequence[str], file: Path | str, known: Sequence[str] = ()
 ) -> str:
-    """Give the column that a setting names, else the only one that could be meant.
+    """Return the column that a setting names, else the only one that could be meant.
 
     Args:
         setting: Its name.
@@ -271,7 +271,7 @@ def chosen_column(
 
 
 def _class_names(schema: Any, label: str) -> list[str]:
-    """Give the names that the Hugging Face library wrote into the file, or none."""
+    """Return the names that the Hugging Face library wrote into the file, or none."""
     try:
         described = json.loads((schema.metadata or {})[b"huggingface"])
         names = described["info"]["features"][label]["names"]

@@ -21,12 +21,12 @@ _BATCH = 256
 
 
 def pixel_folder(cache: Path) -> Path:
-    """Give where files of decoded images lie in the cache's folder."""
+    """Return where files of decoded images lie in the cache's folder."""
     return cache / "pixels"
 
 
 def pixel_files(cache: Path) -> list[Path]:
-    """Give the files of decoded images, finished and half-written."""
+    """Return the files of decoded images, finished and half-written."""
     return sorted(
         file for file in pixel_folder(cache).glob("*.*") if file.suffix in (".uint8", ".part")
     )
@@ -38,7 +38,7 @@ def decoded_file(
     path: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
-    """Give images as a memory-mapped tensor, decoding them into the file where it is not there.
+    """Return images as a memory-mapped tensor, decoding them into the file where it is not there.
 
     A writer that was killed leaves a ``.part`` and how many images of it are safe on the disk;
     the next one goes on from there. Of two processes that need the same file, one writes and the
@@ -90,7 +90,7 @@ def _write(
 
 
 def _n_safe(part: Path, safe: Path, n_bytes: int) -> int:
-    """Give how many images of a half-written file can be relied on."""
+    """Return how many images of a half-written file can be relied on."""
     try:
         done = int(safe.read_text())
         return done if 0 <= done * n_bytes <= part.stat().st_size else 0

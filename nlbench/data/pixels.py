@@ -31,7 +31,7 @@ log = logging.getLogger("nlbench")
 
 
 def fits_in_memory(data: ImageData, size: int) -> bool:
-    """Tell whether all images at training size stay below the limit.
+    """Return whether all images at training size stay below the limit.
 
     In memory the images are one uint8 tensor; with the copies of the training and the validation
     part a run needs about twice that. The limit is 4 GiB for the tensors of the training and the
@@ -73,7 +73,7 @@ def check_space(data: ImageData, size: int, folder: Path) -> None:
 
 
 def load_all(images: ImageSource, size: int) -> Tensor:
-    """Give all images as one uint8 tensor (N, C, size, size), read batch by batch into place."""
+    """Return all images as one uint8 tensor (N, C, size, size), read batch by batch into place."""
     out: Tensor | None = None
     for positions in all_positions(images).split(_BATCH):
         batch = images.load(positions, size)
@@ -91,7 +91,7 @@ def stored_images(
     folder: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> StoredImages:
-    """Give a part's images on the device where all fit in memory, else in a file of the cache.
+    """Return a part's images on the device where all fit in memory, else in a file of the cache.
 
     Args:
         data: The data set.

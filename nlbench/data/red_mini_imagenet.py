@@ -71,7 +71,7 @@ class RedMiniImageNet(NoisyFiles):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Give a hash of the two lists."""
+        """Return a hash of the two lists."""
         return files_key(*self._lists(self.root(data_dir)))
 
     def _lists(self, root: Path) -> tuple[Path, Path]:

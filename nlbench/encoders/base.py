@@ -48,10 +48,10 @@ class Encoder(ABC):
 
     @abstractmethod
     def forward_images(self, batch: Tensor) -> Tensor:
-        """Give raw features (B, d) of a normalised batch (B, 3, S, S)."""
+        """Return raw features (B, d) of a normalised batch (B, 3, S, S)."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Give unit-norm text embeddings (P, d).
+        """Return unit-norm text embeddings (P, d).
 
         Raises:
             ConfigError: if the model has no text side.
@@ -62,7 +62,7 @@ class Encoder(ABC):
         )
 
     def in_precision(self, precision: Precision) -> Encoder:
-        """Give this encoder, or a copy of it whose weights and activations are bfloat16.
+        """Return this encoder, or a copy of it whose weights and activations are bfloat16.
 
         Not torch's autocast: without gradients it casts the weights again for every batch, which on
         a CPU takes as long as the model.
@@ -75,7 +75,7 @@ class Encoder(ABC):
 
     @torch.inference_mode()
     def encode_images(self, batch: Tensor, device: torch.device) -> Tensor:
-        """Give unit-norm embeddings of uint8 images.
+        """Return unit-norm embeddings of uint8 images.
 
         Channels last: convolutions are faster so, on CPUs too (docs/performance-embedding.md).
 

@@ -25,7 +25,7 @@ Compute = Callable[[Sequence[range]], Iterator[Tensor]]
 
 
 def cache_dir(home: Path | None = None) -> Path:
-    """Give the cache's folder: `NLBENCH_CACHE`, else ``cache`` under the home folder."""
+    """Return the cache's folder: `NLBENCH_CACHE`, else ``cache`` under the home folder."""
     given = os.environ.get("NLBENCH_CACHE")
     return Path(given).expanduser().absolute() if given else (home or home_dir()) / "cache"
 
@@ -44,7 +44,7 @@ class EmbeddingCache:
     def get(
         self, identity: dict[str, str], n_rows: int, compute: Compute, rows: Tensor | None = None
     ) -> Tensor:
-        """Give rows of an entry, computing and storing the shards that are missing.
+        """Return rows of an entry, computing and storing the shards that are missing.
 
         No more than the rows asked for and one shard are in memory.
 
@@ -80,7 +80,7 @@ class EmbeddingCache:
         return wanted.values
 
     def info(self) -> list[dict[str, str | int]]:
-        """Give what is stored: encoder, data, rows and bytes of each entry."""
+        """Return what is stored: encoder, data, rows and bytes of each entry."""
         return [_describe(entry) for entry in self._entries()]
 
     def clear(self) -> int:
@@ -124,7 +124,7 @@ def _span(shard: range) -> str:
 
 
 def _read(path: Path, shard: range) -> Tensor | None:
-    """Give a shard's embeddings; None where there are none, or none that can be trusted."""
+    """Return a shard's embeddings; None where there are none, or none that can be trusted."""
     if not path.is_file():
         return None
     value: Tensor | None = None

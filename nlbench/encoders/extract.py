@@ -29,7 +29,7 @@ _BF16_SINCE = (8, 0)  # CUDA compute capability with bfloat16 matrix units
 
 
 def embedding_precision(device: torch.device, encoder: Encoder) -> Precision:
-    """Give the arithmetic of an encoder on a device; `NLBENCH_EMBEDDING_PRECISION` overrides it.
+    """Return the arithmetic of an encoder on a device; `NLBENCH_EMBEDDING_PRECISION` overrides it.
 
     bfloat16 where a CUDA device has matrix units for it, and on a CPU that has (Intel AMX) for
     encoders large enough to gain from it (docs/performance-embedding.md).
@@ -57,7 +57,7 @@ def extract(
     precision: Precision,
     shards: Sequence[range],
 ) -> Iterator[Tensor]:
-    """Give the embeddings of the images at these positions, shard after shard.
+    """Return the embeddings of the images at these positions, shard after shard.
 
     The batches are cut within each shard, so that a shard has the same bits whatever was done
     before it, and whatever the number of readers.
@@ -80,7 +80,7 @@ def extract(
 
 
 def _batch_size(side: int) -> int:
-    """Give the largest power of two that fits: the batches then fill the shards evenly."""
+    """Return the largest power of two that fits: the batches then fill the shards evenly."""
     fitting = max(1, _BATCH_PIXELS // side**2)
     return int(min(_BATCH, 2 ** (fitting.bit_length() - 1)))
 
@@ -88,7 +88,7 @@ def _batch_size(side: int) -> int:
 def _read_ahead(
     images: ImageSource, size: int, device: torch.device, batches: Sequence[Tensor]
 ) -> Generator[Tensor, None, None]:
-    """Give the batches of pixels in order; the next ones are being read meanwhile."""
+    """Return the batches of pixels in order; the next ones are being read meanwhile."""
     # Images in memory go to the device as they are, to be resized there.
     side = None if isinstance(images, TensorImages) else size
 

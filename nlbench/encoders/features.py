@@ -30,19 +30,19 @@ class SealedFeatures:
     number: int
 
     def embeddings(self, encoder: str) -> Tensor:
-        """Give (rows, d) unit-norm float32 embeddings."""
+        """Return (rows, d) unit-norm float32 embeddings."""
         return _banks[self.number].embeddings(encoder)
 
     def text_embeddings(
         self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
     ) -> list[Tensor]:
-        """Give K tensors (P_k, d)."""
+        """Return K tensors (P_k, d)."""
         return _banks[self.number].text_embeddings(prompts, encoder)
 
 
 @lru_cache(maxsize=4)
 def load_encoder(name: str) -> Encoder:
-    """Give an encoder by its full name, ``KIND`` or ``KIND:ARGUMENT``.
+    """Return an encoder by its full name, ``KIND`` or ``KIND:ARGUMENT``.
 
     Raises:
         ConfigError: if there is no such kind or model.
@@ -82,7 +82,7 @@ class FeatureBank:
     _memo: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def embeddings(self, encoder: str) -> Tensor:
-        """Give (rows, d) unit-norm float32 embeddings on the device."""
+        """Return (rows, d) unit-norm float32 embeddings on the device."""
         name = self._resolve(encoder)
         if name not in self._memo:
             started = time.perf_counter()
@@ -93,7 +93,7 @@ class FeatureBank:
     def text_embeddings(
         self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
     ) -> list[Tensor]:
-        """Give K tensors (P_k, d) on the device."""
+        """Return K tensors (P_k, d) on the device."""
         started = time.perf_counter()
         texts = prompt_texts(load_prompts(self.prompts), self.class_names, prompts)
         model = load_encoder(self._resolve(encoder))
@@ -103,7 +103,7 @@ class FeatureBank:
         return [part.clone() for part in flat.split([len(group) for group in texts])]
 
     def sealed(self) -> SealedFeatures:
-        """Give what a selector may hold: the same two methods, and no way to the images."""
+        """Return what a selector may hold: the same two methods, and no way to the images."""
         _banks[id(self)] = self
         return SealedFeatures(id(self))
 
@@ -117,7 +117,7 @@ class FeatureBank:
         return name
 
     def _cached(self, encoder: Encoder) -> Tensor:
-        """Give the rows from the cache, whose entry has all images, whatever the split."""
+        """Return the rows from the cache, whose entry has all images, whatever the split."""
         precision = embedding_precision(self.device, encoder)
         identity = {
             "data": self.data_name,

@@ -35,7 +35,7 @@ def offline_where_unreachable(model: str) -> Iterator[None]:
 
 
 def _answers(endpoint: str) -> bool:
-    """Tell whether the hub, or the proxy in front of it, answers a request in time.
+    """Return whether the hub, or the proxy in front of it, answers a request in time.
 
     Any answer will do, "not found" included: it is the client's to make sense of. A connection
     alone is not enough, since a hung server still accepts it.

@@ -53,7 +53,7 @@ class OpenClipEncoder(Encoder):
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Give unit-norm text embeddings (P, d) on the model's device."""
+        """Return unit-norm text embeddings (P, d) on the model's device."""
         device = next(self.model.parameters()).device
         tokens = self._tokenizer(list(texts)).to(device)
         features = self.model.encode_text(tokens)  # type: ignore[operator]
@@ -61,7 +61,7 @@ class OpenClipEncoder(Encoder):
 
 
 def _split(argument: str) -> tuple[str, str | None]:
-    """Give open_clip's model name and pretrained tag; both checked where names are closed sets."""
+    """Return open_clip's model name and pretrained tag; checked where names are closed sets."""
     import open_clip
 
     if argument.startswith(("hf-hub:", "local-dir:")):
@@ -82,7 +82,7 @@ def _split(argument: str) -> tuple[str, str | None]:
 
 
 def _tokenizer_file(model_name: str) -> dict[str, Any]:
-    """Give a BPE file of the model's own, where a local folder or a hub repository brings one."""
+    """Return a BPE file of the model's own, where a local folder or a hub repository brings one."""
     if model_name.startswith("local-dir:"):
         file = Path(model_name.removeprefix("local-dir:")) / BPE_FILE
         return {"bpe_path": str(file)} if file.is_file() else {}
@@ -94,7 +94,7 @@ def _tokenizer_file(model_name: str) -> dict[str, Any]:
 
 
 def _has_small_vocabulary(model_name: str) -> bool:
-    """Tell whether open_clip's stock tokenizer would give tokens that the model does not have."""
+    """Return whether open_clip's stock tokenizer would give tokens that the model does not have."""
     import open_clip
 
     text = open_clip.get_model_config(model_name).get("text_cfg", {})

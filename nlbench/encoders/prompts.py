@@ -102,7 +102,7 @@ def _open_clip_templates(name: str) -> PromptFile:
 def prompt_texts(
     file: PromptFile, class_names: Sequence[str], prompts: PromptSet | Sequence[Sequence[str]]
 ) -> list[list[str]]:
-    """Give K lists of texts.
+    """Return K lists of texts.
 
     Raises:
         ConfigError: if the file's classes are not the data set's, or a class has no description.
@@ -136,5 +136,5 @@ def prompt_texts(
 
 
 def _readable(name: str) -> str:
-    """Give a class name as words: data sets write ``maple_tree``, text encoders read text."""
+    """Return a class name as words: data sets write ``maple_tree``, text encoders read text."""
     return name.replace("_", " ")

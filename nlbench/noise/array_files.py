@@ -12,7 +12,7 @@ from nlbench.errors import ConfigError, DataError
 
 
 def read_array(option: str, source: Any, dtype: type) -> Any:
-    """Give an array, or read it from a file; pickled objects are refused.
+    """Return an array, or read it from a file; pickled objects are refused.
 
     Raises:
         ConfigError: if nothing is given, or no array of numbers.

@@ -34,7 +34,7 @@ ASYMMETRIC_MAPS["cifar100n"] = ASYMMETRIC_MAPS["cifar100"]
 
 
 def resolved_map(class_map: Mapping[int, int] | str | None, n_classes: int) -> dict[int, int]:
-    """Give a class map by its name or as given, checked.
+    """Return a class map by its name or as given, checked.
 
     Raises:
         ConfigError: if there is none of that name, or it sends a class to itself or out of range.

@@ -23,10 +23,10 @@ class Features(Protocol):
     """One row of numbers per sample, read when asked for; an (N, d) array is one."""
 
     def __len__(self) -> int:
-        """Give N."""
+        """Return N."""
 
     def __getitem__(self, positions: Any) -> Any:
-        """Give the (B, d) rows at an array of B positions."""
+        """Return the (B, d) rows at an array of B positions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +140,12 @@ def _check_rate(kind: str, draw: Callable[..., Drawn], rate: float | None) -> No
 
 
 def noise_takes_rate(draw: Callable[..., Drawn]) -> bool:
-    """Tell whether a kind of noise has a rate."""
+    """Return whether a kind of noise has a rate."""
     return inspect.signature(draw).parameters["rate"].annotation in ("float", float)
 
 
 def noise_options(draw: Callable[..., Drawn]) -> list[str]:
-    """Give the names of a kind's own options."""
+    """Return the names of a kind's own options."""
     names = list(inspect.signature(draw).parameters)[4:]
     return [name for name in names if name not in GIVEN_BY_RUNNER]
 

@@ -70,7 +70,7 @@ def human(
 
 
 def read_human_labels(path: Path) -> dict[str, Labels]:
-    """Give the label sets of a CIFAR-N file by name, and the true labels as ``clean``.
+    """Return the label sets of a CIFAR-N file by name, and the true labels as ``clean``.
 
     Raises:
         DataError: if it is missing, is no such file, or its sets differ in length.

@@ -83,7 +83,7 @@ def _by_class(
 
 
 def _truncated_normal(uniform: Matrix, rate: float) -> Matrix:
-    """Give draws of a normal(rate, SPREAD) cut to [0, 1]; bounds are in standard units."""
+    """Return draws of a normal(rate, SPREAD) cut to [0, 1]; bounds are in standard units."""
     from scipy.special import ndtr, ndtri
 
     # By inversion. `truncnorm.ppf` gives the same, and takes a quarter of the whole time: its care
@@ -94,7 +94,7 @@ def _truncated_normal(uniform: Matrix, rate: float) -> Matrix:
 
 
 def _chances(scores: Matrix, own: int, flip_rates: Matrix) -> Matrix:
-    """Give (B, K) probabilities of each label: 1 - q for the own class, q x softmax for others."""
+    """Return (B, K) label probabilities: 1 - q for the own class, q x softmax for others."""
     if not np.isfinite(scores).all():
         raise ConfigError("`features` of noise 'instance' must be finite numbers.")
     scores[:, own] = -np.inf

@@ -20,7 +20,7 @@ Drawn = tuple[Labels, Matrix]
 
 
 def counted_matrix(clean: Labels, noisy: Labels, n_classes: int) -> Matrix:
-    """Give the (K, K) shares of each noisy label within each clean class; absent classes keep 1."""
+    """Return the (K, K) shares of noisy labels within each clean class; absent classes keep 1."""
     counted = np.bincount(clean * n_classes + noisy, minlength=n_classes**2).astype(np.float64)
     counted = counted.reshape(n_classes, n_classes)
     counted[counted.sum(axis=1) == 0] = np.eye(n_classes)[counted.sum(axis=1) == 0]
@@ -28,7 +28,7 @@ def counted_matrix(clean: Labels, noisy: Labels, n_classes: int) -> Matrix:
 
 
 def checked_labels(name: str, values: Any, n_classes: int) -> Labels:
-    """Give labels as (N,) int64.
+    """Return labels as (N,) int64.
 
     Raises:
         ConfigError: if they are not whole numbers in [0, K) in one dimension.

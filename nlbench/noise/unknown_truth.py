@@ -13,7 +13,7 @@ from nlbench.noise.labels import checked_labels
 
 
 def shipped_labels(labels: Any, n_classes: int) -> NoisyLabels:
-    """Give the labels as they are, with every rate unknown.
+    """Return the labels as they are, with every rate unknown.
 
     Args:
         labels: (N,) integers in [0, K).
@@ -48,7 +48,7 @@ def refuse_noise(dataset: str, kind: str) -> None:
 
 
 def no_truth(selector: str, dataset: str) -> ConfigError:
-    """Give the error of a bound that needs clean labels which nobody has."""
+    """Return the error of a bound that needs clean labels which nobody has."""
     return ConfigError(
         f"{selector!r} needs the clean labels, and those of {dataset!r} are not known: this data "
         "set has no such bound. Leave the selector out."

@@ -97,7 +97,7 @@ def discover(kind: Kind) -> dict[str, Component]:
 
 
 def component_of_file(path: Path) -> Component:
-    """Give the selector that a loose file holds, named after the file."""
+    """Return the selector that a loose file holds, named after the file."""
     # By path and content: an edited file is another module, also within one process.
     content = path.read_bytes() if path.is_file() else b""
     digest = hashlib.sha256(str(path).encode() + content).hexdigest()[:12]
@@ -166,7 +166,7 @@ def _module_path(module: str) -> Path | None:
 
 
 def _summary(path: Path, attribute: str = "") -> tuple[str, str]:
-    """Give the docstring's first line, read as text, and a problem if the file does not parse."""
+    """Return the docstring's first line, read as text, and a problem if the file does not parse."""
     try:
         node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, OSError) as error:

@@ -65,7 +65,7 @@ def add_plugin_file(path: Path) -> Component:
 
 
 def plugin_files() -> tuple[Path, ...]:
-    """Give the loose files that were registered."""
+    """Return the loose files that were registered."""
     return tuple(_plugin_files)
 
 
@@ -74,7 +74,7 @@ def _loose() -> dict[str, Component]:
 
 
 def components(kind: Kind) -> dict[str, Component]:
-    """Give all components of a kind by name, usable ones and broken ones."""
+    """Return all components of a kind by name, usable ones and broken ones."""
     found = dict(discover(kind))
     if kind == "selectors":
         found.update(_loose())
@@ -82,7 +82,7 @@ def components(kind: Kind) -> dict[str, Component]:
 
 
 def find(kind: Kind, name: str) -> Component:
-    """Give one component.
+    """Return one component.
 
     Raises:
         ConfigError: if there is none of that name; names near matches.
@@ -97,7 +97,7 @@ def find(kind: Kind, name: str) -> Component:
 
 
 def selector_names() -> list[str]:
-    """Give the names of all usable selectors."""
+    """Return the names of all usable selectors."""
     return [name for name, c in components("selectors").items() if not c.problem]
 
 
@@ -108,7 +108,7 @@ def selector_class(name: str) -> type[AnySelector]:
 
 
 def get_selector(name: str, **hyperparameters: Any) -> AnySelector:
-    """Give a selector with validated hyper-parameters.
+    """Return a selector with validated hyper-parameters.
 
     Raises:
         ConfigError: if the name or a hyper-parameter is unknown or a value does not fit.
@@ -125,7 +125,7 @@ def make_selector(
     name: str | None = None,
     kind: Kind = "selectors",
 ) -> AnySelector:
-    """Give an instance of a selector class, its fields validated by their annotations."""
+    """Return an instance of a selector class, its fields validated by their annotations."""
     from pydantic import ValidationError
 
     label = name or cls.__name__
@@ -155,14 +155,14 @@ def make_selector(
 
 @lru_cache(maxsize=64)
 def _adapter(cls: type[AnySelector]) -> TypeAdapter[AnySelector]:
-    """Give the validator of a class: building one takes milliseconds, a run asks for a dozen."""
+    """Return the validator of a class: building one takes milliseconds, a run asks for a dozen."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
 
 
 def default_of(cls: type[Any], key: str) -> Any:
-    """Give the default of a dataclass field."""
+    """Return the default of a dataclass field."""
     field = next(f for f in fields(cls) if f.name == key)
     return field.default_factory() if field.default_factory is not MISSING else field.default
 
@@ -172,5 +172,5 @@ def _lower_first(text: str) -> str:
 
 
 def make_component(kind: Kind, name: str, params: Mapping[str, Any]) -> Any:
-    """Give a trainer or data set with validated settings."""
+    """Return a trainer or data set with validated settings."""
     return make_selector(find(kind, name).load(), params, name=name, kind=kind)

@@ -82,7 +82,7 @@ class Group:
 
 
 def may_be_shown(config: RunConfig) -> bool:
-    """Tell whether images of this data set may be shown: by its licence, or by the user's word.
+    """Return whether images of this data set may be shown: by its licence, or by the user's word.
 
     The user's word is `NLBENCH_SHOW_IMAGES`, names of data sets with commas between them. It is no
     setting of the run: the same run with and without pictures is the same run.
@@ -163,7 +163,7 @@ def contact_sheet(groups: Sequence[Group], class_names: Sequence[str]) -> bytes:
 
 
 def _chosen(run: ShownRun) -> list[tuple[str, int, list[int]]]:
-    """Give per group its key, its size and the samples to show, by position among the seen ones."""
+    """Return each group's key, size and samples to show, by position among the seen ones."""
     keep, score = run.selection.keep.cpu(), run.selection.score.cpu().double()
     order = score.argsort(stable=True)
     if run.clean_labels is None:
@@ -198,7 +198,7 @@ def _group(run: ShownRun, key: str, n: int, rows: list[int]) -> Group:
 
 
 def _pictures(batch: Tensor) -> list[bytes]:
-    """Give uint8 images (B, C, H, W) as PNG, no side longer than `MAX_SIDE`."""
+    """Return uint8 images (B, C, H, W) as PNG, no side longer than `MAX_SIDE`."""
     from PIL import Image
 
     from nlbench.data.images import resized

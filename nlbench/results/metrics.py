@@ -100,7 +100,7 @@ def evaluate_selection(
 
 
 def precision_at(score: Any, clean: Any, share: float) -> float | None:
-    """Give the share of clean labels among the top-scored ones: precision at a kept share.
+    """Return the share of clean labels among the top-scored ones: precision at a kept share.
 
     Samples that tie at the border count by the share of clean ones among them, which is the mean
     over all orders of the tied: the answer does not depend on the order of the samples.
@@ -145,7 +145,7 @@ def _recall_per_class(keep: Any, clean: Any, noisy: Any) -> list[float | None]:
 
 
 def accuracy_per_class(predicted: Any, labels: Any, n_classes: int) -> list[float | None]:
-    """Give the accuracy within each class, None for a class without samples."""
+    """Return the accuracy within each class, None for a class without samples."""
     predicted, labels = _array(predicted), _array(labels)
     total = np.bincount(labels, minlength=n_classes)
     right = np.bincount(labels[predicted == labels], minlength=n_classes)

@@ -172,7 +172,7 @@ class RunRecord(_Part):
     finished_at: str = ""
 
     def to_json(self) -> str:
-        """Give the record as JSON text, keys in their fixed order, NaN not allowed."""
+        """Return the record as JSON text, keys in their fixed order, NaN not allowed."""
         # Not mode="json": pydantic would write NaN as null where a field may hold anything.
         return json.dumps(self.model_dump(by_alias=True), indent=1, allow_nan=False)
 

@@ -109,7 +109,7 @@ class Suspect:
 
 
 def least_trusted(folder: Path, n: int) -> list[Suspect]:
-    """Give the n samples with the lowest scores, lowest first; none where no file was written."""
+    """Return the n samples with the lowest scores, lowest first; none where no file was written."""
     import pyarrow.parquet as pq
 
     path = folder / SELECTION_FILE

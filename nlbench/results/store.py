@@ -53,11 +53,11 @@ class RunStore:
         self.runs = self.home / "runs"
 
     def folder(self, fingerprint: str) -> Path:
-        """Give the folder of one run; it may not exist yet."""
+        """Return the folder of one run; it may not exist yet."""
         return self.runs / fingerprint
 
     def read(self, fingerprint: str) -> RunRecord | None:
-        """Give the record of a fingerprint, or None where the run never ended.
+        """Return the record of a fingerprint, or None where the run never ended.
 
         Raises:
             DataError: if the record is there but damaged.
@@ -80,7 +80,7 @@ class RunStore:
         write_atomic(self._started(record.fingerprint), record.to_json())
 
     def unfinished(self) -> list[Unfinished]:
-        """Give the runs that are under way and those that were killed, by fingerprint."""
+        """Return the runs that are under way and those that were killed, by fingerprint."""
         found = []
         for path in sorted(self.runs.glob("*/started.json")):
             try:
@@ -96,7 +96,7 @@ class RunStore:
         return self.folder(fingerprint) / "started.json"
 
     def records(self) -> tuple[list[RunRecord], list[str]]:
-        """Give all readable records, in order of fingerprint, and a message per damaged one."""
+        """Return all readable records, in order of fingerprint, and a message per damaged one."""
         good: list[RunRecord] = []
         bad: list[str] = []
         for path in sorted(self.runs.glob("*/record.json")):
@@ -159,7 +159,7 @@ class RunStore:
         write_atomic(self.folder(fingerprint) / "mlflow.json", json.dumps(dict(place)))
 
     def mlflow_run(self, fingerprint: str) -> dict[str, Any]:
-        """Give what `note_mlflow` noted, empty where the run was not logged."""
+        """Return what `note_mlflow` noted, empty where the run was not logged."""
         return _read_marker(self.folder(fingerprint) / "mlflow.json")
 
 

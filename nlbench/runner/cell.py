@@ -34,7 +34,7 @@ class Cell:
 
 
 def cell_from_before(config: RunConfig, store: RunStore) -> Cell | None:
-    """Give a cell that is not to be run: finished before, or with a damaged record."""
+    """Return a cell that is not to be run: finished before, or with a damaged record."""
     try:
         record = finished_record(store, config)
     except NlbenchError as error:

@@ -42,7 +42,7 @@ def load_data(
 
 
 def noisy_labels_of(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
-    """Give the noisy labels of the whole training split, as every selector of this board gets."""
+    """Return the noisy labels of the whole training split, as every selector of this board gets."""
     if data.labels_are_clean:
         return _corrupted(config, data, data_dir)
     refuse_noise(data.name, config.noise.kind)
@@ -77,7 +77,7 @@ def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> Noi
 
 
 def validation_split(data: ImageData, config: RunConfig) -> tuple[Tensor, Tensor]:
-    """Give the positions to train on and those held out, by (seed, data set)."""
+    """Return the positions to train on and those held out, by (seed, data set)."""
     n = len(data.train_labels)
     rng = np.random.default_rng(derive_seed("validation", data.fingerprint, config.seed))
     order = rng.permutation(n)

@@ -42,7 +42,7 @@ class OnlineSelection:
         self.curves: dict[str, list[float | None]] = {name: [] for name in names}
 
     def first(self) -> Selection:
-        """Give everything: before the first epoch there are no dynamics."""
+        """Return everything: before the first epoch there are no dynamics."""
         keep = torch.ones_like(self._data.noisy_labels, dtype=torch.bool)
         return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
 

@@ -40,7 +40,7 @@ def make_record(
     metrics: Metrics | None = None,
     error: ErrorInfo | None = None,
 ) -> RunRecord:
-    """Give the record of what an attempt knows so far.
+    """Return the record of what an attempt knows so far.
 
     Args:
         attempt: Prepared at least.
@@ -147,7 +147,7 @@ def _noise_info(noisy: NoisyLabels, config: RunConfig) -> NoiseInfo:
 
 
 def error_info(error: BaseException) -> ErrorInfo:
-    """Give an exception as it stands in a record, the home directory shortened."""
+    """Return an exception as it stands in a record, the home directory shortened."""
     text = "".join(traceback.format_exception(error))
     short = text.replace(str(Path.home()), "~")[-8000:]
     return ErrorInfo(type=type(error).__name__, message=str(error)[:2000], traceback=short)
@@ -163,5 +163,5 @@ def _plugin_path(config: RunConfig) -> str | None:
 
 
 def now() -> str:
-    """Give the time in UTC as ISO 8601 with milliseconds."""
+    """Return the time in UTC as ISO 8601 with milliseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

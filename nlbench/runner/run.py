@@ -98,7 +98,7 @@ def run(
 
 
 def finished_record(store: RunStore, config: RunConfig) -> RunRecord | None:
-    """Give the record of a run that ended well; failed and killed ones are to be done again."""
+    """Return the record of a run that ended well; failed and killed ones are to be done again."""
     record = store.read(config.fingerprint)
     return record if record is not None and record.status == "finished" else None
 

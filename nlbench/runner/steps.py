@@ -178,7 +178,7 @@ class Attempt:
         )
 
     def _truth(self) -> Tensor | None:
-        """Give the clean labels of the samples to train on, None where nobody knows them."""
+        """Return the clean labels of the samples to train on, None where nobody knows them."""
         if not self.data.labels_are_clean:
             return None
         return torch.from_numpy(self.data.train_labels)[self.fit].to(self.device)

@@ -44,7 +44,7 @@ class WorkerSetup:
 
 
 def hides_warnings() -> bool:
-    """Tell whether this process shows no warnings, as the command line has it."""
+    """Return whether this process shows no warnings, as the command line has it."""
     return ("ignore", None, Warning, None, 0) in warnings.filters
 
 

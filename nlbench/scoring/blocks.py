@@ -22,7 +22,7 @@ T = TypeVar("T")
 def over_blocks(
     function: Callable[[slice], T], n_rows: int, block: int, device: torch.device
 ) -> Iterator[T]:
-    """Give function(rows) for one block of rows after another, in order.
+    """Return function(rows) for one block of rows after another, in order.
 
     Args:
         function: Works on a slice of rows; on the CPU it runs on one thread.
@@ -48,7 +48,7 @@ def over_blocks(
 
 @lru_cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
-    """Give the threads, the same ones every time: what new ones allocate is not used again."""
+    """Return the threads, the same ones every time: what new ones allocate is not used again."""
     return ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
@@ -60,7 +60,7 @@ if hasattr(os, "register_at_fork"):
 def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[slice], T], parts: list[slice], ahead: int
 ) -> Iterator[T]:
-    """Give the answers in order; at most `ahead` wait in memory."""
+    """Return the answers in order; at most `ahead` wait in memory."""
     waiting: list[Future[T]] = []
     try:
         for part in parts:
@@ -82,7 +82,7 @@ def rows_from_blocks(
     device: torch.device,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Give the blocks' answers as one tensor, a new one or `out`, written as they come."""
+    """Return the blocks' answers as one tensor, a new one or `out`, written as they come."""
     start = 0
     for part in over_blocks(function, n_rows, block, device):
         if out is None:
@@ -97,7 +97,7 @@ def rows_from_blocks(
 def sum_over_blocks(
     function: Callable[[slice], Tensor], n_rows: int, block: int, device: torch.device
 ) -> Tensor:
-    """Give the sum of the blocks' answers in float64."""
+    """Return the sum of the blocks' answers in float64."""
     parts = over_blocks(lambda rows: function(rows).double(), n_rows, block, device)
     total = next(parts)
     for part in parts:

@@ -16,7 +16,7 @@ _LOG_2PI = float(np.log(2 * np.pi))
 
 
 def posterior_of_upper(x: Vector, max_iter: int, tol: float, reg_covar: float) -> Vector:
-    """Give the posterior of the component with the larger mean, from the exact 2-means start.
+    """Return the posterior of the component with the larger mean, from the exact 2-means start.
 
     Args:
         x: (N,) not constant.
@@ -40,7 +40,7 @@ def posterior_of_upper(x: Vector, max_iter: int, tol: float, reg_covar: float) -
 def _posterior(
     x: Vector, weights: Vector, means: Vector, variances: Vector
 ) -> tuple[Vector, float]:
-    """Give the second component's posterior (N,) and the mean log-likelihood."""
+    """Return the second component's posterior (N,) and the mean log-likelihood."""
     lower, upper = (
         np.log(w) - 0.5 * (_LOG_2PI + np.log(v)) - (0.5 / v) * np.square(x - m)
         for w, m, v in zip(weights, means, variances, strict=True)
@@ -63,7 +63,7 @@ def _fitted(x: Vector, upper: Vector, reg_covar: float) -> tuple[Vector, Vector,
 
 
 def two_means(x: Vector) -> tuple[Vector, Vector, Vector]:
-    """Give weights, means and variances of the best split of sorted values into two groups."""
+    """Return weights, means and variances of the best split of sorted values into two groups."""
     n_left = np.arange(1, len(x))
     total = np.cumsum(x)
     left, right = total[:-1] / n_left, (total[-1] - total[:-1]) / (len(x) - n_left)

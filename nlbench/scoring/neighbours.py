@@ -23,7 +23,7 @@ _SCREENED = 8192
 
 
 def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tensor], int]:
-    """Give the fastest exact search, and how many samples to ask it for at once.
+    """Return the fastest exact search, and how many samples to ask it for at once.
 
     Args:
         embeddings: (N, d) unit-norm.
@@ -47,7 +47,7 @@ def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tens
 
 
 def nearest(embeddings: Tensor, rows: slice, k: int) -> Tensor:
-    """Give (B, k) positions of the nearest neighbours of some rows, in no order.
+    """Return (B, k) positions of the nearest neighbours of some rows, in no order.
 
     Args:
         embeddings: (N, d) unit-norm.
@@ -77,7 +77,7 @@ def _hide_own(similarity: Tensor, rows: slice, start: int) -> None:
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Give the k largest of each row (B, k) and their columns, as topk does."""
+    """Return the k largest of each row (B, k) and their columns, as topk does."""
     n_rows, n_columns = values.shape
     n_groups = n_columns // _GROUP
     if n_groups < 2 * k:

@@ -28,7 +28,7 @@ def zero_shot_probabilities(
     temperature: float = 0.07,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
-    """Give p(class | image) from text prompts.
+    """Return p(class | image) from text prompts.
 
     s_k is the mean over class k's prompts of exp(v.t / temperature); p = s / sum(s). Computed in
     the log domain: at CLIP's own temperature 0.01 the exponentials overflow float32.
@@ -71,7 +71,7 @@ def probe_probabilities(
     c: float = 1.0,
     folds: Tensor | None = None,
 ) -> Tensor:
-    """Give p(class | image) of a multinomial logistic regression on the noisy labels.
+    """Return p(class | image) of a multinomial logistic regression on the noisy labels.
 
     Class-balanced weights, L2 with inverse strength `c`, solved by `nlbench.scoring.probe`.
     In-sample, or cross-fitted: each fold's probabilities come from a probe that did not see it.
@@ -162,7 +162,7 @@ def knn_probabilities(
     k: int = 200,
     balance: bool = True,
 ) -> Tensor:
-    """Give p(class | image) as the label histogram of the nearest neighbours by cosine.
+    """Return p(class | image) as the label histogram of the nearest neighbours by cosine.
 
     The sample itself is not its own neighbour. With `balance`, counts are divided by the class
     prior and renormalised.

@@ -42,7 +42,7 @@ class Probe:
     bias: Tensor
 
     def probabilities(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Give (N, K) float32, in `out` where that is given."""
+        """Return (N, K) float32, in `out` where that is given."""
         return rows_from_blocks(
             lambda rows: torch.softmax(torch.addmm(self.bias, x[rows], self.weights), dim=1),
             len(x),
@@ -74,7 +74,7 @@ class Conditioner:
         self.covariance = sum_over_blocks(scatter, *size) / len(x)
 
     def root(self, n_classes: int, penalty: float) -> Tensor:
-        """Give R (d, d) float64 with R R^T the inverse of the Hessian at zero."""
+        """Return R (d, d) float64 with R R^T the inverse of the Hessian at zero."""
         hessian = self.covariance / n_classes
         hessian.diagonal().add_(penalty)
         factor = torch.linalg.cholesky(hessian)
@@ -155,7 +155,7 @@ class _Problem:
         return float(value), changed.cpu().numpy().ravel()
 
     def _of_task(self, rows: slice, weights: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the loss and the slope (d + 1, K) of some rows, not averaged."""
+        """Return the loss and the slope (d + 1, K) of some rows, not averaged."""
         loss = torch.zeros((), dtype=torch.float64, device=self.x.device)
         slope = torch.zeros(self.shape, device=self.x.device)
         for start in range(rows.start, rows.stop, _step(self.x)):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def log_probability(probabilities: Tensor, noisy_labels: Tensor) -> Tensor:
-    """Give log p_y, the label's log-probability, finite also where p_y is 0.
+    """Return log p_y, the label's log-probability, finite also where p_y is 0.
 
     Args:
         probabilities: (N, K).
@@ -24,7 +24,7 @@ def log_probability(probabilities: Tensor, noisy_labels: Tensor) -> Tensor:
 
 
 def consistency(probabilities: Tensor, noisy_labels: Tensor) -> Tensor:
-    """Give p_y / max_k p_k, in [0, 1]; 1 where the label is the most probable class.
+    """Return p_y / max_k p_k, in [0, 1]; 1 where the label is the most probable class.
 
     Source: CLIPCleaner, arXiv 2408.10012.
 
@@ -35,7 +35,7 @@ def consistency(probabilities: Tensor, noisy_labels: Tensor) -> Tensor:
 
 
 def margin(probabilities: Tensor, noisy_labels: Tensor) -> Tensor:
-    """Give p_y - max over the other classes, in [-1, 1].
+    """Return p_y - max over the other classes, in [-1, 1].
 
     >>> margin(torch.tensor([[0.25, 0.75]]), torch.tensor([0])).tolist()
     [-0.5]
@@ -45,5 +45,5 @@ def margin(probabilities: Tensor, noisy_labels: Tensor) -> Tensor:
 
 
 def of_label(values: Tensor, noisy_labels: Tensor) -> Tensor:
-    """Give each row's entry at the row's label, (N,)."""
+    """Return each row's entry at the row's label, (N,)."""
     return values.gather(1, noisy_labels[:, None]).squeeze(1)

@@ -66,7 +66,7 @@ class Screen:
         return largest
 
     def nearest(self, rows: slice, k: int) -> Tensor | None:
-        """Give (B, k) positions of the nearest neighbours of some rows, in no order.
+        """Return (B, k) positions of the nearest neighbours of some rows, in no order.
 
         None where the screen cannot tell: a k-th similarity is no more than the average one.
         """
@@ -92,7 +92,7 @@ class Screen:
         return table(sample, -1).gather(1, chosen)
 
     def _candidates(self, rows: slice, k: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Give query, sample and rounded similarity of all that may be near enough, by query.
+        """Return query, sample and rounded similarity of all that may be near enough, by query.
 
         Positive bfloat16 numbers are ordered as the integers of the same bits, which are compared
         many at a time; so a query whose bound is not positive cannot be screened.
@@ -138,7 +138,7 @@ class Screen:
         return rounding + self._of_sum * (norm * self._most_norm + self._most_shift)
 
     def _compare(self, rows: slice, query: Tensor, sample: Tensor) -> Tensor:
-        """Give the float32 similarities of some pairs, which are in order of query."""
+        """Return the float32 similarities of some pairs, which are in order of query."""
         out = torch.empty(len(query))
         counts = torch.bincount(query, minlength=rows.stop - rows.start).tolist()
         for one, mine, into in zip(
@@ -149,7 +149,7 @@ class Screen:
 
 
 def _at_least(bits: Bits, low: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Give query, sample and value of what is at least `low` (B,) in its column, and positive."""
+    """Return query, sample and value of what is at least `low` (B,) in its column, and positive."""
     least = low.clamp_min(torch.finfo(torch.bfloat16).tiny).bfloat16().view(torch.int16)
     # One less, since the bound is rounded to nearest.
     flat = np.flatnonzero(bits >= least.numpy() - np.int16(1))

@@ -20,7 +20,7 @@ _MIN_FOR_MIXTURE = 4
 
 
 def min_max_normalise(score: Tensor) -> Tensor:
-    """Give the score scaled to [0, 1]; all ones where it is constant (nothing speaks against).
+    """Return the score scaled to [0, 1]; all ones where it is constant (nothing speaks against).
 
     >>> min_max_normalise(torch.tensor([1.0, 2.0, 3.0])).tolist()
     [0.0, 0.5, 1.0]
@@ -32,14 +32,14 @@ def min_max_normalise(score: Tensor) -> Tensor:
 
 
 def min_max_normalise_per_class(score: Tensor, noisy_labels: Tensor) -> Tensor:
-    """Give the score scaled to [0, 1] within each noisy class."""
+    """Return the score scaled to [0, 1] within each noisy class."""
     return _per_class(min_max_normalise, score, noisy_labels)
 
 
 def gmm_posterior(
     score: Tensor, max_iter: int = 100, tol: float = 1e-3, reg_covar: float = 1e-6
 ) -> Tensor:
-    """Give the posterior of the better of two Gaussian components, after min-max normalisation.
+    """Return the posterior of the better of two Gaussian components, after min-max normalisation.
 
     EM starts from the exact 2-means split of the sorted scores. scikit-learn's own start is
     k-means from random centres, which finds the same split on most draws: without the draw, equal
@@ -67,7 +67,7 @@ def gmm_posterior(
 
 
 def gmm_posterior_per_class(score: Tensor, noisy_labels: Tensor, **settings: float) -> Tensor:
-    """Give `gmm_posterior` with one mixture for each noisy class."""
+    """Return `gmm_posterior` with one mixture for each noisy class."""
     return _per_class(lambda part: gmm_posterior(part, **settings), score, noisy_labels)  # type: ignore[arg-type]
 
 

@@ -28,12 +28,12 @@ class FeatureSource(Protocol):
     """Where embeddings come from: encoders behind a cache, or plain arrays."""
 
     def embeddings(self, encoder: str) -> Tensor:
-        """Give (N, d) unit-norm float32 image embeddings."""
+        """Return (N, d) unit-norm float32 image embeddings."""
 
     def text_embeddings(
         self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
     ) -> list[Tensor]:
-        """Give K tensors (P_k, d) of unit-norm float32 text embeddings."""
+        """Return K tensors (P_k, d) of unit-norm float32 text embeddings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ class TrainingData:
         return self._noise_rate
 
     def embeddings(self, encoder: str = "image-text") -> Tensor:
-        """Give unit-norm image embeddings.
+        """Return unit-norm image embeddings.
 
         Args:
             encoder: ``"image-text"`` or ``"image"`` for the protocol's CLIP or image-only
@@ -147,7 +147,7 @@ class TrainingData:
         prompts: PromptSet | Sequence[Sequence[str]] = "auto",
         encoder: str = "image-text",
     ) -> list[Tensor]:
-        """Give unit-norm text embeddings, class by class.
+        """Return unit-norm text embeddings, class by class.
 
         Args:
             prompts: ``"descriptions"`` (CLIPCleaner's: class and visual description),
@@ -161,7 +161,7 @@ class TrainingData:
         return self._features.text_embeddings(prompts, encoder)
 
     def images(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Give uint8 images (B, C, H, W) on `device` for (B,) positions.
+        """Return uint8 images (B, C, H, W) on `device` for (B,) positions.
 
         Raises:
             PluginError: if this data came without images.
@@ -171,11 +171,11 @@ class TrainingData:
         return self._images.load(indices, size).to(self.device)
 
     def generator(self, stream: str = "") -> torch.Generator:
-        """Give a fresh CPU generator, seeded by the run's seed and the stream's name."""
+        """Return a fresh CPU generator, seeded by the run's seed and the stream's name."""
         return torch.Generator().manual_seed(derive_seed("selector", stream, self.seed))
 
     def uniform(self, stream: str = "") -> Tensor:
-        """Give (N,) float64 uniform numbers in [0, 1) that stay with their samples.
+        """Return (N,) float64 uniform numbers in [0, 1) that stay with their samples.
 
         Unlike `generator`, the answer follows a permutation of the data.
         """
@@ -247,7 +247,7 @@ class _Component(ABC):  # noqa: B024 - its subclasses differ in what they answer
     is_bound: ClassVar[bool] = False
 
     def knowledge_used(self) -> tuple[Knowledge, ...]:
-        """Give the knowledge that these hyper-parameters use; `knowledge` unless overridden."""
+        """Return the knowledge that these hyper-parameters use; `knowledge` unless overridden."""
         return type(self).knowledge
 
 
@@ -294,7 +294,7 @@ AnySelector = Selector | OnlineSelector | BoundSelector
 
 
 def checked_answer(answer: Any, data: TrainingData) -> Selection:
-    """Give a selector's answer back if it answers `data`.
+    """Return a selector's answer if it fits `data`.
 
     Raises:
         PluginError: if it is no `Selection`, or length, device or labels do not fit, or it keeps
@@ -324,7 +324,7 @@ def checked_answer(answer: Any, data: TrainingData) -> Selection:
 
 
 def opaque_ids(names: Iterable[str]) -> Tensor:
-    """Give (N,) int64 keys that stay with their samples and do not tell a file's folder."""
+    """Return (N,) int64 keys that stay with their samples and do not tell a file's folder."""
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64) >> np.uint64(1)
     return torch.from_numpy(keys.astype(np.int64))

@@ -47,13 +47,13 @@ class ArrayFeatures:
                 )
 
     def embeddings(self, encoder: str) -> Tensor:
-        """Give (N, d)."""
+        """Return (N, d)."""
         if self._embeddings is None:
             raise ConfigError("this data has no embeddings: pass `embeddings=` to `from_arrays`.")
         return self._embeddings
 
     def text_embeddings(self, prompts: object, encoder: str) -> list[Tensor]:
-        """Give K tensors (P_k, d)."""
+        """Return K tensors (P_k, d)."""
         if self._text is None:
             raise ConfigError(
                 "this data has no text embeddings: pass `text_embeddings=` to `from_arrays`."
@@ -69,7 +69,7 @@ def _unit_rows(name: str, value: Any) -> Tensor:
 
 
 def checked_label_tensor(given: Tensor, n_classes: int) -> Tensor:
-    """Give labels as int64.
+    """Return labels as int64.
 
     Raises:
         ConfigError: if they are not whole numbers in [0, K) in one dimension.

@@ -30,7 +30,7 @@ class Board:
 
 
 def board_of(record: RunRecord) -> Board:
-    """Give the board of a record; its key covers all that must be equal in a comparison."""
+    """Return the board of a record; its key covers all that must be equal in a comparison."""
     noise: dict[str, Any] = {
         "kind": record.noise.kind,
         "rate": record.noise.nominal_rate,
@@ -58,7 +58,7 @@ def board_of(record: RunRecord) -> Board:
 
 
 def segment(text: str) -> str:
-    """Give a part of an experiment's name."""
+    """Return a part of an experiment's name."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")
     return name[:60] or "unnamed"
 

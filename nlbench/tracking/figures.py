@@ -113,7 +113,7 @@ class _Scale:
         return self.start + (self.end - self.start) * part
 
     def ticks(self) -> Iterator[float]:
-        """Give four to nine round values between the ends."""
+        """Return four to nine round values between the ends."""
         span = self.high - self.low
         if not math.isfinite(span) or span <= 0:
             yield self.low
@@ -144,7 +144,7 @@ def _axes(x: _Scale, y: _Scale) -> Iterator[str]:
 def _steps(
     edges: Sequence[float], shares: Sequence[float], x: _Scale, y: _Scale, *, noisy: bool
 ) -> str:
-    """Give one group as an outline with a filling that lets the other group through."""
+    """Return one group as an outline with a filling that lets the other group through."""
     line = f"M{x(edges[0]):.1f} {y.start:.1f}" + "".join(
         f"V{y(share):.1f}H{x(edge):.1f}" for share, edge in zip(shares, edges[1:], strict=True)
     )
@@ -158,7 +158,7 @@ def _style(*, noisy: bool) -> str:
 
 
 def _emptier_side(shares: dict[str, list[float]], x: _Scale) -> float:
-    """Give where a legend hides least: left or right."""
+    """Return where a legend hides least: left or right."""
     third = max(len(values) for values in shares.values()) // 3 or 1
     left = max(max(values[:third]) for values in shares.values())
     right = max(max(values[-third:]) for values in shares.values())
@@ -178,7 +178,7 @@ def _legend(sizes: dict[str, int], left: float) -> Iterator[str]:
 
 
 def _cells(matrix: Sequence[Sequence[float]], left: float, cell: float) -> Iterator[str]:
-    """Give the cells as rectangles, neighbours of one colour in a row as one."""
+    """Return the cells as rectangles, neighbours of one colour in a row as one."""
     yield '<g shape-rendering="crispEdges">'
     for i, row in enumerate(matrix):
         start = 0
@@ -283,7 +283,7 @@ def _document(width: float, height: float, parts: Sequence[str]) -> str:
 
 
 def _width(text: str) -> float:
-    """Give about how wide a text of size 12 is; East Asian letters are square."""
+    """Return about how wide a text of size 12 is; East Asian letters are square."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return 12.0 * wide + 7.2 * (len(text) - wide)
 

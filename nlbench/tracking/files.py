@@ -54,7 +54,7 @@ def write_files(record: RunRecord, folder: Path, target: Path) -> list[str]:
 
 
 def per_class_table(record: RunRecord) -> dict[str, Any]:
-    """Give noise, recall of the selection and accuracy per class, in percent, as MLflow shows it.
+    """Return noise, recall of the selection and accuracy per class, in percent, as MLflow shows it.
 
     The layout is pandas' "split", which MLflow's interface renders as a table and compares
     over runs.
@@ -74,13 +74,13 @@ def per_class_table(record: RunRecord) -> dict[str, Any]:
 
 
 def class_names(record: RunRecord) -> list[str]:
-    """Give the class names, numbers where there are none."""
+    """Return the class names, numbers where there are none."""
     names = record.dataset.class_names
     return names or [str(index) for index in range(record.dataset.n_classes)]
 
 
 def selection_summary(path: Path, names: Sequence[str]) -> str:
-    """Give per noisy label how well the selection did, as CSV.
+    """Return per noisy label how well the selection did, as CSV.
 
     Args:
         path: The selection as written by the runner.

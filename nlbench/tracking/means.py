@@ -36,7 +36,7 @@ _SUMMARISED = {
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Give the mean, and from two values on the sample SD and the 95 % t-interval.
+    """Return the mean, and from two values on the sample SD and the 95 % t-interval.
 
     >>> {key: round(value, 2) for key, value in interval([1.0, 2.0, 3.0]).items()}
     {'mean': 2.0, 'sd': 1.0, 'ci95_low': -0.48, 'ci95_high': 4.48}
@@ -66,7 +66,7 @@ class Means:
         self._runs: dict[str, str] = {}
 
     def run_of(self, record: RunRecord) -> str:
-        """Give the run that holds the means of a record's selector, created on first use.
+        """Return the run that holds the means of a record's selector, created on first use.
 
         Raises:
             MlflowException, RunError: if it can be neither found nor written.

@@ -74,13 +74,13 @@ def read_records(uri: str, home: Path | None = None) -> tuple[list[RunRecord], l
 
 
 def all_runs(client: Any, filter_string: str = "") -> Iterator[Any]:
-    """Give the runs of all nlbench experiments, each once, in no order."""
+    """Return the runs of all nlbench experiments, each once, in no order."""
     experiments = [experiment.experiment_id for experiment in experiments_of(client)]
     return runs_in(client, experiments, filter_string)
 
 
 def runs_in(client: Any, experiments: list[str], filter_string: str = "") -> Iterator[Any]:
-    """Give the runs of some experiments, each once, in no order."""
+    """Return the runs of some experiments, each once, in no order."""
     seen: set[str] = set()
     token = None
     while experiments:
@@ -98,7 +98,7 @@ def runs_in(client: Any, experiments: list[str], filter_string: str = "") -> Ite
 
 
 def experiments_of(client: Any) -> list[Any]:
-    """Give all nlbench experiments with runs, by name; those of means not among them."""
+    """Return all nlbench experiments with runs, by name; those of means not among them."""
     return _experiments(client, PREFIX)
 
 
@@ -116,7 +116,7 @@ def _experiments(client: Any, prefix: str) -> list[Any]:
 
 
 def logged_run(run: Any) -> LoggedRun:
-    """Give the part of an MLflow run that identity and bookkeeping need."""
+    """Return the part of an MLflow run that identity and bookkeeping need."""
     tags = run.data.tags
     return LoggedRun(
         run_id=run.info.run_id,
@@ -131,7 +131,7 @@ def logged_run(run: Any) -> LoggedRun:
 
 
 def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[str, str]]:
-    """Give the links that open the means over seeds, and each experiment as table and charts.
+    """Return the links that open the means over seeds, and each experiment as table and charts.
 
     Args:
         uri: The tracking URI.

@@ -50,18 +50,18 @@ class Point:
 
 
 def noise_label(record: RunRecord) -> str:
-    """Give the noise as printed: its kind, and the nominal rate with two decimals if any."""
+    """Return the noise as printed: its kind, and the nominal rate with two decimals if any."""
     rate = record.noise.nominal_rate
     return record.noise.kind if rate is None else f"{record.noise.kind}-{rate:.2f}"
 
 
 def run_name(record: RunRecord) -> str:
-    """Give the display name of a run."""
+    """Return the display name of a run."""
     return f"{cut(record.selector.label, 200)} s{record.seed}"
 
 
 def params_of(record: RunRecord) -> dict[str, str]:
-    """Give the identity and settings of a run; `selector` is the key to group by."""
+    """Return the identity and settings of a run; `selector` is the key to group by."""
     settings = dict(_leaves(record.protocol.settings))
     device = record.environment.get("device") or settings.get("device")
     values: dict[str, Any] = {
@@ -81,7 +81,7 @@ def params_of(record: RunRecord) -> dict[str, str]:
 
 
 def tags_of(record: RunRecord, board_key: str) -> dict[str, str]:
-    """Give the tags that hold from the first moment of a run to its end."""
+    """Return the tags that hold from the first moment of a run to its end."""
     group = {"board": board_key, "selector": record.selector.model_dump(mode="json")}
     tags = {
         "nlbench.schema": SCHEMA,
@@ -104,7 +104,7 @@ def tags_of(record: RunRecord, board_key: str) -> dict[str, str]:
 
 
 def headline(record: RunRecord) -> dict[str, float | None]:
-    """Give the numbers that a finished run is judged by, and its times."""
+    """Return the numbers that a finished run is judged by, and its times."""
     times = record.times
     values: dict[str, float | None] = {
         "time/data_s": times.data_s,
@@ -134,7 +134,7 @@ def headline(record: RunRecord) -> dict[str, float | None]:
 
 
 def headline_points(record: RunRecord) -> tuple[list[Point], list[str]]:
-    """Give the finite headline numbers, and the names of those that are not finite."""
+    """Return the finite headline numbers, and the names of those that are not finite."""
     longest = max((len(curve) for curve in record.curves.values()), default=0)
     time_ms = millis(record.started_at) + longest + 1
     points, dropped = [], []
@@ -149,7 +149,7 @@ def headline_points(record: RunRecord) -> tuple[list[Point], list[str]]:
 
 
 def curve_points(record: RunRecord) -> tuple[list[Point], list[str]]:
-    """Give all finite values per epoch (steps count from 1), and the names of those dropped."""
+    """Return all finite values per epoch (steps count from 1), and the names of those dropped."""
     start = millis(record.started_at)
     points: list[Point] = []
     dropped: list[str] = []
@@ -168,7 +168,7 @@ def curve_points(record: RunRecord) -> tuple[list[Point], list[str]]:
 
 
 def note_of(record: RunRecord) -> str:
-    """Give the run's note in Markdown: what came out, and how to repeat it."""
+    """Return the run's note in Markdown: what came out, and how to repeat it."""
     lines = []
     if record.metrics is not None:
         selection, test = record.metrics.selection, record.metrics.test
@@ -190,7 +190,7 @@ def note_of(record: RunRecord) -> str:
 
 
 def clean_name(text: str) -> str:
-    """Give a name that MLflow accepts; two different names never become one.
+    """Return a name that MLflow accepts; two different names never become one.
 
     >>> clean_name("hp.n_neighbours")
     'hp.n_neighbours'
@@ -223,17 +223,17 @@ def hide_home(text: str) -> str:
 
 
 def sha256(text: str) -> str:
-    """Give the SHA-256 of a text, in hex."""
+    """Return the SHA-256 of a text, in hex."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def host_hash() -> str:
-    """Give a short hash that tells machines apart without naming them."""
+    """Return a short hash that tells machines apart without naming them."""
     return sha256(platform.node())[:8]
 
 
 def millis(moment: str) -> int:
-    """Give an ISO time in milliseconds since 1970, 0 if it is empty or malformed."""
+    """Return an ISO time in milliseconds since 1970, 0 if it is empty or malformed."""
     try:
         parsed = datetime.fromisoformat(moment.replace("Z", "+00:00"))
     except ValueError:
@@ -253,7 +253,7 @@ def _text(value: Any) -> str:
 
 
 def _leaves(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Give all settings by their last name; the outer one wins where a name comes twice."""
+    """Return all settings by their last name; the outer one wins where a name comes twice."""
     for value in settings.values():
         if isinstance(value, Mapping):
             yield from _leaves(value)

@@ -38,12 +38,12 @@ _CLIENT_ENVIRONMENT = {
 
 
 def default_tracking_uri(home: Path) -> str:
-    """Give the URI of the SQLite store under a home folder."""
+    """Return the URI of the SQLite store under a home folder."""
     return sqlite_uri(home.absolute() / "mlflow" / "mlflow.db")
 
 
 def sqlite_uri(path: Path) -> str:
-    """Give the SQLite URI of a file.
+    """Return the SQLite URI of a file.
 
     Raises:
         ConfigError: if the path has a character that a URI cannot carry.
@@ -62,19 +62,19 @@ def sqlite_uri(path: Path) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Give the file of a SQLite URI, None for any other URI."""
+    """Return the file of a SQLite URI, None for any other URI."""
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").split("?")[0])
 
 
 def is_http(uri: str) -> bool:
-    """Tell whether a URI names an MLflow server."""
+    """Return whether a URI names an MLflow server."""
     return uri.startswith(("http://", "https://"))
 
 
 def resolve_uri(uri: str | None, home: Path) -> str:
-    """Give the absolute URI of the store to use.
+    """Return the absolute URI of the store to use.
 
     Args:
         uri: What the user asked for; without it ``MLFLOW_TRACKING_URI`` counts, then the store
@@ -110,7 +110,7 @@ def resolve_uri(uri: str | None, home: Path) -> str:
 
 
 def mask(uri: str) -> str:
-    """Give a URI without its credentials, fit for printing.
+    """Return a URI without its credentials, fit for printing.
 
     >>> mask("https://ann:secret@example.org:5000/ml")
     'https://***@example.org:5000/ml'
@@ -123,7 +123,7 @@ def mask(uri: str) -> str:
 
 
 def public_base(uri: str) -> str | None:
-    """Give the address of a server's web page, None where the store has no server."""
+    """Return the address of a server's web page, None where the store has no server."""
     if not is_http(uri):
         return None
     parts = urlsplit(uri)
@@ -180,7 +180,7 @@ def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
 
 
 def _who(error: Exception) -> str:
-    """Give what to do where a server did not take the login."""
+    """Return what to do where a server did not take the login."""
     code = getattr(error, "error_code", "")
     if code == "UNAUTHENTICATED" or "error code 401" in str(error):
         return (
@@ -193,7 +193,7 @@ def _who(error: Exception) -> str:
 
 
 def ui_command(uri: str, port: int, host: str = "127.0.0.1") -> list[str]:
-    """Give the command that shows a store in the browser; run it with `ui_environment`.
+    """Return the command that shows a store in the browser; run it with `ui_environment`.
 
     Raises:
         ConfigError: if the store is a server, which has its own web page.
@@ -212,7 +212,7 @@ def ui_command(uri: str, port: int, host: str = "127.0.0.1") -> list[str]:
 
 
 def ui_environment() -> dict[str, str]:
-    """Give the environment for `ui_command`: no telemetry, no job runner with its processes."""
+    """Return the environment for `ui_command`: no telemetry, no job runner with its processes."""
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return {**quiet, **os.environ}
 

@@ -133,11 +133,11 @@ class MlflowTracker:
                 self._client.set_terminated(run_id, "KILLED")
 
     def find(self, fingerprint: str) -> list[LoggedRun]:
-        """Give the finished runs with a fingerprint that count, newest first."""
+        """Return the finished runs with a fingerprint that count, newest first."""
         return [r for r in self.runs_of(fingerprint) if r.counts and r.status == "FINISHED"]
 
     def runs_of(self, fingerprint: str) -> list[LoggedRun]:
-        """Give all runs with a fingerprint whatever became of them, newest first."""
+        """Return all runs with a fingerprint whatever became of them, newest first."""
         text = _with_fingerprint(fingerprint)
         with guarded(self._address):
             runs = [logged_run(run) for run in all_runs(self._client, text)]
@@ -272,7 +272,7 @@ def _with_fingerprint(fingerprint: str) -> str:
 
 
 def _artifact_root(uri: str, home: Path) -> Path | None:
-    """Give the folder for artifacts; a server decides for itself."""
+    """Return the folder for artifacts; a server decides for itself."""
     if is_http(uri):
         return None
     path = sqlite_path(uri)

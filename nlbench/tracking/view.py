@@ -48,7 +48,7 @@ _DATASET = {"attributes.`Dataset`": 270}
 
 
 def view_state() -> dict[str, Any]:
-    """Give the state of the view: finished runs by selector, as the leaderboard ranks them."""
+    """Return the state of the view: finished runs by selector, as the leaderboard ranks them."""
     return {
         "searchFilter": "attributes.status = 'FINISHED' AND tags.`nlbench.state` = 'complete'",
         "orderByKey": "metrics.`test/acc_last`",
@@ -71,7 +71,7 @@ def view_state() -> dict[str, Any]:
 
 
 def means_state() -> dict[str, Any]:
-    """Give the state of the view on the means over seeds: a row each, best accuracy first."""
+    """Return the state of the view on the means over seeds: a row each, best accuracy first."""
     state = {
         **view_state(),
         "searchFilter": "",
@@ -85,12 +85,12 @@ def means_state() -> dict[str, Any]:
 
 
 def view_tag_value() -> str:
-    """Give the value of the experiment tag that holds a board's view."""
+    """Return the value of the experiment tag that holds a board's view."""
     return _packed("Leaderboard", view_state())
 
 
 def means_tag_value() -> str:
-    """Give the value of the experiment tag that holds the view on the means."""
+    """Return the value of the experiment tag that holds the view on the means."""
     return _packed("Means over seeds", means_state())
 
 
@@ -107,7 +107,7 @@ def _packed(name: str, state: dict[str, Any]) -> str:
 
 
 def runs_link(base_url: str, experiment_id: str, *, charts: bool = False) -> str:
-    """Give the link to an experiment's saved view, as a table or as charts."""
+    """Return the link to an experiment's saved view, as a table or as charts."""
     # Without workflowType a new browser lands on an empty page about language models.
     link = (
         f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs"
@@ -117,7 +117,7 @@ def runs_link(base_url: str, experiment_id: str, *, charts: bool = False) -> str
 
 
 def run_link(base_url: str, experiment_id: str, run_id: str) -> str:
-    """Give the link to one run."""
+    """Return the link to one run."""
     return (
         f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
         "?workflowType=machine_learning"

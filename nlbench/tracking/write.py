@@ -48,7 +48,7 @@ def log(
 
 
 def experiment_for(client: Any, board: Board, artifacts: Path | None) -> str:
-    """Give the experiment of a board, created on first use.
+    """Return the experiment of a board, created on first use.
 
     Args:
         client: An ``MlflowClient``.
@@ -81,7 +81,7 @@ def experiment_for(client: Any, board: Board, artifacts: Path | None) -> str:
 
 
 def dataset_input(record: RunRecord) -> Any:
-    """Give the noisy data set as MLflow shows it; equal noisy labels have an equal digest."""
+    """Return the noisy data set as MLflow shows it; equal noisy labels have an equal digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     realized = record.noise.realized_rate

@@ -25,7 +25,7 @@ def augmented_input(
     side: int | None = None,
     resized: bool = False,
 ) -> Tensor:
-    """Give what a network trains on, from the pixels of a batch.
+    """Return what a network trains on, from the pixels of a batch.
 
     Args:
         images: (B, C, H, W) uint8.
@@ -60,7 +60,7 @@ def _geometric(kind: Augmentation) -> Geometric:
 
 
 def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tensor:
-    """Give a shifted and mirrored copy of a batch, black where a shift leaves the image.
+    """Return a shifted and mirrored copy of a batch, black where a shift leaves the image.
 
     Args:
         batch: (B, C, H, H) uint8.

@@ -21,7 +21,7 @@ class ClassBalancedOrder(BatchOrder):
         self._noisy_labels = noisy_labels
 
     def epoch(self, selection: Selection, n_draws: int) -> Tensor:
-        """Give (n_draws,) positions of kept samples."""
+        """Return (n_draws,) positions of kept samples."""
         kept = selection.keep.nonzero().flatten().cpu()
         given = self._noisy_labels if selection.labels is None else selection.labels
         labels = given.cpu()[kept]
@@ -45,7 +45,7 @@ class ClassBalancedOrder(BatchOrder):
 
 
 def _shares_within(labels: Tensor, weights: Tensor) -> Tensor:
-    """Give weights that sum to 1 in every class; a class of zero weight stays at zero."""
+    """Return weights that sum to 1 in every class; a class of zero weight stays at zero."""
     totals = torch.zeros(int(labels.max()) + 1, dtype=weights.dtype)
     totals = totals.index_add(0, labels, weights)
     return weights / totals[labels].clamp_min(torch.finfo(weights.dtype).tiny)

@@ -16,7 +16,7 @@ _TRIALS = 10
 def random_crop(
     images: Tensor, side: int, generator: torch.Generator, mirror: bool = False
 ) -> Tensor:
-    """Give a square part of every image, each from its own place.
+    """Return a square part of every image, each from its own place.
 
     Args:
         images: (B, C, H, H), H at least `side`.
@@ -42,7 +42,7 @@ def random_crop(
 
 
 def random_resized_crop(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Give a random box of every image, scaled to one side (bilinear).
+    """Return a random box of every image, scaled to one side (bilinear).
 
     Boxes as Szegedy et al. draw them (CVPR 2015, arXiv 1409.4842, section 6) and torchvision's
     `RandomResizedCrop` does: 8 to 100 % of the area, width to height 3/4 to 4/3. Unlike there
@@ -61,7 +61,7 @@ def random_resized_crop(images: Tensor, side: int, generator: torch.Generator) -
 
 
 def draw_boxes(n: int, height: int, generator: torch.Generator) -> Tensor:
-    """Give (n, 4) int64 boxes in square images: top, left, height, width.
+    """Return (n, 4) int64 boxes in square images: top, left, height, width.
 
     The first of ten draws that fits into the image counts; where none fits, the whole image.
     """
@@ -79,7 +79,7 @@ def draw_boxes(n: int, height: int, generator: torch.Generator) -> Tensor:
 
 
 def resized_boxes(images: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Give every image's box scaled to (side, side), bilinear; nothing outside the box counts.
+    """Return every image's box scaled to (side, side), bilinear; nothing outside the box counts.
 
     Args:
         images: (B, C, H, W) uint8.
@@ -113,7 +113,7 @@ class CentreCropped(nn.Module):
         self.side = side
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the network's logits (B, K) of the centres of images (B, C, H, W)."""
+        """Return the network's logits (B, K) of the centres of images (B, C, H, W)."""
         top, left = ((extent - self.side) // 2 for extent in images.shape[-2:])
         centre = images[..., top : top + self.side, left : left + self.side]
         logits: Tensor = self.network(centre)

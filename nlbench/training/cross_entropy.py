@@ -34,5 +34,5 @@ class CrossEntropy(SgdTrainer):
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
     ) -> Tensor:
-        """Give the mean cross-entropy in nats."""
+        """Return the mean cross-entropy in nats."""
         return nn.functional.cross_entropy(network(batch), labels)

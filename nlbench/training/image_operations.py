@@ -23,7 +23,7 @@ _MOST_BITS_LOST = 4
 
 
 def operate(name: str, images: Tensor, amounts: Tensor) -> Tensor:
-    """Give a uint8 batch after one operation.
+    """Return a uint8 batch after one operation.
 
     Args:
         name: One of `OPERATIONS`.
@@ -71,7 +71,7 @@ def _rotate(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def _matrices(n: int, entries: dict[tuple[int, int], Tensor]) -> Tensor:
-    """Give (n, 2, 3) maps from output to input pixels, the identity but for the entries."""
+    """Return (n, 2, 3) maps from output to input pixels, the identity but for the entries."""
     matrices = torch.eye(2, 3).repeat(n, 1, 1)
     for (row, column), values in entries.items():
         matrices[:, row, column] = values

@@ -30,6 +30,6 @@ class LabelSmoothing(SgdTrainer):
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
     ) -> Tensor:
-        """Give the mean cross-entropy in nats against smoothed labels."""
+        """Return the mean cross-entropy in nats against smoothed labels."""
         logits = network(batch)
         return nn.functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)

@@ -106,7 +106,7 @@ class BatchOrder:
         self._generator = generator
 
     def epoch(self, selection: Selection, n_draws: int) -> Tensor:
-        """Give (n_draws,) positions of kept samples."""
+        """Return (n_draws,) positions of kept samples."""
         kept = selection.keep.nonzero().flatten().cpu()
         if selection.weights is not None:
             weights = selection.weights.cpu()[kept].double()
@@ -135,13 +135,13 @@ class Learner:
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Give uint8 images as floats with mean about 0: (x / 255 - 0.5) / 0.5."""
+    """Return uint8 images as floats with mean about 0: (x / 255 - 0.5) / 0.5."""
     return images.float().div_(127.5).sub_(1.0)
 
 
 @torch.no_grad()
 def predict(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
-    """Give float32 logits (N, K) in eval mode, without augmentation."""
+    """Return float32 logits (N, K) in eval mode, without augmentation."""
     network.eval()
     parts = []
     most = _EVAL_BATCH.get(images.device.type, _EVAL_BATCH_ELSEWHERE)

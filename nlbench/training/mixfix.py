@@ -34,7 +34,7 @@ from nlbench.training.sgd import SgdTrainer
 def absorb_and_relabel(
     selection: Selection, noisy_labels: Tensor, logits: Tensor, theta_r: float, theta_r2: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the next training set: initial selection + absorbed + relabelled.
+    """Return the next training set: initial selection + absorbed + relabelled.
 
     Args:
         selection: The selector's; its corrected labels count for its own samples.
@@ -108,7 +108,7 @@ class MixFix(SgdTrainer):
         return False
 
     def lr_factor(self, done: int, n_steps: int) -> float:
-        """Give a tenth for every milestone passed."""
+        """Return a tenth for every milestone passed."""
         # Whole epochs, so that 2/3 of 300 is 200 and not 199.99...
         epochs = [round(m * self.epochs) if m < 1 else m for m in self.milestones]
         return float(0.1 ** sum(done * self.epochs >= epoch * n_steps for epoch in epochs))
@@ -120,7 +120,7 @@ class MixFix(SgdTrainer):
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
     ) -> Tensor:
-        """Give the mean cross-entropy of mixed pairs in nats."""
+        """Return the mean cross-entropy of mixed pairs in nats."""
         return mixup_loss(network, batch, labels, self.beta, draws)
 
     def train(self, task: TrainingTask) -> TrainingOutcome:

@@ -36,7 +36,7 @@ def draw_mix(n: int, beta: float, generator: torch.Generator) -> tuple[float, Te
 
 
 def mix(batch: Tensor, partners: Tensor, share: float) -> Tensor:
-    """Give share * batch + (1 - share) * batch[partners].
+    """Return share * batch + (1 - share) * batch[partners].
 
     Args:
         batch: (B, ...) float.
@@ -52,7 +52,7 @@ def mix(batch: Tensor, partners: Tensor, share: float) -> Tensor:
 def mixup_loss(
     network: nn.Module, batch: Tensor, labels: Tensor, beta: float, draws: torch.Generator
 ) -> Tensor:
-    """Give the cross-entropy of mixed images against mixed labels, in nats."""
+    """Return the cross-entropy of mixed images against mixed labels, in nats."""
     share, partners = draw_mix(len(batch), beta, draws)
     partners = partners.to(batch.device, non_blocking=True)
     logits = network(mix(batch, partners, share))
@@ -75,5 +75,5 @@ class Mixup(SgdTrainer):
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
     ) -> Tensor:
-        """Give the mean cross-entropy of mixed pairs in nats."""
+        """Return the mean cross-entropy of mixed pairs in nats."""
         return mixup_loss(network, batch, labels, self.beta, draws)

@@ -40,7 +40,7 @@ class SmallCNN(nn.Module):
         self.head = nn.Linear(widths[-1], n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (B, K) of normalised images (B, C, H, W)."""
+        """Return logits (B, K) of normalised images (B, C, H, W)."""
         logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
         return logits
 
@@ -60,7 +60,7 @@ class Renormalised(nn.Module):
         self.register_buffer("shift", (0.5 - torch.tensor(mean).view(shape)) / deviation)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (B, K) of images (B, C, H, W) in [-1, 1]; one channel counts as the mean."""
+        """Return logits (B, K) of images (B, C, H, W) in [-1, 1]; one channel is the mean."""
         scale, shift = self.scale, self.shift
         if images.shape[1] != scale.shape[1]:
             scale, shift = scale.mean(dim=1, keepdim=True), shift.mean(dim=1, keepdim=True)
@@ -77,7 +77,7 @@ _OWN: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.Module:
-    """Give a freshly initialised network; the weights depend on (seed, name) only.
+    """Return a freshly initialised network; the weights depend on (seed, name) only.
 
     Args:
         name: ``"small-cnn"``, ``"preact-resnet18"``, ``"resnet34-cifar"``, ``"vgg19-bn-64"``,

@@ -54,7 +54,7 @@ Equalize 8, Equalize 6
 
 
 def apply_policy(images: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """Give a uint8 batch, each image after the two operations it drew.
+    """Return a uint8 batch, each image after the two operations it drew.
 
     Args:
         images: (B, C, H, W) uint8, C 1 or 3.
@@ -81,7 +81,7 @@ def _stage(images: Tensor, chosen: Tensor, amounts: Tensor) -> Tensor:
 
 
 def draw_operations(policy: Policy, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Give what n images go through: (2, n) positions in `OPERATIONS`, (2, n) signed amounts."""
+    """Return what n images go through: (2, n) positions in `OPERATIONS`, (2, n) signed amounts."""
     direction = torch.randint(0, 2, (2, n), generator=generator) * 2 - 1
     if policy == "randaugment":
         known = torch.tensor([_NAMES.index(name) for name in _RANDOM_NAMES])
@@ -96,7 +96,7 @@ def draw_operations(policy: Policy, n: int, generator: torch.Generator) -> tuple
 
 
 def parse_policy(table: str) -> list[list[tuple[str, float, int | None]]]:
-    """Give a policy's sub-policies as (operation, probability, magnitude of 9 or None).
+    """Return a policy's sub-policies as (operation, probability, magnitude of 9 or None).
 
     >>> parse_policy("Invert 1, Contrast 2 6")
     [[('Invert', 0.1, None), ('Contrast', 0.2, 6)]]
@@ -110,7 +110,7 @@ def _operation(name: str, tenths: str, magnitude: str = "") -> tuple[str, float,
 
 @cache
 def _table(text: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Give (R, 2) operations, probabilities and amounts."""
+    """Return (R, 2) operations, probabilities and amounts."""
     rows = parse_policy(text)
     codes = torch.tensor([[_NAMES.index(name) for name, _, _ in row] for row in rows])
     chances = torch.tensor([[chance for _, chance, _ in row] for row in rows])

@@ -19,7 +19,7 @@ _LARGE = 1_000_000
 
 
 def choose_precision(device: torch.device, network: nn.Module) -> Precision:
-    """Give the precision of activations; weights and their updates stay float32.
+    """Return the precision of activations; weights and their updates stay float32.
 
     bf16 on CUDA, and for networks of a million weights on CPUs that multiply it by tiles (Intel
     AMX), else float32. The environment variable `NLBENCH_PRECISION` overrides the choice.

@@ -32,7 +32,7 @@ class ResNet34(nn.Module):
         he_normal(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (B, K) of normalised images (B, C, H, W)."""
+        """Return logits (B, K) of normalised images (B, C, H, W)."""
         features = self.blocks(F.relu(self.norm(self.stem(images))))
         logits: Tensor = self.head(features.mean(dim=(2, 3)))
         return logits

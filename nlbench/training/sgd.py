@@ -64,7 +64,7 @@ class SgdTrainer(Trainer):
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
     ) -> Tensor:
-        """Give the loss of an augmented batch; random numbers come from `draws`, on the CPU."""
+        """Return the loss of an augmented batch; random numbers come from `draws`, on the CPU."""
 
     def check(self, image_size: int) -> None:
         """Refuse crops that cannot be made of the images, and one that would do nothing."""
@@ -80,7 +80,7 @@ class SgdTrainer(Trainer):
             )
 
     def lr_factor(self, done: int, n_steps: int) -> float:
-        """Give the share of `lr` after `done` of `n_steps` steps: half a cosine."""
+        """Return the share of `lr` after `done` of `n_steps` steps: half a cosine."""
         return 0.5 * (1 + math.cos(math.pi * done / n_steps))
 
     @property
@@ -93,11 +93,11 @@ class SgdTrainer(Trainer):
         return self.fit(task)
 
     def stream(self, name: str, seed: int) -> torch.Generator:
-        """Give the generator of one kind of draws, by (seed, network), never by the selector."""
+        """Return the generator of one kind of draws, by (seed, network), never by the selector."""
         return torch.Generator().manual_seed(derive_seed(name, self.network, seed))
 
     def order(self, task: TrainingTask, draws: torch.Generator) -> BatchOrder:
-        """Give the order in which samples are drawn."""
+        """Return the order in which samples are drawn."""
         return BatchOrder(draws)
 
     def fit(

@@ -40,7 +40,7 @@ class VGG19BN(nn.Module):
         he_normal(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (B, K) of normalised images (B, C, H, W).
+        """Return logits (B, K) of normalised images (B, C, H, W).
 
         Raises:
             ConfigError: if the images are too small for five poolings.

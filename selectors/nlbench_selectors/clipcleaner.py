@@ -78,7 +78,7 @@ class ClipCleaner(Selector):
         )
 
     def probabilities(self, data: TrainingData) -> tuple[Tensor, Tensor]:
-        """Give zero-shot and in-sample probe probabilities, (N, K) each."""
+        """Return zero-shot and in-sample probe probabilities, (N, K) each."""
         return self._zero_shot(data), self._probe(data)
 
     def _zero_shot(self, data: TrainingData) -> Tensor:
@@ -96,7 +96,7 @@ class ClipCleaner(Selector):
         return probe_probabilities(embeddings, data.noisy_labels, data.n_classes, c=self.probe_c)
 
     def _judge(self, probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give what both criteria keep, the score and the probability of the label, (N,) each."""
+        """Return what both criteria keep, the score and the probability of the label, (N,) each."""
         score = self._class_score(probabilities, labels)
         keep = gmm_posterior_per_class(score, labels) >= self.theta_gmm
         keep &= consistency(probabilities, labels) >= self.theta_cons

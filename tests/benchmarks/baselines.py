@@ -89,7 +89,7 @@ def cross_fitted_probe(x: Floats, y: Ints, n_classes: int, folds: Ints) -> Float
 
 
 def criteria(p: Floats, y: Ints, theta_gmm: float = 0.5, theta_cons: float = 0.8) -> Any:
-    """Give which labels both a mixture for each class and the consistency accept, (N,) bool."""
+    """Return which labels both a mixture for each class and the consistency accept, (N,) bool."""
     of_label = p[np.arange(len(y)), y]
     score = np.log(np.maximum(of_label, np.finfo(np.float32).tiny))
     keep = np.zeros(len(y), dtype=bool)
@@ -122,7 +122,7 @@ def clip_knn(x: Floats, y: Ints, n_classes: int, texts: list[Floats], folds: Int
 
 
 def on(data: TrainingData) -> tuple[Floats, Ints, int, list[Floats], Ints]:
-    """Give a baseline's arguments; the folds are those that imagenet-baseline draws."""
+    """Return a baseline's arguments; the folds are those that imagenet-baseline draws."""
     return (
         data.embeddings().cpu().numpy(),
         data.noisy_labels.cpu().numpy(),

@@ -39,7 +39,7 @@ def unit(rows: Tensor) -> Tensor:
 def synthetic(
     n: int, n_classes: int, d: int = 512, noise_rate: float = 0.4, device: str = "cpu"
 ) -> tuple[TrainingData, Tensor]:
-    """Give training data with symmetric noise, and the clean labels (N,)."""
+    """Return training data with symmetric noise, and the clean labels (N,)."""
     generator = torch.Generator().manual_seed(0)
     spectrum = torch.arange(1, d + 1).float().pow(-0.5)
     spectrum /= spectrum.norm()

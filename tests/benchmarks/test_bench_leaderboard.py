@@ -40,7 +40,7 @@ finally:
 
 
 def record(board: int, selector: int, seed: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Give a record as large as a real one: curves, histogram, matrix, configuration."""
+    """Return a record as large as a real one: curves, histogram, matrix, configuration."""
     accuracy = float(np.clip(0.9 - 0.01 * selector + 0.005 * rng.standard_normal(), 0, 1))
     shares = dict.fromkeys(("precision", "recall", "f1", "auroc", "auprc"), accuracy)
     settings = {f"setting_{i}": i for i in range(20)}
@@ -97,7 +97,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_beside(rng: np.random.Generator) -> dict[str, bytes]:
-    """Give what a run of digits leaves: 1 293 decisions, 360 predictions, 24 images."""
+    """Return what a run of digits leaves: 1 293 decisions, 360 predictions, 24 images."""
     n, m = 1293, 360
     selection = {"index": np.arange(n), "id": [f"digits/{i:04d}" for i in range(n)],
                  "noisy_label": rng.integers(0, K, n), "clean_label": rng.integers(0, K, n),

@@ -127,7 +127,7 @@ def serving() -> Iterator[Hub]:
 
 
 def load_in_a_child(folder: Path, endpoint: str, *names: str) -> dict[str, Any]:
-    """Give each encoder's embeddings, or its error, as a fresh process with a cache gets them."""
+    """Return each encoder's embeddings, or its error, as a fresh process with a cache gets them."""
     script, out = folder / "child.py", folder / "answers.json"
     script.write_text(CHILD)
     dropped = {"HF_HUB_OFFLINE", "HF_TOKEN", *PROXIES, *map(str.upper, PROXIES)}

@@ -103,7 +103,7 @@ def test_no_description_names_another_class(name: str, file: PromptFile) -> None
 
 
 def mentions(text: str, class_name: str) -> bool:
-    """Tell whether a class is named, in the singular or in the plural."""
+    """Return whether a class is named, in the singular or in the plural."""
     words = class_name.replace("_", " ")
     stem = re.escape(words if words.endswith("ss") else words.removesuffix("s"))
     return re.search(rf"\b{stem}(s|es)?\b", text, re.IGNORECASE) is not None

@@ -100,7 +100,7 @@ Open = Callable[..., Tab]
 
 @pytest.fixture
 def tab(browser: Browser) -> Iterator[Open]:
-    """Give new tabs, each in a profile of its own; at the end none may have misbehaved."""
+    """Return new tabs, each in a profile of its own; at the end none may have misbehaved."""
     tabs: list[Tab] = []
 
     def new(width: int = 1280, **options: Any) -> Tab:
@@ -124,7 +124,7 @@ def shots(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a leaderboard with something of everything, and one run with all that a page shows."""
+    """Return a leaderboard with something of everything, and one run with all that a page shows."""
     run = contributed(full_record())
     content = content_of(
         rank_boards([*sample(), run.record]), ["damaged"], RunFiles(contributed=[run])
@@ -148,12 +148,12 @@ def full_page(site: Path) -> Path:
 
 
 def header(page: Page, name: str) -> Any:
-    """Give the heading of a column of the first board; sorting may add an arrow to its name."""
+    """Return the heading of a column of the first board; sorting may add an arrow to its name."""
     return page.get_by_role("columnheader", name=re.compile(f"^{name}")).first
 
 
 def column(page: Page, name: str) -> list[str]:
-    """Give a column of the first board, ranked rows only, top to bottom."""
+    """Return a column of the first board, ranked rows only, top to bottom."""
     found: list[str] = header(page, name).evaluate(
         "head => [...head.closest('table').querySelectorAll(':scope > tbody.ranked')]"
         ".map(body => body.rows[0].cells[head.cellIndex].innerText.trim().split('\\n')[0])"
@@ -215,7 +215,7 @@ def test_names_sort_as_words_and_with_the_keyboard_alone(tab: Open, site: Path) 
 
 
 def visible_names(page: Page) -> list[str]:
-    """Give the names of the rows of the first board that can be seen, bounds too."""
+    """Return the names of the rows of the first board that can be seen, bounds too."""
     bodies = page.locator("table.results").first.locator(":scope > tbody").all()
     return [
         body.locator("th").first.inner_text().split("\n")[0].strip()

@@ -76,7 +76,7 @@ class Page(HTMLParser):
 
 
 def sample() -> list[RunRecord]:
-    """Give a board with something of everything."""
+    """Return a board with something of everything."""
     records = [make("knn", s, 0.9 + s / 100, command=f"nlbench run --seed {s}") for s in range(3)]
     records += [make("oracle", s, 0.99, selector__is_bound=True) for s in range(3)]
     records += [make("none", s, 0.5) for s in range(3)]
@@ -86,7 +86,7 @@ def sample() -> list[RunRecord]:
 
 
 def hostile(text: str) -> list[RunRecord]:
-    """Give records that carry a text wherever a user or a plugin can put one."""
+    """Return records that carry a text wherever a user or a plugin can put one."""
     everywhere: dict[str, Any] = {
         "selector": {"name": text, "knowledge": [text], "source_sha256": text},
         "dataset__name": text,
@@ -270,7 +270,7 @@ def test_numbers_that_json_cannot_hold_do_not_stop_the_leaderboard() -> None:
 
 
 def contents(files: list[Path]) -> list[bytes]:
-    """Give the files' contents; a folder stands for the files in it."""
+    """Return the files' contents; a folder stands for the files in it."""
     inside = [sorted(file.iterdir()) if file.is_dir() else [file] for file in files]
     return [file.read_bytes() for some in inside for file in some]
 

@@ -25,7 +25,7 @@ SPECIAL = re.compile(r"(?<!\\)[%#_^~]")
 
 
 def body(text: str) -> list[str]:
-    """Give the lines of the tabulars."""
+    """Return the lines of the tabulars."""
     return [line for line in text.splitlines() if line.endswith(r" \\")]
 
 

@@ -18,7 +18,7 @@ def seeds(name: str, level: float, n: int = 5, step: int = 1, **change: Any) -> 
 
 
 def contest(n: int = 5) -> list[RunRecord]:
-    """Give a best row, one close to it and one far below; their wobbles differ."""
+    """Return a best row, one close to it and one far below; their wobbles differ."""
     return [
         *seeds("best", 0.92, n),
         *seeds("close", 0.91, n, 3),

@@ -32,7 +32,7 @@ VOID.update({"img", "br", "rect", "polyline"})
 
 
 def full_record(**change: Any) -> RunRecord:
-    """Give a record with all that a page can show."""
+    """Return a record with all that a page can show."""
     everything: dict[str, Any] = {
         "fingerprint": "0123456789abcdef" * 4,
         "dataset__n_classes": K,
@@ -53,7 +53,7 @@ def full_record(**change: Any) -> RunRecord:
 
 
 def evidence() -> Evidence:
-    """Give decisions on eight samples and predictions for six images."""
+    """Return decisions on eight samples and predictions for six images."""
     return Evidence(
         index=np.arange(8),
         clean_label=np.array([0, 0, 0, 0, 1, 2, 3, 3]),

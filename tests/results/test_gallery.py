@@ -23,7 +23,7 @@ OWN = "folder"  # a data set of the user's: nobody said that its images may be s
 
 
 def attempt(dataset: str = "digits", n: int = 120, size: int = 8, **change: Any) -> Any:
-    """Give what the runner hands over: n grey images whose brightness is their position."""
+    """Return what the runner hands over: n grey images whose brightness is their position."""
     generator = torch.Generator().manual_seed(0)
     clean = torch.randint(0, 3, (n,), generator=generator)
     noisy = torch.where(torch.rand(n, generator=generator) < 0.5, (clean + 1) % 3, clean)

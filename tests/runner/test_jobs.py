@@ -365,7 +365,7 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None =
 
 
 def lives(pid: int) -> bool:
-    """Tell whether a process is there; one that only waits to be counted as dead is not."""
+    """Return whether a process is there; one that only waits to be counted as dead is not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -579,7 +579,7 @@ def test_a_selector_that_exits_is_a_failed_run(plugin: Callable[..., Path], home
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], RunConfig]:
-    """Give the configuration that a command line stands for."""
+    """Return the configuration that a command line stands for."""
     taken: list[RunConfig] = []
 
     def take(config: RunConfig, *_: Any) -> RunRecord:
@@ -640,7 +640,7 @@ def test_the_command_of_any_configuration_leads_back_to_it(
 
 
 def recorded_command(config: RunConfig, data_dir: Path | None) -> str:
-    """Give the command as it stands in a record, without running anything."""
+    """Return the command as it stands in a record, without running anything."""
     attempt = runner.Attempt(config, torch.device("cpu"), data_dir, lambda *_: None)
     attempt.prepare()
     return make_record(attempt, "running", "", 1).command

@@ -436,7 +436,7 @@ def status_in_mlflow(home: Path, fingerprint: str) -> dict[str, str]:
 
 
 def leaderboard() -> Any:
-    """Give the leaderboard's JSON without what no two runs share: times, memory, the attempt."""
+    """Return the leaderboard's JSON without what no two runs share: times, memory, the attempt."""
     result = command("leaderboard", "--json")
     assert result.exit_code == 0, result.output
     return timeless(json.loads(result.stdout))

@@ -50,7 +50,7 @@ def random_labels(n: int, n_classes: int, seed: int) -> Tensor:
 
 
 def clusters(n: int, n_classes: int, d: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Give unit-norm float32 features around one centre a class, and labels, one in five wrong."""
+    """Return unit-norm features around one centre a class, and labels, one in five wrong."""
     truth = random_labels(n, n_classes, seed)
     rows = unit_rows(n_classes, d, seed + 1)[truth] + 0.8 * unit_rows(n, d, seed + 2)
     wrong = torch.rand(n, generator=generator(seed + 3)) < 0.2
@@ -389,7 +389,7 @@ def two_bumps(n: int, seed: int, gap: float = 4.0) -> Tensor:
 
 
 def sklearn_posterior(score: Tensor, seed: int) -> np.ndarray:
-    """Give scikit-learn's own answer, started by k-means from random centres."""
+    """Return scikit-learn's own answer, started by k-means from random centres."""
     x = score.numpy()[:, None]
     x = (x - x.min()) / (x.max() - x.min())
     mixture = GaussianMixture(2, random_state=seed).fit(x)

@@ -11,7 +11,7 @@ from nlbench.scoring.screen import QUERIES, Screen
 
 
 def cone(n: int, d: int, seed: int = 0, spread: float = 0.7) -> Tensor:
-    """Give unit rows (n, d) that share a direction, as CLIP's do."""
+    """Return unit rows (n, d) that share a direction, as CLIP's do."""
     generator = torch.Generator().manual_seed(seed)
     shared = torch.nn.functional.normalize(torch.randn(1, d, generator=generator), dim=1)
     rows = shared + spread * torch.randn(n, d, generator=generator) / d**0.5
@@ -19,7 +19,7 @@ def cone(n: int, d: int, seed: int = 0, spread: float = 0.7) -> Tensor:
 
 
 def similarities(x: Tensor, rows: slice) -> Tensor:
-    """Give float64 similarities (B, N) of some rows to all others, without their own."""
+    """Return float64 similarities (B, N) of some rows to all others, without their own."""
     found = x[rows].double() @ x.double().T
     found[torch.arange(len(found)), torch.arange(rows.start, rows.stop)] = -torch.inf
     return found

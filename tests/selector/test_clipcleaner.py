@@ -82,7 +82,7 @@ Assertion = Callable[[bool], None]
 
 
 def circle(n_per_class: int, n_classes: int, seed: int = 0) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Give features around K orthogonal centres, their labels and one text a class."""
+    """Return features around K orthogonal centres, their labels and one text a class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n_classes).repeat_interleave(n_per_class)
     centres = torch.eye(8)[:n_classes]

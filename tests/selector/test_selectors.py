@@ -25,7 +25,7 @@ from nlbench.selector import checked_answer
 def planted(
     n_per_class: int = 60, n_classes: int = 3, n_wrong: int = 12, seed: int = 0
 ) -> tuple[TrainingData, Tensor]:
-    """Give data with separable features, texts at the class centres, and the clean labels.
+    """Return data with separable features, texts at the class centres, and the clean labels.
 
     In each class `n_wrong` samples carry the label of the next class.
     """

@@ -58,7 +58,7 @@ def read(svg: str) -> ElementTree.Element:
 
 
 def texts(svg: str) -> dict[str, tuple[float, float]]:
-    """Give every text of a picture with its place; the last one where two are alike."""
+    """Return every text of a picture with its place; the last one where two are alike."""
     found = read(svg).iter(f"{SVG}text")
     return {e.text or "": (float(e.attrib["x"]), float(e.attrib["y"])) for e in found}
 
@@ -69,7 +69,7 @@ def size(svg: str) -> tuple[float, float]:
 
 
 def colour_at(svg: str, x: float, y: float) -> str:
-    """Give the filling of the last rectangle drawn over a place."""
+    """Return the filling of the last rectangle drawn over a place."""
     colour = ""
     for element in read(svg).iter(f"{SVG}rect"):
         box = [element.attrib.get(key, "0") for key in ("x", "y", "width", "height")]
@@ -116,7 +116,7 @@ def test_titles_say_which_data_and_how_much_noise(rate: float | None, expected: 
 
 
 def outlines(svg: str) -> dict[str, list[float]]:
-    """Give the heights of the steps of each group in pixels, by its colour."""
+    """Return the heights of the steps of each group in pixels, by its colour."""
     found = {}
     for path in read(svg).iter(f"{SVG}path"):
         if path.attrib["d"].endswith("z"):

@@ -138,7 +138,7 @@ def ours(
 
 
 def encoder_alone(encoder: Encoder, n: int, device: torch.device) -> Callable[[], None]:
-    """Give what runs our encoder on n images that are ready on the device."""
+    """Return what runs our encoder on n images that are ready on the device."""
     size, chunk = encoder.input_size, min(n, 256 if encoder.input_size > 200 else 512)
     batch = torch.randn(chunk, 3, size, size, device=device)
     batch = batch.contiguous(memory_format=torch.channels_last)
@@ -154,7 +154,7 @@ def encoder_alone(encoder: Encoder, n: int, device: torch.device) -> Callable[[]
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Give how long it takes; its result is on the host, so the device is done."""
+    """Return how long it takes; its result is on the host, so the device is done."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

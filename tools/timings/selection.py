@@ -147,7 +147,7 @@ def _some_neighbours(data: Any) -> None:
 
 
 def _quality(data: Any, clean: Any) -> str:
-    """Tell how hard the data is."""
+    """Return how hard the data is."""
     images, labels = data.embeddings(), data.noisy_labels
     zero_shot = zero_shot_probabilities(images, data.text_embeddings(), 0.07)
     probe = probe_probabilities(images, labels, data.n_classes)

@@ -48,7 +48,7 @@ def in_turns(baseline: Callable[[], Any], ours: Callable[[], Any], rounds: int) 
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Give the seconds of a call and its answer; what a GPU was given is waited for."""
+    """Return the seconds of a call and its answer; what a GPU was given is waited for."""
     import torch
 
     gc.collect()
@@ -70,7 +70,7 @@ def in_new_process(*arguments: object) -> dict[str, Any]:
 
 
 def machine(device: str) -> str:
-    """Give the machine and versions in one line."""
+    """Return the machine and versions in one line."""
     import numpy
     import sklearn
     import torch
@@ -95,13 +95,13 @@ def machine(device: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Give a Markdown table; the first column is text, the rest are numbers."""
+    """Return a Markdown table; the first column is text, the rest are numbers."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *rows])
 
 
 def seconds(value: float) -> str:
-    """Give seconds in a readable unit."""
+    """Return seconds in a readable unit."""
     if value < 1:
         return f"{value * 1e3:.3g} ms"
     return f"{value:.3g} s" if value < 600 else f"{value / 60:.0f} min"

@@ -82,7 +82,7 @@ def _in(precision: str, common: tuple) -> float:
 
 
 def _alternating(ways: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Give the median seconds of each way, all measured in every round."""
+    """Return the median seconds of each way, all measured in every round."""
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(ROUNDS):
         for way, measure in ways.items():

@@ -31,7 +31,7 @@ Part = tuple[Tensor, Tensor]
 
 
 def cifar_size(data_dir: Path | None, n: int, n_test: int, side: int = 32) -> tuple[Part, Part]:
-    """Give training and test part, (N, 3, side, side) uint8 and labels.
+    """Return training and test part, (N, 3, side, side) uint8 and labels.
 
     Real CIFAR-10 where a folder is given, else random pixels, which take as long.
     """
@@ -113,7 +113,7 @@ def nlbench_epochs(
 
 
 def seconds_and_memory(network: str, n: int, side: int, batch: int, device: str) -> list[float]:
-    """Give an epoch's seconds, its peak memory in MiB, and millions of weights.
+    """Return an epoch's seconds, its peak memory in MiB, and millions of weights.
 
     Without a test set; in a fresh process, so that nobody else's memory counts.
     """
@@ -144,7 +144,7 @@ KINDS = {
 
 
 def shares_of_time(network: str, side: int, batch: int, n_steps: int) -> dict[str, float]:
-    """Give the share of CPU time of each kind of operation in an epoch of `n_steps` steps."""
+    """Return the share of CPU time of each kind of operation in an epoch of `n_steps` steps."""
     train, test = cifar_size(None, batch * n_steps, batch, side)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         nlbench_epochs(network, train, test, batch, 1, "cpu")
@@ -159,7 +159,7 @@ def shares_of_time(network: str, side: int, batch: int, n_steps: int) -> dict[st
 
 
 def matrix_peak(device: str, side: int = 2048) -> float:
-    """Give the measured operations per second of bf16 matrix products: the best of ten."""
+    """Return the measured operations per second of bf16 matrix products: the best of ten."""
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in "ab")
     fastest = float("inf")
     for _ in range(10):
@@ -179,7 +179,7 @@ def synchronize(device: str) -> None:
 
 
 def operations_per_image(network: str) -> float:
-    """Give forward and backward floating-point operations per CIFAR-size image, as torch counts."""
+    """Return forward and backward operations per CIFAR-size image, as torch counts them."""
     model = make_network(network, 3, 10, 0)
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(2, 3, 32, 32)).sum().backward()

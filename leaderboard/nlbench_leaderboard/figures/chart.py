@@ -46,13 +46,13 @@ class Scale:
     fixed: tuple[float, ...] = ()
 
     def __call__(self, value: float) -> float:
-        """Give the position of a value, kept within the plot."""
+        """Return the position of a value, kept within the plot."""
         low, high = self._of(self.low), self._of(self.high)
         part = (self._of(value) - low) / (high - low)
         return round(self.start + (self.end - self.start) * min(max(part, 0.0), 1.0), 1)
 
     def ticks(self) -> list[float]:
-        """Give the values that were fixed, else a handful of round ones between the ends."""
+        """Return the values that were fixed, else a handful of round ones between the ends."""
         if self.fixed:
             return list(self.fixed)
         return log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high)
@@ -99,7 +99,7 @@ class Series:
 
 
 def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Give round values from low to high, counted in whole steps so that no error adds up.
+    """Return round values from low to high, counted in whole steps so that no error adds up.
 
     >>> linear_ticks(0.0, 1.0)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -113,7 +113,7 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Give 1, 2 and 5 times powers of ten, powers alone or evenly spaced ones as fits the range.
+    """Return 1, 2 and 5 times powers of ten, powers alone or evenly spaced ones as fits the range.
 
     >>> log_ticks(0.9, 30)
     [1.0, 2.0, 5.0, 10.0, 20.0]
@@ -135,14 +135,14 @@ def svg(label: str, parts: Sequence[str], width: float = WIDTH, height: float = 
 
 
 def text(x: float, y: float, content: str, css: str, most: int = NAME_LENGTH) -> str:
-    """Give escaped text; a longer one is cut and shown whole by the pointer."""
+    """Return escaped text; a longer one is cut and shown whole by the pointer."""
     short = shorten(content, most)
     whole = f"<title>{escape(shorten(content, 200))}</title>" if short != content else ""
     return f'<text class="{css}" x="{x:g}" y="{y:g}">{whole}{escape(short)}</text>'
 
 
 def axes(x: Scale, y: Scale, x_title: str, y_title: str, percent: str = "xy") -> list[str]:
-    """Give grid lines, tick labels and titles; `percent` names axes whose shares are percent."""
+    """Return grid lines, tick labels and titles; `percent` names axes whose shares are percent."""
     left, right, top, bottom = x.start, x.end, y.end, y.start
     parts = [f'<path class="axis" d="M{left:g} {top:g}V{bottom:g}H{right:g}"/>']
     grid = "".join(f"M{left:g} {y(tick):g}H{right:g}" for tick in y.ticks())
@@ -184,7 +184,7 @@ def lines(series: Sequence[Series], x: Scale, y: Scale) -> list[str]:
 
 
 def style(place: int | str) -> str:
-    """Give the classes of a series: colour and dashes."""
+    """Return the classes of a series: colour and dashes."""
     return place if isinstance(place, str) else f"s{place % N_COLOURS} d{place % N_DASHES}"
 
 
@@ -215,7 +215,7 @@ def spread_out(wanted: Sequence[float], top: float, bottom: float) -> list[float
 
 
 def _key(one: Series, x: float, y: float) -> str:
-    """Give the name of a series behind a piece of its line: ends that meet tell nobody apart."""
+    """Return the name of a series behind a piece of its line: ends that meet tell nobody apart."""
     mark = "" if isinstance(one.style, str) else marker(one.style, x + 10, y)
     sample = f'<path class="ln" d="M{x:g} {y:g}h20"/>'
     return f"{sample}{mark}{text(x + 24, y + 4, one.name, 'lb')}"

@@ -19,12 +19,12 @@ COST_COLUMNS = ("embed_time_s", "select_time_s", "train_time_s")
 
 
 def finished(row: Row) -> list[RunRecord]:
-    """Give the records of a row that count."""
+    """Return the records of a row that count."""
     return [run.record for run in row.runs if run.status == "finished"]
 
 
 def precision_at_recalls(record: RunRecord) -> _Array | None:
-    """Give the precision at each of `RECALLS` when samples are kept from the highest score down.
+    """Return the precision at each of `RECALLS` when samples are kept from the highest score down.
 
     The scores are known as a histogram; within a bin, clean and noisy samples are taken to be mixed
     evenly, which is how counts are to be interpolated between two thresholds (Davis and Goadrich,
@@ -46,7 +46,7 @@ def precision_at_recalls(record: RunRecord) -> _Array | None:
 
 
 def mean_curve(curves: Sequence[_Array | None]) -> _Array | None:
-    """Give the mean over seeds, None unless every seed has a curve."""
+    """Return the mean over seeds, None unless every seed has a curve."""
     known = [curve for curve in curves if curve is not None]
     if not known or len(known) < len(curves):
         return None
@@ -76,7 +76,7 @@ def mean_histogram(records: Sequence[RunRecord]) -> tuple[_Array, _Array, _Array
 
 
 def quantiles(edges: _Array, counts: _Array, shares: Sequence[float]) -> list[float] | None:
-    """Give the scores below which these shares of the samples lie; None without samples."""
+    """Return the scores below which these shares of the samples lie; None without samples."""
     total = np.concatenate([[0.0], np.cumsum(counts)])
     if total[-1] <= 0:
         return None
@@ -84,7 +84,7 @@ def quantiles(edges: _Array, counts: _Array, shares: Sequence[float]) -> list[fl
 
 
 def learning_curve(records: Sequence[RunRecord]) -> tuple[_Array, _Array, _Array] | None:
-    """Give mean, lowest and highest test accuracy over seeds after each epoch.
+    """Return mean, lowest and highest test accuracy over seeds after each epoch.
 
     Returns:
         Three arrays (n_epochs,), or None where a record lacks the curve or a value.
@@ -98,19 +98,19 @@ def learning_curve(records: Sequence[RunRecord]) -> tuple[_Array, _Array, _Array
 
 
 def thinned(n: int, most: int = 60) -> list[int]:
-    """Give at most so many indices below n, the first and the last among them."""
+    """Return at most so many indices below n, the first and the last among them."""
     return sorted({round(i) for i in np.linspace(0, n - 1, min(n, most))})
 
 
 def cost(row: Row) -> float | None:
-    """Give the mean seconds for embedding, selecting and training, None where not all are known."""
+    """Return the mean seconds of embedding, selecting and training, None unless all are known."""
     parts = [row.stats.get(key) for key in COST_COLUMNS]
     known = [part.mean for part in parts if part is not None]
     return sum(known) if len(known) == len(COST_COLUMNS) and sum(known) > 0 else None
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Give the indices of the (cost, accuracy) that nothing beats in both, cheapest first.
+    """Return the indices of the (cost, accuracy) that nothing beats in both, cheapest first.
 
     >>> pareto_front([(1.0, 0.8), (2.0, 0.7), (3.0, 0.9)])
     [0, 2]

@@ -20,12 +20,12 @@ class Axis:
     ticks: tuple[float, ...]
 
     def x(self, share: float) -> float:
-        """Give the position of a share, kept inside the plot."""
+        """Return the position of a share, kept inside the plot."""
         part = (share - self.low) / (self.high - self.low)
         return round(_PAD + (WIDTH - 2 * _PAD) * min(max(part, 0.0), 1.0), 2)
 
     def holds(self, share: float) -> bool:
-        """Tell whether a share lies on the axis; an interval that leaves it gets an arrow."""
+        """Return whether a share lies on the axis; an interval that leaves it gets an arrow."""
         return self.low <= share <= self.high
 
 
@@ -60,7 +60,7 @@ def describe(row: Row) -> str:
 
 
 def _ticks(low: float, high: float) -> tuple[float, ...]:
-    """Give three to six round values; counted in whole steps, so that no error adds up."""
+    """Return three to six round values; counted in whole steps, so that no error adds up."""
     for step in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if last - first <= 4:

@@ -162,7 +162,7 @@ def learning_figure(board: Board, places: Places) -> Figure | None:
 
 
 def accuracy_scale(means: Sequence[float], spread: Iterable[tuple[float, float]]) -> Scale:
-    """Give the accuracy axis: all means, and intervals by at most half of their range beyond."""
+    """Return the accuracy axis: all means, and intervals by at most half of their range beyond."""
     room = max((max(means) - min(means)) / 2, 0.01)
     ends = [end for interval in spread for end in interval]
     low = max(0.0, min(means) - room, min([*means, *ends]) - 0.005)
@@ -186,7 +186,7 @@ def _by_selector(boards: Sequence[Board]) -> dict[RowKey, list[tuple[float, Row]
 
 
 def _drawn(rows: Sequence[Row]) -> tuple[list[Row], int, int]:
-    """Give the bounds and the first selectors, and how many of how many selectors these are."""
+    """Return the bounds and the first selectors, and how many of how many selectors these are."""
     selectors = [row for row in rows if not row.bound and not row.stale]
     first = selectors[:MOST_SERIES]
     return [*(row for row in rows if row.bound), *first], len(first), len(selectors)

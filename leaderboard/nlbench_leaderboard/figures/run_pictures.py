@@ -30,7 +30,7 @@ class Curve:
 
 
 def learning_curves(curves: Mapping[str, Sequence[float | None]]) -> list[Curve]:
-    """Give a picture per curve that has at least one value."""
+    """Return a picture per curve that has at least one value."""
     return [
         _curve(name, points, len(values))
         for name, values in curves.items()
@@ -69,7 +69,7 @@ def histogram(counts: Mapping[str, Sequence[float]]) -> Markup | None:
 def matrix(
     values: Sequence[Sequence[float]], names: Sequence[str], caption: str, as_percent: bool
 ) -> Markup:
-    """Give a (K, K) matrix as a table, shaded by the share of its row.
+    """Return a (K, K) matrix as a table, shaded by the share of its row.
 
     Args:
         values: Shares in [0, 1], or counts.

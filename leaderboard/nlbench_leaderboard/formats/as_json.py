@@ -19,7 +19,7 @@ FORMAT = "nlbench-leaderboard/2"
 def to_json(
     boards: Iterable[Board], problems: Sequence[str] = (), across: Sequence[Across] = ()
 ) -> str:
-    """Give the whole leaderboard as JSON text; shares in [0, 1], times in seconds."""
+    """Return the whole leaderboard as JSON text; shares in [0, 1], times in seconds."""
     content = {
         "format": FORMAT,
         "ranked_by": RANKED_BY,

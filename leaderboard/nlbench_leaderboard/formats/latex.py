@@ -22,7 +22,7 @@ _COLUMNS = {
 
 
 def to_latex(boards: Sequence[Board]) -> str:
-    """Give all boards, in percent: the best bold, what is tied with it underlined."""
+    """Return all boards, in percent: the best bold, what is tied with it underlined."""
     return "\n\n".join([_HEAD, *map(_table, boards)]) + "\n"
 
 

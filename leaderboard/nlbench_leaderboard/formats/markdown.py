@@ -36,7 +36,7 @@ _COLUMNS = {
 def to_markdown(
     boards: Sequence[Board], problems: Sequence[str] = (), across: Sequence[Across] = ()
 ) -> str:
-    """Give a table per board, its pairs, and the comparison across boards."""
+    """Return a table per board, its pairs, and the comparison across boards."""
     lines = ["# nlbench leaderboard", ""]
     if not boards:
         lines += [f"No runs yet. Next: `{NEXT_COMMAND}`."]
@@ -55,7 +55,7 @@ def to_markdown(
 
 
 def pairs_shown(board: Board) -> Sequence[Comparison]:
-    """Give the pairs to print: all, or where these are too many those with the best row."""
+    """Return the pairs to print: all, or where these are too many those with the best row."""
     if len(board.comparisons) <= MOST_PAIRS or board.best is None:
         return board.comparisons
     best = board.best.name
@@ -128,7 +128,7 @@ def _across(found: Across) -> list[str]:
 
 
 def summary(found: Across) -> list[str]:
-    """Give in sentences what the boards of one protocol say together."""
+    """Return in sentences what the boards of one protocol say together."""
     if not found.ranks or found.critical_difference is None:
         return []
     lines = [f"Average ranks of {len(found.ranks)} selectors over {len(found.boards)} boards."]

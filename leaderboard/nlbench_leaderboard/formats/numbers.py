@@ -17,7 +17,7 @@ VERDICTS: dict[Verdict, str] = {
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """Give a share as percent without the sign, a dash for None.
+    """Return a share as percent without the sign, a dash for None.
 
     >>> percent(0.93412)
     '93.41'
@@ -26,7 +26,7 @@ def percent(share: float | None, digits: int = 2) -> str:
 
 
 def points(difference: float | None) -> str:
-    """Give a difference of shares in percent points, with its sign.
+    """Return a difference of shares in percent points, with its sign.
 
     >>> points(0.0123), points(-0.0123)
     ('+1.23', '−1.23')
@@ -37,7 +37,7 @@ def points(difference: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Give a p-value with three decimals, a dash where no test was made.
+    """Return a p-value with three decimals, a dash where no test was made.
 
     >>> p_value(0.0312), p_value(0.00004), p_value(None)
     ('0.031', '<0.001', '–')
@@ -48,7 +48,7 @@ def p_value(p: float | None) -> str:
 
 
 def accuracy_text(row: Row) -> str:
-    """Give ``93.41 ± 0.35 (n=3)``, or the status of a row without a finished run."""
+    """Return ``93.41 ± 0.35 (n=3)``, or the status of a row without a finished run."""
     if row.accuracy is None:
         return row.status
     n = f"n={row.n}" if row.is_complete else f"n={row.n} of {row.n_expected}"
@@ -58,5 +58,5 @@ def accuracy_text(row: Row) -> str:
 
 
 def mean_percent(row: Row, key: str) -> str:
-    """Give the mean of one share of a row in percent, a dash where nothing was measured."""
+    """Return the mean of one share of a row in percent, a dash where nothing was measured."""
     return percent(row.stats[key].mean) if key in row.stats else "–"

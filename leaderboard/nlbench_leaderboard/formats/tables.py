@@ -65,7 +65,7 @@ class Table:
 
 
 def tables_of(boards: Sequence[Board]) -> dict[str, Table]:
-    """Give the three tables by name, which is the name of their file."""
+    """Return the three tables by name, which is the name of their file."""
     return {
         "leaderboard": Table(_RESULTS, [_result(b, r) for b in boards for r in b.rows]),
         "comparisons": Table(_COMPARISONS, list(_comparisons(boards))),
@@ -74,7 +74,7 @@ def tables_of(boards: Sequence[Board]) -> dict[str, Table]:
 
 
 def to_csv(table: Table) -> str:
-    """Give the table as CSV with a header; no cell is run as a formula by a spreadsheet."""
+    """Return the table as CSV with a header; no cell is run as a formula by a spreadsheet."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(table.columns)
@@ -84,7 +84,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_parquet(table: Table) -> bytes:
-    """Give the table as a Parquet file; every column is typed, also one without a value."""
+    """Return the table as a Parquet file; every column is typed, also one without a value."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -29,7 +29,7 @@ _COLUMNS = {
 
 
 def summary_table(boards: Sequence[Board], across: Sequence[Across] = ()) -> RenderableType:
-    """Give all boards as one renderable: a table each, what went wrong below it, and a legend."""
+    """Return all boards as one renderable: a table each, what went wrong below it, and a legend."""
     if not boards:
         return Text(f"No runs yet. Next: {NEXT_COMMAND}")
     parts: list[RenderableType] = []

@@ -29,7 +29,7 @@ def to_html(
     beside: Sequence[str] = (),
     run_pages: Mapping[int, str] | None = None,
 ) -> str:
-    """Give the page; everything it needs is inside, and it loads nothing.
+    """Return the page; everything it needs is inside, and it loads nothing.
 
     It links to the files of the formats that are written `beside` it, and to the `run_pages`, whose
     names are given by the `id()` of the record.
@@ -60,7 +60,7 @@ def to_html(
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Give nested settings as lines of dotted name and value.
+    """Return nested settings as lines of dotted name and value.
 
     >>> list(flatten({"optimiser": {"name": "sgd", "lr": 0.1}}))
     [('optimiser.name', 'sgd'), ('optimiser.lr', '0.1')]
@@ -75,7 +75,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def environment() -> Environment:
-    """Give what the templates of all pages are rendered with; everything is escaped."""
+    """Return what the templates of all pages are rendered with; everything is escaped."""
     environment = Environment(
         loader=PackageLoader("nlbench_leaderboard", "page/templates"),
         autoescape=True,
@@ -112,7 +112,7 @@ def environment() -> Environment:
 
 
 def seconds(value: float | None) -> str:
-    """Give a time or size: two decimals below 10, one below 100, else whole.
+    """Return a time or size: two decimals below 10, one below 100, else whole.
 
     >>> seconds(3.14159), seconds(31.4159), seconds(1234.5), seconds(0.001)
     ('3.14', '31.4', '1234', '<0.01')
@@ -125,7 +125,7 @@ def seconds(value: float | None) -> str:
 
 
 def thousands(value: int) -> str:
-    """Give a count with its thousands set apart by a narrow space that does not break.
+    """Return a count with its thousands set apart by a narrow space that does not break.
 
     >>> thousands(50000).split("\u202f")
     ['50', '000']
@@ -141,14 +141,14 @@ def _without_controls(value: Any) -> Any:
 
 
 def _latest(boards: Sequence[Board]) -> str:
-    """Give the time of the newest run, ``2026-01-31 12:00``, or nothing where none has one."""
+    """Return the time of the newest run, ``2026-01-31 12:00``, or nothing where none has one."""
     runs = [run.record for board in boards for row in board.rows for run in row.runs]
     times = [r.finished_at for r in runs if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", r.finished_at)]
     return max(times, default="")[:16].replace("T", " ")
 
 
 def asset(name: str) -> str:
-    """Give the text of a style or script in `templates/`."""
+    """Return the text of a style or script in `templates/`."""
     return (
         (files("nlbench_leaderboard.page") / "templates" / name).read_text(encoding="utf-8").strip()
     )

@@ -42,7 +42,7 @@ class ClassResult:
 
 
 def kept_pairs(evidence: Evidence, n_classes: int) -> list[Pair] | None:
-    """Give the pairs (clean, noisy) of wrong labels that were kept, most frequent first.
+    """Return the pairs (clean, noisy) of wrong labels that were kept, most frequent first.
 
     `of` counts the wrong labels of that pair, kept or not. None where the truth is not known.
 
@@ -60,7 +60,7 @@ def kept_pairs(evidence: Evidence, n_classes: int) -> list[Pair] | None:
 
 
 def prediction_matrix(evidence: Evidence, n_classes: int) -> Counts | None:
-    """Give (K, K) counts, row = class of the test image, column = predicted; None without them.
+    """Return (K, K) counts, row = class of the test image, column = predicted; None without them.
 
     Raises:
         ValueError: if the arrays do not fit each other or the classes.
@@ -71,7 +71,7 @@ def prediction_matrix(evidence: Evidence, n_classes: int) -> Counts | None:
 
 
 def off_diagonal(counts: Counts, whole: Counts | None = None) -> list[Pair]:
-    """Give the pairs of unequal classes that occur, most frequent first.
+    """Return the pairs of unequal classes that occur, most frequent first.
 
     Args:
         counts: (K, K).
@@ -88,7 +88,7 @@ def off_diagonal(counts: Counts, whole: Counts | None = None) -> list[Pair]:
 
 
 def worst_classes(record: RunRecord) -> list[ClassResult]:
-    """Give the classes by test accuracy, worst first; ten of them where there are many."""
+    """Return the classes by test accuracy, worst first; ten of them where there are many."""
     metrics, n = record.metrics, record.dataset.n_classes
     if metrics is None:
         return []

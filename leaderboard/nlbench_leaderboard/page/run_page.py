@@ -25,7 +25,7 @@ FOLDER = "runs"
 
 
 def page_names(boards: Sequence[Board]) -> dict[int, str]:
-    """Give the name of each run's page, without ``.html``, by the `id()` of its record.
+    """Return the name of each run's page, without ``.html``, by the `id()` of its record.
 
     The name is the start of the fingerprint. Two records may share it (a run that was done again
     elsewhere, a fingerprint that is none): the later ones get a number.
@@ -44,7 +44,7 @@ def page_names(boards: Sequence[Board]) -> dict[int, str]:
 
 
 def run_pages(boards: Sequence[Board], files: RunFiles) -> Iterator[tuple[str, str]]:
-    """Give name and text of every run's page, one by one: together they may be large."""
+    """Return name and text of every run's page, one by one: together they may be large."""
     names, shared = page_names(boards), _Shared()
     for board, row, run in _all(boards):
         name = names[id(run.record)]
@@ -74,7 +74,7 @@ class RunView:
         return [names[i] if i < len(names) else str(i) for i in range(n)]
 
     def numbers(self, unit: str) -> list[tuple[str, str]]:
-        """Give title and value of what was measured in this unit."""
+        """Return title and value of what was measured in this unit."""
         metrics = self.record.metrics
         if metrics is None:
             return []

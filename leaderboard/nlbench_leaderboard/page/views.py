@@ -56,7 +56,7 @@ def views_of(boards: Sequence[Board], across: Sequence[Across]) -> Views:
 
 
 def knowledge_word(text: str) -> str:
-    """Give what stands for a kind of knowledge in a link.
+    """Return what stands for a kind of knowledge in a link.
 
     >>> knowledge_word("image-text pre-training")
     'image-text-pre-training'
@@ -81,7 +81,7 @@ def _board(board: Board, places: Mapping[RowKey, int]) -> BoardView:
 
 
 def _row_ids(board: Board) -> dict[str, str]:
-    """Give each row an id that only depends on its own name, so that a link lasts.
+    """Return each row an id that only depends on its own name, so that a link lasts.
 
     A name that a link cannot spell, such as one with hyper-parameters, ends in a digest.
     """

@@ -111,7 +111,7 @@ def complete_block(
 
 
 def friedman(values: _Array) -> tuple[float | None, float | None]:
-    """Give statistic and p of the Friedman test on (boards, selectors) numbers."""
+    """Return statistic and p of the Friedman test on (boards, selectors) numbers."""
     from scipy.stats import friedmanchisquare
 
     n_boards, n_selectors = values.shape
@@ -123,7 +123,7 @@ def friedman(values: _Array) -> tuple[float | None, float | None]:
 
 @functools.cache
 def critical_difference(n_selectors: int, n_boards: int) -> float:
-    """Give Nemenyi's critical difference of average ranks at 5 %.
+    """Return Nemenyi's critical difference of average ranks at 5 %.
 
     >>> print(f"{critical_difference(5, 30):.4f}")
     1.1136
@@ -135,7 +135,7 @@ def critical_difference(n_selectors: int, n_boards: int) -> float:
 
 
 def inseparable(ranks: Sequence[float], distance: float) -> list[tuple[int, int]]:
-    """Give the largest runs [first, last] of sorted ranks that span less than a distance.
+    """Return the largest runs [first, last] of sorted ranks that span less than a distance.
 
     >>> inseparable([1.0, 1.5, 2.4, 4.0], 1.0)
     [(0, 1), (1, 2)]

@@ -156,7 +156,7 @@ class Row:
         return str(self.rank) if self.is_complete else f"({self.rank})"
 
     def seeds_with(self, status: RunStatus) -> tuple[int, ...]:
-        """Give the seeds of the runs in one state."""
+        """Return the seeds of the runs in one state."""
         return tuple(run.seed for run in self.runs if run.status == status)
 
 
@@ -186,7 +186,7 @@ class Board:
         return next((row for row in ranked if row.is_complete), ranked[0] if ranked else None)
 
     def count(self, status: RunStatus) -> int:
-        """Give the number of runs in one state."""
+        """Return the number of runs in one state."""
         return sum(len(row.seeds_with(status)) for row in self.rows)
 
     @property
@@ -195,5 +195,5 @@ class Board:
         return sum(len(row.runs) for row in self.rows)
 
     def bound(self, bound: Bound) -> Row | None:
-        """Give the first finished row of a bound."""
+        """Return the first finished row of a bound."""
         return next((r for r in self.rows if r.bound == bound and r.accuracy), None)

@@ -37,7 +37,7 @@ class RowKey(NamedTuple):
 
 
 def board_key(record: RunRecord) -> BoardKey:
-    """Give the board of a record."""
+    """Return the board of a record."""
     noise = record.noise
     return BoardKey(
         record.dataset.name,
@@ -50,7 +50,7 @@ def board_key(record: RunRecord) -> BoardKey:
 
 
 def row_key(record: RunRecord) -> RowKey:
-    """Give the row of a record within its board."""
+    """Return the row of a record within its board."""
     selector = record.selector
     return RowKey(selector.label, selector.source_sha256, stable_text(selector.params))
 
@@ -88,7 +88,7 @@ def group_rows(records: Sequence[RunRecord]) -> dict[RowKey, list[RunRecord]]:
 
 
 def tag_rows(keys: Sequence[RowKey]) -> dict[RowKey, str]:
-    """Give what tells rows of one label apart: the source, else the parameters; often nothing."""
+    """Return what tells rows of one label apart: the source, else the parameters; often nothing."""
     tags = {}
     for key in keys:
         twins = [k for k in keys if k.label == key.label]
@@ -103,7 +103,7 @@ def tag_rows(keys: Sequence[RowKey]) -> dict[RowKey, str]:
 
 
 def board_titles(groups: Mapping[BoardKey, Sequence[RunRecord]]) -> dict[BoardKey, str]:
-    """Give each board a title such as ``digits · symmetric 0.40 · v1``, unique on the page."""
+    """Return each board a title such as ``digits · symmetric 0.40 · v1``, unique on the page."""
     plain = {key: _title(key, records[0]) for key, records in groups.items()}
     taken = Counter(plain.values())
     return {
@@ -115,7 +115,7 @@ def board_titles(groups: Mapping[BoardKey, Sequence[RunRecord]]) -> dict[BoardKe
 
 
 def board_ids(titles: Mapping[BoardKey, str]) -> dict[BoardKey, str]:
-    """Give each board an id for deep links, such as ``digits-symmetric-0.40-v1``."""
+    """Return each board an id for deep links, such as ``digits-symmetric-0.40-v1``."""
     slugs = {key: _slug(title) for key, title in titles.items()}
     taken = Counter(slugs.values())
     return {
@@ -125,12 +125,12 @@ def board_ids(titles: Mapping[BoardKey, str]) -> dict[BoardKey, str]:
 
 
 def stable_text(value: Any) -> str:
-    """Give one text for equal values, also for those that are not valid JSON (NaN)."""
+    """Return one text for equal values, also for those that are not valid JSON (NaN)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
 def rate_text(rate: float) -> str:
-    """Give a noise rate with two decimals, or with as many as it needs."""
+    """Return a noise rate with two decimals, or with as many as it needs."""
     return f"{rate:.2f}" if math.isclose(rate, round(rate, 2)) else f"{rate:g}"
 
 

@@ -13,7 +13,7 @@ _VERSIONS = ("nlbench", "torch")
 
 
 def row_notes(row: Row) -> tuple[str, ...]:
-    """Give the notes of a row, the most important first."""
+    """Return the notes of a row, the most important first."""
     notes = [f"stale, not ranked: {row.stale}"] if row.stale else []
     if not row.is_complete:
         notes.append(f"n = {row.n} of {row.n_expected} seeds finished")
@@ -34,7 +34,7 @@ def row_notes(row: Row) -> tuple[str, ...]:
 def board_notes(
     rows: Iterable[Row], tags: Mapping[RowKey, str], records: Sequence[RunRecord]
 ) -> tuple[str, ...]:
-    """Give the notes of a board: its protocol, equal names, excluded runs, mixed versions."""
+    """Return the notes of a board: its protocol, equal names, excluded runs, mixed versions."""
     notes = _protocol_notes(records[-1])
     notes += [
         f"More than one selector is called {label}: they differ in their source or parameters, "
@@ -77,7 +77,7 @@ def stale_reasons(grouped: Mapping[RowKey, Sequence[RunRecord]]) -> dict[RowKey,
 
 
 def short_hash(sha: str) -> str:
-    """Give the start of a hash, or say that there is none."""
+    """Return the start of a hash, or say that there is none."""
     return sha[:12] or "(none recorded)"
 
 

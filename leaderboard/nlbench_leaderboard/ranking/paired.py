@@ -111,7 +111,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def wilcoxon_p(differences: _Array) -> float | None:
-    """Give the exact two-sided p of the signed-rank test, zeros dropped.
+    """Return the exact two-sided p of the signed-rank test, zeros dropped.
 
     scipy's exact distribution knows no ties, which accuracies are full of, and its permutations
     grow as 2^n; the distribution over all signs is counted here instead, mid-ranks and all.
@@ -132,7 +132,7 @@ def wilcoxon_p(differences: _Array) -> float | None:
 
 
 def least_n_wilcoxon(n_pairs: int) -> int:
-    """Give the seeds from which Wilcoxon's test can pass Holm's first step among so many pairs.
+    """Return the seeds from which Wilcoxon's test can pass Holm's first step among so many pairs.
 
     >>> least_n_wilcoxon(1), least_n_wilcoxon(21)
     (6, 10)
@@ -182,7 +182,7 @@ def _t_tests(deltas: Sequence[_Array]) -> list[float | None]:
 
 @functools.lru_cache(maxsize=4096)
 def _signs_at_most(ranks: tuple[int, ...], limit: int) -> float:
-    """Give the share of all 2^n choices of signs whose positive ranks sum to at most `limit`."""
+    """Return the share of all 2^n choices of signs whose positive ranks sum to at most `limit`."""
     counts = np.zeros(sum(ranks) + 1)
     counts[0] = 1.0
     for rank in ranks:

@@ -94,7 +94,7 @@ def odd_noise(records: Sequence[RunRecord]) -> dict[int, str]:
 
 
 def _unique(records: Iterable[RunRecord]) -> list[RunRecord]:
-    """Give each record once, oldest first, in an order that does not depend on the input's."""
+    """Return each record once, oldest first, in an order that does not depend on the input's."""
     groups: dict[tuple[str, str, int], list[RunRecord]] = {}
     for record in records:
         # A running record has not ended: it is as new as its start.
@@ -213,7 +213,7 @@ def _bound(record: RunRecord) -> Bound:
 
 
 def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Give rank to the rows and put all in the order in which they are shown."""
+    """Return rank to the rows and put all in the order in which they are shown."""
     by_name = sorted(rows, key=lambda row: row.name)
     done = [row for row in by_name if row.accuracy]
     fresh = [row for row in done if not row.stale]

@@ -52,13 +52,13 @@ def summarize(values: Iterable[float | None]) -> Summary | None:
 
 
 def is_usable(value: float) -> bool:
-    """Tell whether a number can be averaged and written as JSON."""
+    """Return whether a number can be averaged and written as JSON."""
     return math.isfinite(value) and abs(value) <= _LARGEST
 
 
 @functools.cache
 def t_quantile(degrees_of_freedom: int) -> float:
-    """Give the two-sided 95 % quantile of Student's t."""
+    """Return the two-sided 95 % quantile of Student's t."""
     from scipy.stats import t  # takes a second to import; a single-seed board never needs it
 
     return float(t.ppf(0.975, degrees_of_freedom))

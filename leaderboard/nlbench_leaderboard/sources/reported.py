@@ -79,7 +79,7 @@ class Result(_Part):
         return self
 
     def matches(self, dataset: DatasetInfo, noise: NoiseInfo) -> bool:
-        """Tell whether a board has this data set and this noise."""
+        """Return whether a board has this data set and this noise."""
         return (
             dataset.name in self.datasets
             and dataset.split.startswith(self.split)
@@ -108,7 +108,7 @@ class Reported:
 
 @cache
 def shipped() -> tuple[Reported, ...]:
-    """Give the published numbers that come with nlbench."""
+    """Return the published numbers that come with nlbench."""
     folder = files("nlbench_leaderboard.sources") / "reported"
     paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".yaml")]
     return tuple(row for path in sorted(paths) for row in read_reported(path))
@@ -136,7 +136,7 @@ def read_reported(path: Path) -> list[Reported]:
 
 
 def reported_for(board: Board) -> tuple[Reported, ...]:
-    """Give the numbers that belong beside a board: by method, then by source."""
+    """Return the numbers that belong beside a board: by method, then by source."""
     found = [row for row in shipped() if row.result.matches(board.dataset, board.noise)]
     return tuple(sorted(found, key=lambda row: (row.result.method.lower(), row.source.text)))
 

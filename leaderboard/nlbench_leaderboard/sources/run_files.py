@@ -44,7 +44,7 @@ class RunFiles:
         self._contributed = {id(run.record): run for run in contributed}
 
     def of(self, record: RunRecord) -> Beside:
-        """Give what there is of a run; files that are damaged are named, not raised."""
+        """Return what there is of a run; files that are damaged are named, not raised."""
         run = self._contributed.get(id(record))
         if run is not None:
             return Beside("a file of runs, which carries no images", run.evidence)

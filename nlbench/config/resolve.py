@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from nlbench.config.code_versions import code_versions
 from nlbench.config.file_hashes import file_hashes
 from nlbench.config.recipe_files import SECTIONS, load_recipe, merge
 from nlbench.config.run_config import (
@@ -166,8 +167,7 @@ def _plain(value: Any) -> Any:
 def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> RunConfig:
     selector = dict(merged["selector"])
     selector_name = selector.pop("name")
-    component = registry.find("selectors", selector_name)
-    made = registry.make_selector(component.load(), selector, name=selector_name)
+    made = registry.get_selector(selector_name, **selector)
     trainer = dict(merged["trainer"])
     trainer_name = trainer.pop("name")
     made_trainer = make_component("trainers", trainer_name, trainer)
@@ -188,7 +188,6 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
             selector=SelectorConfig(
                 name=selector_name,
                 params=asdict(made),  # type: ignore[call-overload]
-                source_sha256=component.source_sha256,
             ),
             trainer=TrainerConfig(name=trainer_name, params=asdict(made_trainer)),
             protocol=protocol,
@@ -198,6 +197,7 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
                 asdict(made),  # type: ignore[call-overload]
                 label_file(source, merged["noise"]["kind"], merged["noise"], data_dir),
             ),
+            versions=code_versions(merged, asdict(made), protocol),  # type: ignore[call-overload]
         )
     except ValidationError as error:
         first = error.errors()[0]

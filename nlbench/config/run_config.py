@@ -42,11 +42,10 @@ class NoiseConfig(_Section):
 
 
 class SelectorConfig(_Section):
-    """Which selector with all its hyper-parameters; an edited source is another selector."""
+    """Which selector with all its hyper-parameters."""
 
     name: str
     params: dict[str, Any]
-    source_sha256: str
 
 
 class TrainerConfig(_Section):
@@ -74,7 +73,8 @@ class RunConfig(_Section):
     """Everything that determines a run's result, and nothing else.
 
     `files` maps a setting that names a file or model folder to the hash of its content, which
-    counts in the fingerprint instead of the path.
+    counts in the fingerprint instead of the path. `versions` stands for the code of every part
+    that the run uses (`nlbench.plugins.versions`).
     """
 
     dataset: DataConfig
@@ -84,6 +84,7 @@ class RunConfig(_Section):
     protocol: ProtocolConfig
     seed: Annotated[int, Field(ge=0)] = 0
     files: dict[str, str] = {}
+    versions: dict[str, int | str] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -146,6 +147,20 @@ class RunConfig(_Section):
         return {k: v for k, v in self.selector.params.items() if v != registry.default_of(cls, k)}
 
 
+def recorded_config(content: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that a record holds.
+
+    Raises:
+        ValidationError: from pydantic, if it is not one.
+    """
+    selector = content.get("selector")
+    if isinstance(selector, dict):
+        # Stood for the selector's code before `versions` did.
+        selector = {key: value for key, value in selector.items() if key != "source_sha256"}
+        content = {**content, "selector": selector}
+    return RunConfig.model_validate(content, strict=True)
+
+
 def versioned_sha256(content: Mapping[str, Any], version: int = PROTOCOL_VERSION) -> str:
     """Return the SHA-256 of the canonical JSON of a configuration and the protocol's version."""
     text = canonical_json({"version": version, **content})
@@ -174,7 +189,7 @@ def standard_config(dataset: str) -> RunConfig:
             name=dataset, options=asdict(make_component("datasets", dataset, merged["data"]))
         ),
         noise=NoiseConfig(kind="none", rate=None),
-        selector=SelectorConfig(name="none", params={}, source_sha256=""),
+        selector=SelectorConfig(name="none", params={}),
         trainer=TrainerConfig(name=name, params=asdict(make_component("trainers", name, trainer))),
         protocol=ProtocolConfig(**merged["protocol"]),
     )

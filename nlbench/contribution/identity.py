@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nlbench.config.run_config import RunConfig, versioned_sha256
+from nlbench.config.run_config import RunConfig, recorded_config, versioned_sha256
 from nlbench.results.record import RunRecord
 
 
@@ -18,7 +18,7 @@ def mismatches(record: RunRecord) -> Iterator[str]:
         yield "the fingerprint is not 64 hexadecimal digits"
         return
     try:
-        config = RunConfig.model_validate(record.config, strict=True)
+        config = recorded_config(record.config)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -41,7 +41,7 @@ def _differences(record: RunRecord, config: RunConfig, version: int) -> Iterator
         "noise.params": (record.noise.params, config.canonical()["noise"]["options"]),
         "selector.name": (record.selector.name, config.selector.name),
         "selector.params": _without_files(record.selector.params, config.selector.params),
-        "selector.source_sha256": (record.selector.source_sha256, config.selector.source_sha256),
+        "versions": (record.versions, config.versions),
         "protocol.settings": (claimed, settings),
         "protocol.sha256": (record.protocol.sha256, versioned_sha256(settings, version)),
     }

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nlbench.config.run_config import RunConfig
+from nlbench.config.run_config import RunConfig, recorded_config
 from nlbench.contribution.evidence import Evidence
 from nlbench.errors import NlbenchError
 from nlbench.plugins import registry
 from nlbench.plugins.registry import make_component
+from nlbench.plugins.versions import version_of
 from nlbench.results.record import RunRecord
 
 # Options of noises that may name a file of whoever made the record: never opened from here.
@@ -31,12 +32,12 @@ def claim_differences(record: RunRecord) -> Iterator[str]:
     """
     stated = record.selector
     try:
-        config = RunConfig.model_validate(record.config)
+        config = recorded_config(record.config)
         component = registry.find("selectors", stated.name)
         selector = registry.get_selector(stated.name, **stated.params)
     except NlbenchError:
         raise NotAtHandError("the selector is not installed here") from None
-    if component.source_sha256 != stated.source_sha256:
+    if version_of(component) != record.versions.get("selector"):
         raise NotAtHandError("another version of the selector is installed here")
     if selector.is_bound != stated.is_bound:
         yield f"selector.is_bound is {stated.is_bound}, its source says {selector.is_bound}"
@@ -103,7 +104,7 @@ def _strangers(evidence: Evidence, noisy: Any, truth: Any, test: Any) -> Iterato
 
 
 def _without_own_files(record: RunRecord) -> RunConfig:
-    config = RunConfig.model_validate(record.config)
+    config = recorded_config(record.config)
     try:
         source = make_component("datasets", config.dataset.name, config.dataset.options)
     except NlbenchError:

@@ -41,6 +41,8 @@ class Animal10N(NoisyFiles):
             that the two are swapped on disk. It matters to selectors that read class names.
     """
 
+    version: ClassVar[int] = 1
+
     class_order: Literal["published", "clipcleaner"] = "published"
 
     folder: ClassVar[str] = "animal10n"

@@ -155,6 +155,8 @@ class Cifar10(_Cifar):
         download: Download it into ``--data-dir`` if it is not there.
     """
 
+    version: ClassVar[int] = 1
+
     images: ClassVar[str] = "cifar10"
     record_name: ClassVar[str] = "cifar10"
     names: ClassVar[tuple[str, ...]] = CIFAR10_CLASSES
@@ -180,6 +182,8 @@ class Cifar100(_Cifar):
         download: Download it into ``--data-dir`` if it is not there.
     """
 
+    version: ClassVar[int] = 1
+
     images: ClassVar[str] = "cifar100"
     record_name: ClassVar[str] = "cifar100"
     names: ClassVar[tuple[str, ...]] = CIFAR100_CLASSES
@@ -199,6 +203,8 @@ class Cifar100(_Cifar):
 class Cifar10N(Cifar10):
     """CIFAR-10N: CIFAR-10 with labels that people gave, five sets of them (noise ``human``)."""
 
+    version: ClassVar[int] = 1
+
     record_name: ClassVar[str] = "cifar10n"
     origin: ClassVar[str] = Cifar10.origin + _HUMAN_ORIGIN
     licence: ClassVar[str] = _HUMAN_LICENCE
@@ -213,6 +219,8 @@ class Cifar10N(Cifar10):
 @dataclass(frozen=True)
 class Cifar100N(Cifar100):
     """CIFAR-100N: CIFAR-100 with labels that people gave (noise ``human``)."""
+
+    version: ClassVar[int] = 1
 
     record_name: ClassVar[str] = "cifar100n"
     origin: ClassVar[str] = Cifar100.origin + _HUMAN_ORIGIN

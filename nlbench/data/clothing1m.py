@@ -61,6 +61,8 @@ class Clothing1M(NoisyFiles):
             None takes all of it.
     """
 
+    version: ClassVar[int] = 1
+
     n_train: Annotated[int, Field(ge=14)] | None = None
 
     folder: ClassVar[str] = "clothing1m"

@@ -23,6 +23,8 @@ SPLIT_SEED = 0
 class Digits(Dataset):
     """scikit-learn's 1 797 handwritten digits, 8 x 8 pixels; bundled, no download."""
 
+    version: ClassVar[int] = 1
+
     origin: ClassVar[str] = (
         "UCI ML repository, Optical Recognition of Handwritten Digits (Alpaydin, Kaynak 1998), "
         "its test part, as shipped with scikit-learn"

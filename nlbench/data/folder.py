@@ -33,6 +33,8 @@ class Folder(Dataset):
             is noisy by itself: no noise is added, and nothing is measured against these labels.
     """
 
+    version: ClassVar[int] = 1
+
     path: str = ""
     test_fraction: float = 0.2
     split_seed: int = 0

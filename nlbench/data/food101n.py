@@ -25,6 +25,8 @@ _LISTS = (f"{_TRAIN}/meta/classes.txt", f"{_TRAIN}/meta/imagelist.tsv", f"{_TEST
 class Food101N(NoisyFiles):
     """Food-101N: 310 000 web images of 101 dishes, tested on Food-101's clean test set."""
 
+    version: ClassVar[int] = 1
+
     folder: ClassVar[str] = "food101n"
     origin: ClassVar[str] = (
         "Food-101N (Lee et al., CleanNet, CVPR 2018), about 310 000 training images; test set of "

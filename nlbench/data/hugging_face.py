@@ -44,6 +44,8 @@ class HuggingFace(Dataset):
             noisy by itself: no noise is added, and nothing is measured against these labels.
     """
 
+    version: ClassVar[int] = 1
+
     path: str = ""
     subset: str = ""
     revision: str = ""

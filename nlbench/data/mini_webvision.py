@@ -31,6 +31,8 @@ _TRAIN, _TEST = "info/train_filelist_google.txt", "info/val_filelist.txt"
 class MiniWebVision(NoisyFiles):
     """mini-WebVision: 50 classes of WebVision 1.0, what Google's image search gave for them."""
 
+    version: ClassVar[int] = 1
+
     folder: ClassVar[str] = "mini-webvision"
     origin: ClassVar[str] = (
         "WebVision 1.0 (Li et al., arXiv 1708.02862), Google images of the first 50 classes: "

@@ -37,6 +37,8 @@ class Parquet(Dataset):
             noisy by itself: no noise is added, and nothing is measured against these labels.
     """
 
+    version: ClassVar[int] = 1
+
     path: str = ""
     image_column: str = ""
     label_column: str = ""

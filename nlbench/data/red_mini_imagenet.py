@@ -34,6 +34,8 @@ class RedMiniImageNet(NoisyFiles):
             0.8. Which of them are wrong is not used here.
     """
 
+    version: ClassVar[int] = 1
+
     # YAML reads 0.2 as a number.
     noise_rate: Annotated[Literal["0.2", "0.4", "0.6", "0.8"], BeforeValidator(str)] = "0.4"
 

@@ -11,16 +11,19 @@ from nlbench.encoders.base import Encoder
 from nlbench.encoders.open_clip_encoder import OpenClipEncoder
 from nlbench.encoders.timm_encoder import TimmEncoder
 from nlbench.errors import ConfigError
+from nlbench.plugins.versions import versioned
 
 _FOLDER = Path(__file__).parent / "bundled"
 
 
+@versioned(1)
 def bundled_clip(argument: str = "") -> Encoder:
     """Tiny CLIP, trained on glyphs rendered from fonts with captions."""
     _no_argument("bundled-clip", argument)
     return OpenClipEncoder(f"local-dir:{_FOLDER / 'clip'}", name="bundled-clip")
 
 
+@versioned(1)
 def bundled_glyphs(argument: str = "") -> Encoder:
     """Tiny image backbone, trained on rendered letters; no text."""
     _no_argument("bundled-glyphs", argument)

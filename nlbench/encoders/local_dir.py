@@ -8,8 +8,10 @@ from nlbench.encoders.base import Encoder
 from nlbench.encoders.open_clip_encoder import OpenClipEncoder
 from nlbench.encoders.timm_encoder import TimmEncoder
 from nlbench.errors import DataError
+from nlbench.plugins.versions import versioned
 
 
+@versioned(1)
 def local_dir(argument: str, name: str | None = None) -> Encoder:
     """Encoder from a folder with open_clip_config.json (open_clip) or config.json (timm)."""
     folder = Path(argument).expanduser()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ _STOCK_VOCABULARY = 49408
 
 class OpenClipEncoder(Encoder):
     """An open_clip model, MODEL/TAG as open_clip lists them, or hf-hub:ORG/REPO."""
+
+    version: ClassVar[int] = 1
 
     def __init__(self, argument: str, name: str | None = None) -> None:
         import open_clip

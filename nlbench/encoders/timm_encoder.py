@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from nlbench.encoders.base import Encoder
@@ -11,6 +13,8 @@ from nlbench.errors import ConfigError, DataError, did_you_mean
 
 class TimmEncoder(Encoder):
     """A pretrained timm model as timm names it, or local-dir:PATH."""
+
+    version: ClassVar[int] = 1
 
     def __init__(self, argument: str, name: str | None = None) -> None:
         import timm

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nlbench.errors import ConfigError, DataError, did_you_mean
 from nlbench.noise.labels import Drawn, Labels, checked_labels, counted_matrix
+from nlbench.plugins.versions import versioned
 
 # Names as the paper and the tables say them, and the keys in the files.
 LABEL_SETS = {
@@ -33,6 +34,7 @@ HOW_TO_GET = (
 )
 
 
+@versioned(1)
 def human(
     clean: Labels,
     n_classes: int,

@@ -23,11 +23,13 @@ from threadpoolctl import threadpool_limits
 from nlbench.errors import ConfigError
 from nlbench.noise.corrupt import Features
 from nlbench.noise.labels import Drawn, Labels, Matrix
+from nlbench.plugins.versions import versioned
 
 SPREAD = 0.1
 _BLOCK = 2048
 
 
+@versioned(1)
 def instance(
     clean: Labels,
     n_classes: int,

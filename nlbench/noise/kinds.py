@@ -12,15 +12,18 @@ from nlbench.errors import ConfigError, DataError
 from nlbench.noise.array_files import read_array
 from nlbench.noise.class_maps import resolved_map
 from nlbench.noise.labels import Drawn, Labels, Matrix, checked_labels, counted_matrix
+from nlbench.plugins.versions import versioned
 
 _CHUNK = 65536
 
 
+@versioned(1)
 def no_noise(clean: Labels, n_classes: int, rate: float | None, rng: np.random.Generator) -> Drawn:
     """No noise: the clean labels themselves."""
     return clean.copy(), np.eye(n_classes)
 
 
+@versioned(1)
 def symmetric(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
     """Exact share of every class to the other classes, uniformly; realized = nominal."""
     chosen = exact_share_per_class(clean, np.full(n_classes, rate), rng)
@@ -33,6 +36,7 @@ def symmetric(clean: Labels, n_classes: int, rate: float, rng: np.random.Generat
     return labels, matrix
 
 
+@versioned(1)
 def symmetric_inclusive(
     clean: Labels, n_classes: int, rate: float, rng: np.random.Generator
 ) -> Drawn:
@@ -43,6 +47,7 @@ def symmetric_inclusive(
     return labels, (1 - rate) * np.eye(n_classes) + rate / n_classes
 
 
+@versioned(1)
 def asymmetric(
     clean: Labels,
     n_classes: int,
@@ -57,11 +62,13 @@ def asymmetric(
     return _by_target(clean, target, rate, rng)
 
 
+@versioned(1)
 def pair(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
     """An exact share of every class i goes to class (i + 1) mod K."""
     return _by_target(clean, (np.arange(n_classes) + 1) % n_classes, rate, rng)
 
 
+@versioned(1)
 def block5(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
     """Legacy CIFAR-100 'asymmetric': the next id in a circle inside blocks of five ids.
 
@@ -77,6 +84,7 @@ def block5(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator)
     return _by_target(clean, ids // 5 * 5 + (ids + 1) % 5, rate, rng)
 
 
+@versioned(1)
 def matrix(
     clean: Labels,
     n_classes: int,
@@ -96,6 +104,7 @@ def matrix(
     return labels, table
 
 
+@versioned(1)
 def labels(
     clean: Labels,
     n_classes: int,

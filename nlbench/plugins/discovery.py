@@ -23,6 +23,9 @@ from nlbench.errors import PluginError
 Kind = Literal["selectors", "datasets", "noises", "trainers", "encoders"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_LOOSE = "nlbench_plugin_"
+_OWN_DISTRIBUTION = "nlbench"
+
 
 @dataclass(frozen=True)
 class Component:
@@ -33,6 +36,9 @@ class Component:
         path: The source file, None where it could not be found.
         owner: Who brings it, for messages.
         problem: Why it cannot be used, or empty.
+        is_shipped: Whether it is in a package of nlbench's own distribution.
+        keeps_version: Whether its ``version`` stands for its code, since ``tests/golden`` guards
+            it; the code of all others is hashed.
     """
 
     kind: Kind
@@ -43,14 +49,13 @@ class Component:
     owner: str
     summary: str = ""
     problem: str = ""
+    is_shipped: bool = False
+    keeps_version: bool = False
 
     @property
-    def source_sha256(self) -> str:
-        """Hash of the source file: an edited plugin is another selector."""
-        if self.path is None:
-            return ""
-        text = self.path.read_bytes().replace(b"\r\n", b"\n")
-        return hashlib.sha256(text).hexdigest()
+    def is_loose(self) -> bool:
+        """Whether it is a file that `--plugin` named."""
+        return self.module.startswith(_LOOSE)
 
     def load(self) -> Any:
         """Import the component.
@@ -83,7 +88,9 @@ def discover(kind: Kind) -> dict[str, Component]:
     """Read a kind's entry points; a clash of names is kept as a problem of the later one."""
     found: dict[str, Component] = {}
     # The project's own come first, so that an outsider cannot take a built-in name.
-    points = sorted(entry_points(group=f"nlbench.{kind}"), key=lambda p: (_dist(p) != "nlbench",))
+    points = sorted(
+        entry_points(group=f"nlbench.{kind}"), key=lambda p: (_dist(p) != _OWN_DISTRIBUTION,)
+    )
     for point in points:
         for component in _from_entry_point(kind, point):
             known = found.get(component.name)
@@ -105,7 +112,7 @@ def component_of_file(path: Path) -> Component:
     return Component(
         kind="selectors",
         name=_public_name(path.stem),
-        module=f"nlbench_plugin_{path.stem}_{digest}",
+        module=f"{_LOOSE}{path.stem}_{digest}",
         attribute="",
         path=path,
         owner=str(path),
@@ -127,26 +134,37 @@ def _broken(kind: Kind, name: str, owner: str, problem: str) -> Component:
 
 
 def _from_entry_point(kind: Kind, point: EntryPoint) -> list[Component]:
-    owner = f"{_dist(point)} ({point.value})"
-    path = _module_path(point.module)
+    owner, own = f"{_dist(point)} ({point.value})", _dist(point) == _OWN_DISTRIBUTION
+    path = module_path(point.module)
     if path is None:
         return [_broken(kind, point.name, owner, f"module {point.module!r} is not installed")]
     if point.attr or path.name != "__init__.py":
-        summary, problem = _summary(path, point.attr)
-        return [
-            Component(kind, point.name, point.module, point.attr, path, owner, summary, problem)
-        ]
+        text = _summary(path, point.attr)
+        return [Component(kind, point.name, point.module, point.attr, path, owner, *text, own, own)]
     scanned = []
+    versioned = _versioned(path) if own else ()
     for file in sorted(path.parent.glob("*.py")):
         if file.name.startswith(("_", ".")) or not file.is_file():
             continue
-        summary, problem = _summary(file)
         name, module = _public_name(file.stem), f"{point.module}.{file.stem}"
-        scanned.append(Component(kind, name, module, "", file, owner, summary, problem))
+        text, keeps = _summary(file), name in versioned
+        scanned.append(Component(kind, name, module, "", file, owner, *text, own, keeps))
     return scanned
 
 
-def _module_path(module: str) -> Path | None:
+def _versioned(package: Path) -> tuple[str, ...]:
+    """Return the names in a scanned package's ``VERSIONED``, read as text.
+
+    Any other file there was dropped in, and may be a copy with the version of its original.
+    """
+    for node in ast.parse(package.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VERSIONED":
+            names: tuple[str, ...] = ast.literal_eval(node.value)
+            return names
+    return ()
+
+
+def module_path(module: str) -> Path | None:
     """Find a module's file without running any of its code."""
     top, *rest = module.split(".")
     try:
@@ -181,7 +199,7 @@ def _summary(path: Path, attribute: str = "") -> tuple[str, str]:
 
 
 def _import(component: Component) -> ModuleType:
-    if not component.module.startswith("nlbench_plugin_"):
+    if not component.is_loose:
         return importlib.import_module(component.module)
     if component.module in sys.modules:
         return sys.modules[component.module]

@@ -24,6 +24,8 @@ class SelectorInfo(_Part):
     """Which selector ran, with which hyper-parameters, and what it was given to know.
 
     `params` holds all hyper-parameters, `variant` those that differ from the defaults.
+    `is_reference` marks the lower reference, `is_bound` what was given the truth. `source_sha256`
+    is in records that were made before `RunRecord.versions` was.
     """
 
     name: str
@@ -31,6 +33,7 @@ class SelectorInfo(_Part):
     variant: dict[str, Any] = {}
     knowledge: list[str] = []
     is_bound: bool = False
+    is_reference: bool = False
     source_sha256: str = ""
 
     @property
@@ -148,7 +151,11 @@ class ErrorInfo(_Part):
 
 
 class RunRecord(_Part):
-    """One run: identity, result, and how to repeat it."""
+    """One run: identity, result, and how to repeat it.
+
+    `versions` says which code made it, part by part (`nlbench.plugins.versions`); it is empty in
+    records that were made before versions were kept.
+    """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     fingerprint: str
@@ -158,6 +165,7 @@ class RunRecord(_Part):
     noise: NoiseInfo
     seed: int
     protocol: ProtocolInfo
+    versions: dict[str, int | str] = {}
     metrics: Metrics | None = None
     curves: dict[str, list[float | None]] = {}
     score_histogram: dict[str, list[float]] = {}

@@ -60,6 +60,7 @@ def make_record(
         dataset=_dataset_info(attempt.data),
         noise=_noise_info(attempt.noisy, config),
         seed=config.seed,
+        versions=config.versions,
         protocol=_protocol_info(config, n_val=len(attempt.val)),
         metrics=metrics,
         times=Times(**times),
@@ -108,7 +109,7 @@ def _selector_info(config: RunConfig) -> SelectorInfo:
         variant=config.selector_variant,
         knowledge=list(selector.knowledge_used()),
         is_bound=selector.is_bound,
-        source_sha256=config.selector.source_sha256,
+        is_reference=selector.is_reference,
     )
 
 
@@ -155,7 +156,7 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 def _plugin_path(config: RunConfig) -> str | None:
     component = registry.find("selectors", config.selector.name)
-    if not component.module.startswith("nlbench_plugin_") or component.path is None:
+    if not component.is_loose or component.path is None:
         return None
     here = Path.cwd()
     inside = component.path.is_relative_to(here)

@@ -1,5 +1,7 @@
 """The toolbox of plugin authors: probabilities -> score -> threshold, as pure tensor functions."""
 
+from __future__ import annotations
+
 from nlbench.scoring.probabilities import (
     knn_probabilities,
     probe_probabilities,
@@ -16,7 +18,12 @@ from nlbench.scoring.thresholds import (
     min_max_normalise_per_class,
 )
 
+# Raised when the numbers of any function here change; part of the fingerprint of every run whose
+# selector imports this toolbox, guarded by tests/golden.
+VERSION = 1
+
 __all__ = [
+    "VERSION",
     "consistency",
     "gmm_posterior",
     "gmm_posterior_per_class",

@@ -243,8 +243,11 @@ class _Component(ABC):  # noqa: B024 - its subclasses differ in what they answer
     """What both kinds of selector share. A concrete selector is a dataclass."""
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ()
+    version: ClassVar[int] = 0  # where nobody keeps one, the source counts: plugins/versions.py
     conformance_exempt: ClassVar[Mapping[str, str]] = {}
     is_bound: ClassVar[bool] = False
+    # The lower reference: what every method has to beat.
+    is_reference: ClassVar[bool] = False
 
     def knowledge_used(self) -> tuple[Knowledge, ...]:
         """Return the knowledge that these hyper-parameters use; `knowledge` unless overridden."""

@@ -6,6 +6,7 @@ The schedule is Loshchilov and Hutter's without restarts (ICLR 2017, arXiv 1608.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class CrossEntropy(SgdTrainer):
         input_size: Side of what the network sees of larger images; None for all of an image.
         resized_crop: Whether training sees a random box of an image, scaled to this side.
     """
+
+    version: ClassVar[int] = 1
 
     def loss(
         self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator

@@ -7,7 +7,7 @@ section 7; against label noise: Lukasik et al., ICML 2020 (arXiv 2003.02819).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -24,6 +24,8 @@ class LabelSmoothing(SgdTrainer):
         smoothing: Share of the uniform distribution in a target; all other settings are those of
             cross-entropy.
     """
+
+    version: ClassVar[int] = 1
 
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 

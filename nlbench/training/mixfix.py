@@ -17,7 +17,7 @@ after 2/3 and 5/6 of the epochs (200 and 250 of 300).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -91,6 +91,8 @@ class MixFix(SgdTrainer):
         theta_r: Least confidence to absorb a sample with its label; 1 for never.
         theta_r2: Least confidence to relabel a sample; 1 for never.
     """
+
+    version: ClassVar[int] = 1
 
     epochs: Annotated[int, Field(ge=1)] = 300
     batch_size: Annotated[int, Field(ge=2)] = 128

@@ -8,7 +8,7 @@ only which image of a pair is called the first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -69,6 +69,8 @@ class Mixup(SgdTrainer):
         beta: Both parameters of lambda's Beta distribution; all other settings are those of
             cross-entropy.
     """
+
+    version: ClassVar[int] = 1
 
     beta: Annotated[float, Field(gt=0)] = 1.0
 

@@ -29,6 +29,8 @@ class ClipKnn(Selector):
         encoder: "image-text" for the protocol's, or a full name.
     """
 
+    version: ClassVar[int] = 1
+
     k: Annotated[int, Field(ge=1)] = 200
     consistency_cut: Annotated[float, Field(gt=0, le=1)] = 1.0
     encoder: str = "image-text"

@@ -27,6 +27,8 @@ class ClipZeroShot(Selector):
         encoder: "image-text" for the protocol's, or a full name.
     """
 
+    version: ClassVar[int] = 1
+
     temperature: Annotated[float, Field(gt=0)] = 0.01
     consistency_cut: Annotated[float, Field(gt=0, le=1)] = 1.0
     prompts: PromptSet = "templates"

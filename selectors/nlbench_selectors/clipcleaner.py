@@ -51,6 +51,8 @@ class ClipCleaner(Selector):
         faithful: Keep the five deviations of the released code.
     """
 
+    version: ClassVar[int] = 1
+
     temperature: Annotated[float, Field(gt=0)] = 0.07
     theta_gmm: Annotated[float, Field(ge=0, le=1)] = 0.5
     theta_cons: Annotated[float, Field(ge=0, le=1)] = 0.8

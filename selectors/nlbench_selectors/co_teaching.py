@@ -31,6 +31,8 @@ class CoTeaching(OnlineSelector):
         ramp_epochs: T_k.
     """
 
+    version: ClassVar[int] = 1
+
     noise_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     ramp_epochs: Annotated[int, Field(ge=1)] = 10
 

@@ -37,6 +37,8 @@ class DivideMix(OnlineSelector):
             symmetric noise, else 1.
     """
 
+    version: ClassVar[int] = 1
+
     warmup_epochs: Annotated[int, Field(ge=0)] = 10
     theta: Annotated[float, Field(ge=0, le=1)] = 0.5
     average_epochs: Annotated[int, Field(ge=1, le=_MOST_EPOCHS)] = 1

@@ -37,6 +37,8 @@ class ImagenetBaseline(Selector):
         encoder: "image" for the protocol's, or a full name such as "timm:resnet50.a1_in1k".
     """
 
+    version: ClassVar[int] = 1
+
     criterion: Literal["probe", "knn"] = "probe"
     folds: Annotated[int, Field(ge=0)] = 5
     k: Annotated[int, Field(ge=1)] = 200

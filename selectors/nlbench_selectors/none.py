@@ -14,6 +14,9 @@ from nlbench import Selection, Selector, TrainingData
 class NoSelection(Selector):
     """Keep every sample; all scores equal."""
 
+    version: ClassVar[int] = 1
+    is_reference: ClassVar[bool] = True
+
     conformance_exempt: ClassVar[dict[str, str]] = {
         "check_planted_noise_is_found": "keeps everything by design: the lower reference",
         "check_ranks_all_samples": "prefers no sample to another by design",

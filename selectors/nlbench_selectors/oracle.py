@@ -18,6 +18,8 @@ from nlbench import BoundSelector, Selection, TrainingData
 class Oracle(BoundSelector):
     """Keep the samples whose noisy label equals the clean one."""
 
+    version: ClassVar[int] = 1
+
     conformance_exempt: ClassVar[dict[str, str]] = {
         "check_cannot_reach_clean_labels": "is told the clean labels by design: the bound",
     }

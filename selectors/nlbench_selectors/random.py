@@ -22,6 +22,8 @@ class Random(Selector):
         keep_fraction: Share of the samples to keep, in (0, 1].
     """
 
+    version: ClassVar[int] = 1
+
     keep_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
 
     conformance_exempt: ClassVar[dict[str, str]] = {

@@ -9,7 +9,7 @@ a noise rate; left out, the true nominal rate is asked for and the leaderboard s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,8 @@ class SmallLoss(OnlineSelector):
         noise_rate: Rate r of the schedule ("rate"); None takes the nominal rate of the noise.
         ramp_epochs: T_k: R(t) = min(t / T_k, 1) x r ("rate").
     """
+
+    version: ClassVar[int] = 1
 
     divider: Literal["gmm", "rate"] = "gmm"
     warmup_epochs: Annotated[int, Field(ge=0)] = 10

@@ -1,0 +1,49 @@
+"""Which code a run uses, part by part: the versions that go into its fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nlbench import scoring, training
+from nlbench.config.run_config import ProtocolConfig
+from nlbench.plugins import registry
+from nlbench.plugins.source_code import imports_scoring
+from nlbench.plugins.versions import Version, version_of
+
+
+def code_versions(
+    merged: Mapping[str, Any], selector: Mapping[str, Any], protocol: ProtocolConfig
+) -> dict[str, Version]:
+    """Return the versions of all that a run uses.
+
+    Args:
+        merged: The run's sections, with names.
+        selector: All hyper-parameters of the selector.
+        protocol: Names the encoders of the roles.
+
+    Returns:
+        Version by part: ``dataset``, ``noise``, ``selector``, ``trainer``, the toolboxes
+        ``training`` and, where the selector's code imports it, ``scoring``, and each encoder.
+    """
+    parts: dict[str, tuple[registry.Kind, str]] = {
+        "dataset": ("datasets", merged["dataset"]),
+        "noise": ("noises", merged["noise"]["kind"]),
+        "selector": ("selectors", merged["selector"]["name"]),
+        "trainer": ("trainers", merged["trainer"]["name"]),
+    }
+    encoders = {
+        "image_text_encoder": protocol.image_text_encoder,
+        "image_encoder": protocol.image_encoder,
+        "selector_encoder": selector.get("encoder"),
+    }
+    kinds = registry.components("encoders")
+    for part, name in encoders.items():
+        kind = str(name).partition(":")[0]
+        if kind in kinds:  # not so where a selector's `encoder` is a role, or none is named
+            parts[part] = ("encoders", kind)
+    versions = {part: version_of(registry.find(*place)) for part, place in parts.items()}
+    versions["training"] = training.VERSION
+    if imports_scoring(registry.find(*parts["selector"])):
+        versions["scoring"] = scoring.VERSION
+    return versions

@@ -1,18 +1,24 @@
 """The errors a user can meet; each class has its exit code.
 
-A message says what must hold, what was found, and what to do next.
+A message says what the rule is, what was given instead, and what to do next.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class NlbenchError(Exception):
-    """Base of all errors that are reported without a traceback."""
+    """Base of all errors that are reported without a traceback.
+
+    Attributes:
+        record: The `RunRecord` of the run that failed, where it has one.
+    """
 
     exit_code = 1
+    record: Any = None
 
 
 class RunError(NlbenchError):

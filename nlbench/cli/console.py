@@ -43,6 +43,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "data set"), counted(2, "noise")
+    ('1 data set', '2 noises')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nlbench.cli.console import printable
+from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri
 
 if TYPE_CHECKING:
     from nlbench.results.record import RunRecord
     from nlbench.results.store import RunStore
+    from nlbench.runner.workplace import Progress
 
 
 def run(
@@ -28,7 +29,10 @@ def run(
         float | None, typer.Option(help="Noise rate in [0, 1). (default: 0.4)", show_default=False)
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of noise, weights and order, each by itself.")
+        int,
+        typer.Option(
+            min=0, help="Seed for noise, initial weights and batch order (independent streams)."
+        ),
     ] = 0,
     trainer: Annotated[str | None, typer.Option(help="Trainer. (default: cross-entropy)")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the trainer.")] = None,
@@ -39,17 +43,12 @@ def run(
         list[str] | None,
         typer.Option("--set", help="key=value for selector, trainer, protocol, noise or data."),
     ] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(help="File with a further selector.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
-    deterministic: Annotated[
-        bool,
-        typer.Option("--deterministic", help="Same bits on a GPU every time; slower. CPUs do."),
-    ] = False,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    tracking_uri: TrackingUri = None,
+    force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
+    deterministic: Deterministic = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run record alone, as JSON.")
     ] = False,
@@ -68,48 +67,37 @@ def run(
 
       nlbench run --plugin my_idea.py --selector my-idea --json > record.json
     """
+    import nlbench
     from nlbench.cli.console import run_progress
-    from nlbench.config.resolve import resolve
     from nlbench.config.setting_text import parse_setting
     from nlbench.errors import NlbenchError
-    from nlbench.machine import resolve_device
-    from nlbench.plugins import registry
     from nlbench.results.store import RunStore
-    from nlbench.runner.run import finished_record, open_tracker, run_config
-
-    for file in plugin or []:
-        registry.add_plugin_file(file)
-    config = resolve(
-        selector=selector, dataset=dataset, noise=noise, noise_rate=noise_rate, seed=seed,
-        trainer=trainer, epochs=epochs, recipe=recipe, data_dir=data_dir,
-        settings=dict(parse_setting(text) for text in settings or []),
-    )  # fmt: skip
-    chosen, store = resolve_device(device), RunStore()
-    record = None if force else finished_record(store, config)
-    done_before = record is not None
-    if record is None:
-        before = _stored(store, config.fingerprint)
-        try:
-            tracker = open_tracker(tracking_uri, store)
-            with run_progress() as progress:
-                record = run_config(
-                    config, store, chosen, tracker, data_dir, progress, force, deterministic
-                )
-        except NlbenchError:
-            after = _stored(store, config.fingerprint)
-            if as_json and after is not None and after != before:
-                typer.echo(after.to_json())  # a failed run's record is the answer too
-            raise
-    _print_result(record, store, as_json, done_before)
-
-
-def _stored(store: RunStore, fingerprint: str) -> RunRecord | None:
-    from nlbench.errors import DataError
 
     try:
-        return store.read(fingerprint)
-    except DataError:  # damaged: --force is about to replace it
-        return None
+        with run_progress() as shown:
+            progress = _Noticed(shown)
+            record = nlbench.run(
+                selector, dataset, noise, noise_rate, seed, trainer=trainer, epochs=epochs,
+                recipe=recipe, settings=dict(parse_setting(text) for text in settings or []),
+                plugins=plugin or (), data_dir=data_dir, device=device, tracking_uri=tracking_uri,
+                force=force, deterministic=deterministic, progress=progress,
+            )  # fmt: skip
+    except NlbenchError as error:
+        if as_json and error.record is not None:
+            typer.echo(error.record.to_json())  # a failed run's record is the answer too
+        raise
+    _print_result(record, RunStore(), as_json, done_before=not progress.began)
+
+
+class _Noticed:
+    """Progress that is passed on, and whether there was any: a finished run makes none."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown, self.began = shown, False
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self.began = True
+        self._shown(stage, done, total)
 
 
 def _print_result(record: RunRecord, store: RunStore, as_json: bool, done_before: bool) -> None:

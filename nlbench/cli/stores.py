@@ -97,9 +97,9 @@ def _stopped_as_by_ctrl_c() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # What is ignored stays so: `nohup nlbench ui` is to outlive its terminal.
-    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
     before = [(number, signal.signal(number, stop)) for number in heard]
     try:
         yield
@@ -113,9 +113,6 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     import os
     import signal
 
-    if os.name != "posix":
-        server.terminate()
-        return
     with suppress(ProcessLookupError):  # it ended just now
         os.killpg(server.pid, signal.SIGTERM)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import percent, printable
+from nlbench.cli.console import counted, percent, printable
+from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
     from nlbench.config.run_config import RunConfig
     from nlbench.config.sweep_plan import SweepPlan
     from nlbench.runner.cell import Cell
-    from nlbench.runner.steps import Progress
     from nlbench.runner.sweep import OnStart
+    from nlbench.runner.workplace import Progress
 
     OnEnd = Callable[[int, Cell], None]
 
 
 def sweep(
     file: Annotated[
-        Path | None, typer.Argument(help="YAML file with the axes; flags go before it.")
+        Path | None,
+        typer.Argument(help="YAML file with the axes; put options before the file name."),
     ] = None,
     selector: Annotated[
         list[str] | None, typer.Option(help="Selector, repeatable. (default: all)")
@@ -47,20 +49,18 @@ def sweep(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value for every run.")
     ] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(help="File with a further selector.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
-    ] = None,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    tracking_uri: TrackingUri = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Runs at once, each in a process; pays for small runs.")
+        int,
+        typer.Option(
+            min=1, help="Number of parallel runs, one process each; worth it for small runs."
+        ),
     ] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
-    deterministic: Annotated[
-        bool,
-        typer.Option("--deterministic", help="Same bits on a GPU every time; slower. CPUs do."),
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
+    deterministic: Deterministic = False,
 ) -> None:
     """Run a grid: every selector x data set x noise x seed.
 
@@ -86,32 +86,27 @@ def sweep(
     from nlbench.plugins import registry
     from nlbench.results.store import RunStore
     from nlbench.runner.sweep import run_sweep
+    from nlbench.runner.workplace import Workplace, open_tracker
 
     for path in plugin or []:
         registry.add_plugin_file(path)
     plan = load_plan(file) if file else SweepPlan()
-    given: dict[str, Any] = {
+    axes: dict[str, Any] = {
         "selectors": tuple(selector or ()), "datasets": tuple(dataset or ()),
         "noises": tuple(noise or ()), "seeds": parse_seeds(seeds) if seeds else (),
         "trainer": trainer, "epochs": epochs, "recipe": recipe,
         "settings": dict(parse_setting(text) for text in settings or []),
     }  # fmt: skip
-    plan = replace(plan, **{key: value for key, value in given.items() if value})
-    configs, chosen, store = plan.configs(data_dir), resolve_device(device), RunStore()
-    from nlbench.runner.run import open_tracker
-
-    tracker = open_tracker(tracking_uri, store)
+    plan = replace(plan, **{key: value for key, value in axes.items() if value})
+    configs, store = plan.configs(data_dir), RunStore()
+    place = Workplace(store, resolve_device(device), None, data_dir, force, deterministic)
+    place = replace(place, tracker=open_tracker(tracking_uri, store))
     _announce(plan, len(configs), jobs)
     cells: list[Cell] = []
     with (
         _cell_progress(len(configs)) as (starting, ended),
-        closing(
-            run_sweep(
-                configs, store, chosen, tracker, data_dir, force, starting, deterministic,
-                jobs, tracking_uri,
-            )
-        ) as running,
-    ):  # fmt: skip
+        closing(run_sweep(configs, place, starting, jobs)) as running,
+    ):
         for cell in running:
             cells.append(cell)
             ended(len(cells), cell)
@@ -120,16 +115,17 @@ def sweep(
 
 def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:
     n_selectors = n_cells // (len(plan.datasets) * len(plan.noises) * len(plan.seeds))
-    typer.echo(
-        f"{n_cells} runs: {n_selectors} selectors x {len(plan.datasets)} data sets x "
-        f"{len(plan.noises)} noises x {len(plan.seeds)} seeds"
-        + (f", {jobs} at once" if jobs > 1 else ""),
-        err=True,
+    axes = (
+        counted(n_selectors, "selector"),
+        counted(len(plan.datasets), "data set"),
+        counted(len(plan.noises), "noise"),
+        counted(len(plan.seeds), "seed"),
     )
+    at_once = f", {jobs} at once" if jobs > 1 else ""
+    typer.echo(f"{counted(n_cells, 'run')}: {' x '.join(axes)}{at_once}", err=True)
 
 
 def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
-
     counts = Counter(cell.status for cell in cells)
     typer.echo(", ".join(f"{n} {status}" for status, n in counts.items()), err=True)
     if any(cell.wall_s for cell in cells):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlbench import scoring, training
 from nlbench.config.run_config import ProtocolConfig
 from nlbench.plugins import registry
 from nlbench.plugins.source_code import imports_scoring
@@ -26,6 +25,8 @@ def code_versions(
         Version by part: ``dataset``, ``noise``, ``selector``, ``trainer``, the toolboxes
         ``training`` and, where the selector's code imports it, ``scoring``, and each encoder.
     """
+    from nlbench import scoring, training  # not on top: they load torch
+
     parts: dict[str, tuple[registry.Kind, str]] = {
         "dataset": ("datasets", merged["dataset"]),
         "noise": ("noises", merged["noise"]["kind"]),

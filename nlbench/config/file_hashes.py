@@ -12,7 +12,7 @@ def file_hashes(
     merged: Mapping[str, Any], selector: Mapping[str, Any], human_labels: str | None
 ) -> dict[str, str]:
     """Return the hash of each file or model folder that a setting names."""
-    named = {
+    values = {
         "noise.matrix": merged["noise"].get("matrix"),
         "noise.labels": merged["noise"].get("labels"),
         "noise.label_file": human_labels,
@@ -21,8 +21,8 @@ def file_hashes(
         "protocol.image_encoder": merged["protocol"].get("image_encoder"),
         "selector.encoder": selector.get("encoder"),
     }
-    found = {key: _content_hash(value) for key, value in named.items() if isinstance(value, str)}
-    return {key: digest for key, digest in found.items() if digest}
+    hashes = {key: _content_hash(value) for key, value in values.items() if isinstance(value, str)}
+    return {key: digest for key, digest in hashes.items() if digest}
 
 
 def _content_hash(name: str) -> str:

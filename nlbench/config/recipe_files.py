@@ -1,4 +1,4 @@
-"""Recipes: whole protocols by name, and how one is laid over another."""
+"""Recipes: whole protocols by name, and how one extends another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Layer:
     """One recipe file without what it extends.
 
     Attributes:
-        name: As it was asked for.
+        name: As the user wrote it.
         head: The comment lines before the first key.
         content: As read.
         comments: (section, key) -> the comment behind that value.
@@ -77,15 +77,15 @@ def recipe_layers(name: str, _within: tuple[str, ...] = ()) -> list[Layer]:
 @lru_cache(maxsize=64)
 def _comments(text: str) -> dict[tuple[str, str], str]:
     """Return the comment at the end of the line of each value in a section."""
-    lines, found = text.splitlines(), {}
+    lines, comments = text.splitlines(), {}
     top = yaml.compose(text, yaml.SafeLoader)
     for section, values in top.value if isinstance(top, yaml.MappingNode) else ():
         for key, value in values.value if isinstance(values, yaml.MappingNode) else ():
             rest = lines[value.end_mark.line][value.end_mark.column :]
             _, mark, comment = rest.partition("#")
             if mark:
-                found[section.value, key.value] = comment.strip()
-    return found
+                comments[section.value, key.value] = comment.strip()
+    return comments
 
 
 def _check_recipe(path: Path, content: Mapping[str, Any]) -> None:
@@ -93,9 +93,9 @@ def _check_recipe(path: Path, content: Mapping[str, Any]) -> None:
         if key not in _RECIPE_KEYS:
             hint = did_you_mean(key, _RECIPE_KEYS)
             raise ConfigError(f"recipe '{path}': unknown key {key!r}. {hint}")
-        wanted = dict if key in SECTIONS else str
-        if not isinstance(value, wanted):
-            what = "key: value pairs" if wanted is dict else "text"
+        kind = dict if key in SECTIONS else str
+        if not isinstance(value, kind):
+            what = "key: value pairs" if kind is dict else "text"
             raise ConfigError(f"recipe '{path}': {key!r} must be {what}, got {value!r}.")
 
 
@@ -103,16 +103,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        ConfigError: if the file is missing, is not YAML, or holds something else.
+        ConfigError: if the file is missing, is not YAML, or is not a mapping.
     """
     try:
         content = deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ConfigError(f"file '{path}' is not there. Check the path.") from None
+        raise ConfigError(f"file '{path}' does not exist. Check the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"file '{path}' is not valid YAML: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"file '{path}' must hold key: value pairs.")
+        raise ConfigError(f"file '{path}' must contain key: value pairs.")
     for key in content:
         if not isinstance(key, str):
             raise ConfigError(f"file '{path}': key {key!r} must be text. Put it in quotes.")
@@ -133,7 +133,7 @@ def recipe_names() -> list[str]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one recipe over another, section by section; another component drops the old settings."""
+    """Merge one recipe over another by section; another component drops the old settings."""
     merged = {**base, **over}
     for section in SECTIONS:
         low, high = base.get(section) or {}, over.get(section) or {}

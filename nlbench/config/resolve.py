@@ -60,14 +60,14 @@ def resolve(
         recipe: Name or path of a recipe.
         settings: ``{"selector.temperature": 0.01, ...}``; the section may be left out where a
             key is unambiguous.
-        data_dir: Where data lies; not part of the result.
+        data_dir: Folder that contains the data sets; not part of the result.
 
     Raises:
         ConfigError: if a name, key or value is wrong.
     """
-    given = load_recipe(recipe) if recipe else {}
-    name, _, argument = (dataset or given.get("dataset") or DEFAULT_DATASET).partition(":")
-    merged = merge(load_recipe(_dataset_class(name).recipe), given)
+    own = load_recipe(recipe) if recipe else {}
+    name, _, argument = (dataset or own.get("dataset") or DEFAULT_DATASET).partition(":")
+    merged = merge(load_recipe(_dataset_class(name).recipe), own)
     if argument:
         merged["data"] = {**merged["data"], "path": argument}
     merged["dataset"] = name
@@ -151,11 +151,11 @@ def _assign(merged: dict[str, Any], key: str, value: Any) -> None:
     if homes:
         choices = " or ".join(f"'{s}.{key}'" for s in homes)
         raise ConfigError(f"setting {key!r} is ambiguous: write {choices}.")
-    known = [f"{s}.{k}" for s in SECTIONS for k in valid[s]]
-    by_last = {k.split(".", 1)[1]: k for k in known}
+    names = [f"{s}.{k}" for s in SECTIONS for k in valid[s]]
+    by_last = {k.split(".", 1)[1]: k for k in names}
     hint = did_you_mean(name or key, by_last)
-    hint = hint if hint.startswith("Did") else did_you_mean(key, known)
-    tail = "" if hint.startswith("Valid") else f" Valid: {', '.join(known)}."
+    hint = hint if hint.startswith("Did") else did_you_mean(key, names)
+    tail = "" if hint.startswith("Valid") else f" Valid: {', '.join(names)}."
     raise ConfigError(f"unknown setting {key!r}. {hint}{tail}")
 
 
@@ -167,17 +167,17 @@ def _plain(value: Any) -> Any:
 def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> RunConfig:
     selector = dict(merged["selector"])
     selector_name = selector.pop("name")
-    made = registry.get_selector(selector_name, **selector)
+    instance = registry.get_selector(selector_name, **selector)
     trainer = dict(merged["trainer"])
     trainer_name = trainer.pop("name")
-    made_trainer = make_component("trainers", trainer_name, trainer)
+    training = make_component("trainers", trainer_name, trainer)
     noise = dict(merged["noise"])
     source = make_component("datasets", merged["dataset"], merged["data"])
     if not source.labels_are_clean:
         refuse_noise(merged["dataset"], noise["kind"])
     try:
         protocol = ProtocolConfig(**merged["protocol"])
-        made_trainer.check(protocol.image_size)
+        training.check(protocol.image_size)
         return RunConfig(
             dataset=DataConfig(
                 name=merged["dataset"],
@@ -187,17 +187,17 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
             noise=NoiseConfig(kind=noise.pop("kind"), rate=noise.pop("rate", None), options=noise),
             selector=SelectorConfig(
                 name=selector_name,
-                params=asdict(made),  # type: ignore[call-overload]
+                params=asdict(instance),  # type: ignore[call-overload]
             ),
-            trainer=TrainerConfig(name=trainer_name, params=asdict(made_trainer)),
+            trainer=TrainerConfig(name=trainer_name, params=asdict(training)),
             protocol=protocol,
             seed=seed,
             files=file_hashes(
                 merged,
-                asdict(made),  # type: ignore[call-overload]
+                asdict(instance),  # type: ignore[call-overload]
                 label_file(source, merged["noise"]["kind"], merged["noise"], data_dir),
             ),
-            versions=code_versions(merged, asdict(made), protocol),  # type: ignore[call-overload]
+            versions=code_versions(merged, asdict(instance), protocol),  # type: ignore[call-overload]
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -85,10 +85,10 @@ def load_plan(path: Path) -> SweepPlan:
         ConfigError: if a key is unknown or a value has the wrong shape.
     """
     content = read_yaml(path)
-    known = list(SweepPlan.__dataclass_fields__)
+    axes = list(SweepPlan.__dataclass_fields__)
     for key in content:
-        if key not in known:
-            raise ConfigError(f"sweep '{path}': unknown key {key!r}. {did_you_mean(key, known)}")
+        if key not in axes:
+            raise ConfigError(f"sweep '{path}': unknown key {key!r}. {did_you_mean(key, axes)}")
     for axis in ("selectors", "datasets", "noises"):
         if axis in content:
             content[axis] = tuple(_text_list(path, axis, content[axis]))
@@ -96,7 +96,9 @@ def load_plan(path: Path) -> SweepPlan:
         content["seeds"] = parse_seeds(str(content["seeds"]).strip("[]"))
     settings = content.get("settings", {})
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise ConfigError(f"sweep '{path}': 'settings' must hold key: value pairs, keys text.")
+        raise ConfigError(
+            f"sweep '{path}': 'settings' must contain key: value pairs, keys as text."
+        )
     for key, kind in (("recipe", str), ("trainer", str), ("epochs", int)):
         if key in content and not isinstance(content[key], kind):
             raise ConfigError(f"sweep '{path}': {key!r} must be one {kind.__name__}.")

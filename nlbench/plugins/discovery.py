@@ -32,7 +32,7 @@ class Component:
     """One named component and where it comes from; nothing of it is imported yet.
 
     Attributes:
-        attribute: The object's name in the module; empty where the module holds one selector.
+        attribute: The object's name in the module; empty if the module defines one selector.
         path: The source file, None where it could not be found.
         owner: Who brings it, for messages.
         problem: Why it cannot be used, or empty.
@@ -61,8 +61,8 @@ class Component:
         """Import the component.
 
         Raises:
-            PluginError: if the import fails, with the traceback; or if the module does not hold
-                exactly one selector class.
+            PluginError: if the import fails, with the traceback; or if the module does not
+                define exactly one selector class.
         """
         if self.problem:
             raise PluginError(f"{self.kind[:-1]} {self.name!r} ({self.owner}): {self.problem}")
@@ -86,25 +86,27 @@ class Component:
 @cache
 def discover(kind: Kind) -> dict[str, Component]:
     """Read a kind's entry points; a clash of names is kept as a problem of the later one."""
-    found: dict[str, Component] = {}
+    components: dict[str, Component] = {}
     # The project's own come first, so that an outsider cannot take a built-in name.
     points = sorted(
         entry_points(group=f"nlbench.{kind}"), key=lambda p: (_dist(p) != _OWN_DISTRIBUTION,)
     )
     for point in points:
         for component in _from_entry_point(kind, point):
-            known = found.get(component.name)
-            if known is None:
-                found[component.name] = component
-            elif known != component:
-                message = f"the name is taken: {known.owner} has it, {component.owner} wants it."
+            owner = components.get(component.name)
+            if owner is None:
+                components[component.name] = component
+            elif owner != component:
+                message = (
+                    f"the name is taken by {owner.owner}; {component.owner} needs another one."
+                )
                 clash = f"{component.name}@{_dist(point)}"
-                found[clash] = _broken(kind, clash, component.owner, message)
-    return found
+                components[clash] = _broken(kind, clash, component.owner, message)
+    return components
 
 
 def component_of_file(path: Path) -> Component:
-    """Return the selector that a loose file holds, named after the file."""
+    """Return the selector that a loose file defines, named after the file."""
     # By path and content: an edited file is another module, also within one process.
     content = path.read_bytes() if path.is_file() else b""
     digest = hashlib.sha256(str(path).encode() + content).hexdigest()[:12]
@@ -190,8 +192,8 @@ def _summary(path: Path, attribute: str = "") -> tuple[str, str]:
     except (SyntaxError, ValueError, OSError) as error:
         return "", f"{path}: {error}"
     if attribute:
-        named = [n for n in ast.walk(node) if getattr(n, "name", None) == attribute]
-        node = named[0] if named else node
+        matches = [n for n in ast.walk(node) if getattr(n, "name", None) == attribute]
+        node = matches[0] if matches else node
     if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
         return "", ""
     doc = ast.get_docstring(node) or ""
@@ -232,7 +234,7 @@ def _attribute(component: Component, module: ModuleType) -> Any:
 def _only_selector(component: Component, module: ModuleType) -> Any:
     from nlbench.selector import BoundSelector, OnlineSelector, Selector
 
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type)
@@ -240,15 +242,15 @@ def _only_selector(component: Component, module: ModuleType) -> Any:
         and value.__module__ == module.__name__
         and not value.__name__.startswith("_")
     ]
-    if len(found) != 1:
-        names = ", ".join(sorted(c.__name__ for c in found)) or "none"
+    if len(classes) != 1:
+        names = ", ".join(sorted(c.__name__ for c in classes)) or "none"
         raise PluginError(
             f"{component.path} must define exactly one public subclass of nlbench.Selector, "
             f"OnlineSelector or BoundSelector, got {names}. "
             "Start the names of helper classes with an underscore."
         )
-    _check_selector_class(component, found[0])
-    return found[0]
+    _check_selector_class(component, classes[0])
+    return classes[0]
 
 
 def _check_selector_class(component: Component, cls: type) -> None:

@@ -45,19 +45,18 @@ def add_plugin_file(path: Path) -> Component:
     """Register a loose file as a selector named after the file.
 
     Raises:
-        ConfigError: if the file is not there.
+        ConfigError: if the file does not exist.
         PluginError: if its name is taken.
     """
     path = path.expanduser().absolute()
     if not path.is_file() or path.suffix != ".py":
-        raise ConfigError(f"a plugin must be a .py file, and '{path}' is none. Check the path.")
+        raise ConfigError(f"'{path}' is not an existing .py file; `--plugin` takes one.")
     component = component_of_file(path)
     others = {**discover("selectors"), **_loose()}
-    taken = others.get(component.name)
-    if taken is not None and taken.path != path:
+    owner = others.get(component.name)
+    if owner is not None and owner.path != path:
         raise PluginError(
-            f"selector name {component.name!r} is taken: {taken.owner} has it, {path} wants it. "
-            "Rename the file."
+            f"selector name {component.name!r} is taken by {owner.owner}. Rename the file '{path}'."
         )
     if path not in _plugin_files:
         _plugin_files.append(path)
@@ -75,22 +74,22 @@ def _loose() -> dict[str, Component]:
 
 def components(kind: Kind) -> dict[str, Component]:
     """Return all components of a kind by name, usable ones and broken ones."""
-    found = dict(discover(kind))
+    every = dict(discover(kind))
     if kind == "selectors":
-        found.update(_loose())
-    return dict(sorted(found.items()))
+        every.update(_loose())
+    return dict(sorted(every.items()))
 
 
 def find(kind: Kind, name: str) -> Component:
     """Return one component.
 
     Raises:
-        ConfigError: if there is none of that name; names near matches.
+        ConfigError: if no component has that name; the message names near matches.
     """
-    known = components(kind)
-    if name in known:
-        return known[name]
-    usable = [n for n, c in known.items() if not c.problem]
+    every = components(kind)
+    if name in every:
+        return every[name]
+    usable = [n for n, c in every.items() if not c.problem]
     raise ConfigError(
         f"unknown {kind[:-1]} {name!r}. {did_you_mean(name, usable)} See `nlbench list {kind}`."
     )
@@ -130,15 +129,15 @@ def make_selector(
 
     label = name or cls.__name__
     word = "hyper-parameter" if kind == "selectors" else "setting"
-    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     for key in hyperparameters:
-        if key not in known:
+        if key not in names:
             raise ConfigError(
-                f"{label!r} has no {word} {key!r}. {did_you_mean(key, known)}"
-                + (f" It has: {', '.join(known)}." if known else "")
+                f"{label!r} has no {word} {key!r}. {did_you_mean(key, names)}"
+                + (f" It has: {', '.join(names)}." if names else "")
             )
     try:
-        made: AnySelector = _adapter(cls).validate_python(dict(hyperparameters))
+        instance: AnySelector = _adapter(cls).validate_python(dict(hyperparameters))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "?"
@@ -146,11 +145,11 @@ def make_selector(
             f"{label!r}: {word} {key!r}: {_lower_first(first['msg'])}, "
             f"got {first['input']!r}. See `nlbench show {kind[:-1]} {label}`."
         ) from None
-    for key in known:
-        value = getattr(made, key)
+    for key in names:
+        value = getattr(instance, key)
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{label!r}: {word} {key!r} must be finite, got {value!r}.")
-    return made
+    return instance
 
 
 @lru_cache(maxsize=64)

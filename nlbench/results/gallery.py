@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from nlbench.errors import DataError
 from nlbench.files import write_atomic
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from nlbench.config.run_config import RunConfig
-    from nlbench.data.image_data import ImageData
-    from nlbench.data.images import StoredImages
-    from nlbench.selector import Selection
+    from nlbench.results.samples import SelectedSamples
 
 GALLERY_FILE = "gallery.json"
 FORMAT = "nlbench-gallery/1"
@@ -38,18 +35,6 @@ TITLES = {
     "dropped-clean": "Dropped, though the label is right",
     "least-trusted": "Least trusted labels",
 }
-
-
-class ShownRun(Protocol):
-    """What a gallery is made from."""
-
-    config: RunConfig
-    data: ImageData
-    fit: Tensor
-    fit_images: StoredImages
-    selection: Selection
-    noisy_labels: Tensor
-    clean_labels: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +66,7 @@ class Group:
         return TITLES[self.key]
 
 
-def may_be_shown(config: RunConfig) -> bool:
+def may_be_shown(dataset: str) -> bool:
     """Return whether images of this data set may be shown: by its licence, or by the user's word.
 
     The user's word is `NLBENCH_SHOW_IMAGES`, names of data sets with commas between them. It is no
@@ -89,29 +74,28 @@ def may_be_shown(config: RunConfig) -> bool:
     """
     from nlbench.plugins import registry
 
-    name = config.dataset.name
     named = [part.strip() for part in os.environ.get("NLBENCH_SHOW_IMAGES", "").split(",")]
-    return name in named or bool(registry.find("datasets", name).load().images_may_be_shown)
+    return dataset in named or bool(registry.find("datasets", dataset).load().images_may_be_shown)
 
 
-def write_gallery(folder: Path, run: ShownRun) -> Path | None:
+def write_gallery(folder: Path, seen: SelectedSamples, dataset: str) -> Path | None:
     """Write ``gallery.json`` into the run's folder; an older one goes where none may be shown.
 
     Returns:
         The file, None where images may not be shown.
     """
     path = folder / GALLERY_FILE
-    if not may_be_shown(run.config):
+    if not may_be_shown(dataset):
         path.unlink(missing_ok=True)
         return None
-    groups = [_group(run, key, n, rows) for key, n, rows in _chosen(run)]
+    groups = [_group(seen, key, n, rows) for key, n, rows in _most_telling(seen)]
     content = {"format": FORMAT, "groups": [_packed(group) for group in groups]}
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False))
     return path
 
 
 def read_gallery(folder: Path) -> tuple[Group, ...]:
-    """Read what `write_gallery` wrote; nothing where there is no such file.
+    """Read what `write_gallery` wrote; nothing if there is no such file.
 
     Raises:
         DataError: if the file is damaged.
@@ -135,7 +119,7 @@ def contact_sheet(groups: Sequence[Group], class_names: Sequence[str]) -> bytes:
     """Draw the groups below each other as one PNG, labels and score under every image."""
     from PIL import Image, ImageDraw, ImageFont
 
-    # Loaded once: asked for by `font_size`, the font is unpacked anew for every text.
+    # Loaded once: asked for by `font_size`, the font would be unpacked again for every text.
     heading_font, caption_font = ImageFont.load_default(14), ImageFont.load_default(11)
     shown = [group for group in groups if group.samples]
     columns, cell, line = 6, (150, 120), 34
@@ -162,13 +146,13 @@ def contact_sheet(groups: Sequence[Group], class_names: Sequence[str]) -> bytes:
     return _png_bytes(sheet, optimize=False, compress_level=3)
 
 
-def _chosen(run: ShownRun) -> list[tuple[str, int, list[int]]]:
+def _most_telling(seen: SelectedSamples) -> list[tuple[str, int, list[int]]]:
     """Return each group's key, size and samples to show, by position among the seen ones."""
-    keep, score = run.selection.keep.cpu(), run.selection.score.cpu().double()
+    keep, score = seen.selection.keep.cpu(), seen.selection.score.cpu().double()
     order = score.argsort(stable=True)
-    if run.clean_labels is None:
+    if seen.clean_labels is None:
         return [("least-trusted", len(order), order[:PER_GROUP].tolist())]
-    clean = (run.noisy_labels == run.clean_labels).cpu()
+    clean = (seen.noisy_labels == seen.clean_labels).cpu()
     best_first = (-score).argsort(stable=True)
     wrongly_kept = best_first[(keep & ~clean)[best_first]]
     wrongly_dropped = order[(~keep & clean)[order]]
@@ -178,18 +162,18 @@ def _chosen(run: ShownRun) -> list[tuple[str, int, list[int]]]:
     ]
 
 
-def _group(run: ShownRun, key: str, n: int, rows: list[int]) -> Group:
+def _group(seen: SelectedSamples, key: str, n: int, rows: list[int]) -> Group:
     import torch
 
-    pictures = _pictures(run.fit_images[torch.tensor(rows, dtype=torch.long)]) if rows else []
-    truth = run.clean_labels
+    pictures = _pictures(seen.images[torch.tensor(rows, dtype=torch.long)]) if rows else []
+    truth = seen.clean_labels
     samples = tuple(
         Sample(
-            id=run.data.train_ids[int(run.fit[row])],
-            noisy_label=int(run.noisy_labels[row]),
+            id=seen.ids[int(seen.positions[row])],
+            noisy_label=int(seen.noisy_labels[row]),
             clean_label=None if truth is None else int(truth[row]),
-            score=float(run.selection.score[row]),
-            keep=bool(run.selection.keep[row]),
+            score=float(seen.selection.score[row]),
+            keep=bool(seen.selection.keep[row]),
             png=png,
         )
         for row, png in zip(rows, pictures, strict=True)
@@ -248,7 +232,7 @@ def _unpacked(group: dict[str, Any]) -> Group:
 def _sample(png: str, clean_label: int | None, **fields: Any) -> Sample:
     raw = base64.b64decode(png, validate=True)
     if not raw.startswith(_PNG):
-        raise ValueError("an image of it is no PNG")
+        raise ValueError("one of its images is not a PNG")
     return Sample(
         id=str(fields["id"]),
         noisy_label=int(fields["noisy_label"]),

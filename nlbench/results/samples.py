@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from nlbench.files import write_atomic
 
@@ -13,7 +14,7 @@ from nlbench.files import write_atomic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nlbench.data.image_data import ImageData
+    from nlbench.data.images import StoredImages
     from nlbench.selector import Selection
     from nlbench.training.loop import TrainingOutcome
 
@@ -22,47 +23,51 @@ SELECTION_FILE = "selection.parquet"
 PREDICTIONS_FILE = "predictions.parquet"
 
 
-class SelectedSamples(Protocol):
-    """What the selection is written from."""
+@dataclass(frozen=True, eq=False)
+class SelectedSamples:
+    """The samples that a selector saw, and its last answer to them.
 
-    data: ImageData
-    fit: Tensor
-    selection: Selection
+    Attributes:
+        ids: Names of all training samples of the data set, for people.
+        positions: (F,) which of them the selector saw.
+        images: (F, ...) their images.
+        noisy_labels: (F,).
+        clean_labels: (F,), None where nobody knows them.
+        selection: Of these F samples.
+    """
+
+    ids: Sequence[str]
+    positions: Tensor
+    images: StoredImages
     noisy_labels: Tensor
     clean_labels: Tensor | None
+    selection: Selection
 
 
-class Predictions(Protocol):
-    """What the predictions are written from."""
-
-    test_labels: Tensor
-    outcome: TrainingOutcome
-
-
-def write_selection(folder: Path, run: SelectedSamples) -> Path:
+def write_selection(folder: Path, samples: SelectedSamples) -> Path:
     """Write ``selection.parquet``: index, id, noisy_label, clean_label, score, keep.
 
     ``clean_label`` is null where the clean labels are not known.
     """
     import pyarrow as pa
 
-    positions = run.fit.tolist()
-    truth = run.clean_labels
+    positions, selection = samples.positions.tolist(), samples.selection
+    truth = samples.clean_labels
     clean = pa.nulls(len(positions), pa.int64()) if truth is None else pa.array(truth.cpu().numpy())
     columns = {
         "index": pa.array(positions, pa.int64()),
-        "id": pa.array([run.data.train_ids[i] for i in positions], pa.string()),
-        "noisy_label": pa.array(run.noisy_labels.cpu().numpy()),
+        "id": pa.array([samples.ids[i] for i in positions], pa.string()),
+        "noisy_label": pa.array(samples.noisy_labels.cpu().numpy()),
         "clean_label": clean,
-        "score": pa.array(_exact(run.selection.score)),
-        "keep": pa.array(run.selection.keep.cpu().numpy()),
+        "score": pa.array(_exact(selection.score)),
+        "keep": pa.array(selection.keep.cpu().numpy()),
     }
-    if run.selection.labels is not None:
-        columns["corrected_label"] = pa.array(run.selection.labels.cpu().numpy())
+    if selection.labels is not None:
+        columns["corrected_label"] = pa.array(selection.labels.cpu().numpy())
     return _write(folder / SELECTION_FILE, columns)
 
 
-def write_predictions(folder: Path, run: Predictions) -> Path:
+def write_predictions(folder: Path, test_labels: Tensor, outcome: TrainingOutcome) -> Path:
     """Write ``predictions.parquet``: label and predicted class of every test sample.
 
     ``predicted`` is of the last epoch, ``predicted_noisy_val`` of the epoch that the noisy
@@ -70,13 +75,12 @@ def write_predictions(folder: Path, run: Predictions) -> Path:
     """
     import pyarrow as pa
 
-    out = run.outcome
     columns = {
-        "label": pa.array(run.test_labels.cpu().numpy()),
-        "predicted": pa.array(out.test_predictions.cpu().numpy()),
+        "label": pa.array(test_labels.cpu().numpy()),
+        "predicted": pa.array(outcome.test_predictions.cpu().numpy()),
     }
-    if out.test_predictions_noisy_val is not None:
-        columns["predicted_noisy_val"] = pa.array(out.test_predictions_noisy_val.cpu().numpy())
+    if outcome.test_predictions_noisy_val is not None:
+        columns["predicted_noisy_val"] = pa.array(outcome.test_predictions_noisy_val.cpu().numpy())
     return _write(folder / PREDICTIONS_FILE, columns)
 
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import torch
+from typing import Literal
 
 from nlbench.config.run_config import RunConfig
 from nlbench.errors import BusyError, NlbenchError
 from nlbench.results.record import RunRecord
-from nlbench.results.store import RunStore
-from nlbench.runner.run import finished_record, run_config
-from nlbench.runner.steps import Progress
-
-if TYPE_CHECKING:
-    from nlbench.tracking import MlflowTracker
+from nlbench.runner.run import earlier_record, run_config
+from nlbench.runner.workplace import Progress, Workplace
 
 CellStatus = Literal["finished", "already finished", "failed", "busy"]
 
@@ -33,31 +26,20 @@ class Cell:
     wall_s: float = 0.0
 
 
-def cell_from_before(config: RunConfig, store: RunStore) -> Cell | None:
-    """Return a cell that is not to be run: finished before, or with a damaged record."""
+def earlier_cell(config: RunConfig, place: Workplace) -> Cell | None:
+    """Return a cell that is not run now: it is finished already, or its record is damaged."""
     try:
-        record = finished_record(store, config)
+        record = earlier_record(config, place)
     except NlbenchError as error:
         return _not_run(config, error)
     return None if record is None else Cell(config, "already finished", record)
 
 
-def run_cell(
-    config: RunConfig,
-    store: RunStore,
-    device: torch.device,
-    tracker: MlflowTracker | None,
-    data_dir: Path | None,
-    progress: Progress,
-    force: bool,
-    deterministic: bool,
-) -> Cell:
+def run_cell(config: RunConfig, place: Workplace, progress: Progress) -> Cell:
     """Run one cell; an error of ours is how it ended."""
     started = time.perf_counter()
     try:
-        record = run_config(
-            config, store, device, tracker, data_dir, progress, force, deterministic
-        )
+        record = run_config(config, place, progress)
     except NlbenchError as error:
         return _not_run(config, error)
     return Cell(config, "finished", record, wall_s=time.perf_counter() - started)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Hashable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,79 @@ from torch import Tensor
 
 from nlbench.config.run_config import RunConfig, label_file
 from nlbench.data.image_data import ImageData
-from nlbench.data.images import ImageRows
+from nlbench.data.images import ImageRows, StoredImages
+from nlbench.data.pixels import check_space, stored_images
 from nlbench.errors import ConfigError
 from nlbench.noise.class_maps import ASYMMETRIC_MAPS
 from nlbench.noise.corrupt import NoisyLabels, corrupt
 from nlbench.noise.unknown_truth import no_truth, refuse_noise, shipped_labels
 from nlbench.plugins import registry
 from nlbench.plugins.registry import make_component
+from nlbench.runner.workplace import Progress, Workplace, no_progress
 from nlbench.seeds import derive_seed
 
 log = logging.getLogger("nlbench")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a run starts from.
+
+    Attributes:
+        data: The data set.
+        noisy: The noisy labels of its whole training split.
+        fit: (F,) positions in the training split that are selected from and trained on.
+        val: (V,) positions that are held out.
+        read_s: Seconds that reading and corrupting took.
+    """
+
+    config: RunConfig
+    workplace: Workplace
+    data: ImageData
+    noisy: NoisyLabels
+    fit: Tensor
+    val: Tensor
+    read_s: float
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of the training set at the protocol's size."""
+        return len(self.data.train_labels) * self.config.protocol.image_size**2
+
+    @property
+    def clean_labels(self) -> Tensor | None:
+        """(F,) clean labels on the device; None where nobody knows them."""
+        if not self.data.labels_are_clean:
+            return None
+        return torch.from_numpy(self.data.train_labels)[self.fit].to(self.workplace.device)
+
+    def noisy_labels(self, positions: Tensor) -> Tensor:
+        """Return the noisy labels at positions of the training split, on the device."""
+        return torch.from_numpy(self.noisy.labels)[positions].to(self.workplace.device)
+
+    def images(self, part: str, progress: Progress = no_progress) -> StoredImages:
+        """Return the images of "train", "test" or another test set, at the protocol's size."""
+        size, place = self.config.protocol.image_size, self.workplace
+        tell = partial(progress, "decode")
+        return stored_images(self.data, part, size, place.device, place.pixel_folder, tell)
+
+
+def prepare(config: RunConfig, workplace: Workplace) -> Inputs:
+    """Read the data, corrupt its labels, hold out the validation part.
+
+    Raises:
+        ConfigError, DataError: if the data is missing or damaged, or the noise does not fit it.
+    """
+    started = time.perf_counter()
+    options = tuple(sorted(config.dataset.options.items()))
+    # The content and the working directory are part of the key: the same words may name other
+    # files by now.
+    key = (tuple(config.dataset.content.items()), str(Path.cwd()))
+    data = load_data(config.dataset.name, options, workplace.data_dir, key)
+    check_space(data, config.protocol.image_size, workplace.pixel_folder)
+    noisy = noisy_labels_of(config, data, workplace.data_dir)
+    fit, val = validation_split(data, config)
+    return Inputs(config, workplace, data, noisy, fit, val, time.perf_counter() - started)
 
 
 @lru_cache(maxsize=2)

@@ -63,8 +63,8 @@ class OnlineSelection:
             views.append(Dynamics(epoch, self._n_epochs, loss, logit, torch.stack(list(history))))
         answers = []
         for i, view in enumerate(views):
-            seen = replace(view, peers=(*views[:i], *views[i + 1 :]))
-            answer = checked_answer(self._selector.select(self._data, seen), self._data)
+            dynamics = replace(view, peers=(*views[:i], *views[i + 1 :]))
+            answer = checked_answer(self._selector.select(self._data, dynamics), self._data)
             answers.append(keep_top_share_after_warmup(answer, self._data, self._equal_keep))
         self._note(answers[0])
         return answers

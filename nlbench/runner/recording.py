@@ -1,21 +1,23 @@
-"""From an attempt to its RunRecord."""
+"""The record of a run: as it begins, as it fails, as it ends."""
 
 from __future__ import annotations
 
 import json
 import time
 import traceback
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import torch
 
 from nlbench.config.command import reproduce_command
 from nlbench.config.run_config import PROTOCOL_VERSION, RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.errors import PluginError
-from nlbench.machine import describe_environment, device_name
+from nlbench.machine import PeakMemory, describe_environment, device_name
 from nlbench.noise.corrupt import NoisyLabels
 from nlbench.plugins import registry
 from nlbench.results.metrics import score_histogram
@@ -29,76 +31,115 @@ from nlbench.results.record import (
     SelectorInfo,
     Times,
 )
-from nlbench.runner.steps import Attempt
+from nlbench.runner.inputs import Inputs
+from nlbench.runner.steps import Choice, Result
+from nlbench.runner.workplace import Workplace
 
 
-def make_record(
-    attempt: Attempt,
-    status: Literal["running", "finished", "failed"],
-    started_at: str,
-    number: int,
-    metrics: Metrics | None = None,
-    error: ErrorInfo | None = None,
-) -> RunRecord:
-    """Return the record of what an attempt knows so far.
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """One try at a run: which, and since when.
 
-    Args:
-        attempt: Prepared at least.
-        status: How it stands.
-        started_at: When it began.
-        number: Which try at this fingerprint it is, from 1.
-        metrics: Of a finished one.
-        error: Of a failed one.
+    Attributes:
+        number: Of the tries at this fingerprint, from 1.
+        started_at: In UTC, as ISO 8601.
+        began: The same by `time.perf_counter`.
+        memory: The peak since then.
     """
-    config = attempt.config
-    elapsed = time.perf_counter() - attempt.started
-    times = {**attempt.times, "total_s": elapsed, "peak_memory_mb": attempt.memory.mib()}
+
+    number: int
+    started_at: str
+    began: float
+    memory: PeakMemory
+
+    @classmethod
+    def begin(cls, number: int, device: torch.device) -> Attempt:
+        """Start the clock."""
+        return cls(number, now(), time.perf_counter(), PeakMemory(device))
+
+    def times(self, **seconds: float) -> Times:
+        """Return the seconds by stage, with the total and the peak memory so far."""
+        total_s = time.perf_counter() - self.began
+        return Times(**seconds, total_s=total_s, peak_memory_mb=self.memory.mib())
+
+
+def running_record(attempt: Attempt, inputs: Inputs) -> RunRecord:
+    """Return the record of a run that has its inputs and is about to select."""
     return RunRecord(
-        fingerprint=config.fingerprint,
-        status=status,
-        selector=_selector_info(config),
-        dataset=_dataset_info(attempt.data),
-        noise=_noise_info(attempt.noisy, config),
-        seed=config.seed,
-        versions=config.versions,
-        protocol=_protocol_info(config, n_val=len(attempt.val)),
-        metrics=metrics,
-        times=Times(**times),
-        environment=describe_environment(
-            device_name(attempt.device), attempt.deterministic or attempt.device.type == "cpu"
-        ),
-        config=config.canonical(),
-        command=reproduce_command(config, _plugin_path(config), attempt.data_dir),
-        error=error,
-        attempt=number,
-        started_at=started_at,
-        finished_at="" if status == "running" else now(),
-        **({} if metrics is None else _details(attempt)),
+        **_identity(attempt, inputs), status="running", times=attempt.times(data_s=inputs.read_s)
     )
 
 
-def _details(attempt: Attempt) -> dict[str, Any]:
-    online = attempt.online.curves if attempt.online else {}
-    truth = attempt.clean_labels
-    is_clean = None if truth is None else attempt.noisy_labels == truth
+def failed_record(attempt: Attempt, inputs: Inputs, error: BaseException) -> RunRecord:
+    """Return the record of a run that raised an error."""
+    return RunRecord(
+        **_identity(attempt, inputs),
+        status="failed",
+        times=attempt.times(data_s=inputs.read_s),
+        error=error_info(error),
+        finished_at=now(),
+    )
+
+
+def finished_record(
+    attempt: Attempt, inputs: Inputs, choice: Choice, result: Result, metrics: Metrics
+) -> RunRecord:
+    """Return the record of a run that ended well.
+
+    Raises:
+        PluginError: if the selector's diagnostics cannot be written as JSON.
+    """
+    truth = inputs.clean_labels
+    is_clean = None if truth is None else inputs.noisy_labels(inputs.fit) == truth
+    return RunRecord(
+        **_identity(attempt, inputs),
+        status="finished",
+        metrics=metrics,
+        curves=result.curves,
+        score_histogram=score_histogram(result.selection.score, is_clean),
+        diagnostics=_diagnostics(result),
+        times=attempt.times(
+            data_s=inputs.read_s + choice.read_s,
+            embed_s=result.embed_s,
+            select_s=result.select_s,
+            train_s=result.train_s,
+        ),
+        finished_at=now(),
+    )
+
+
+def _identity(attempt: Attempt, inputs: Inputs) -> dict[str, Any]:
+    """Return what the record says of a run from its beginning."""
+    config, place = inputs.config, inputs.workplace
     return {
-        "curves": {**attempt.outcome.curves, **online, **attempt.relabelling.curves},
-        "score_histogram": score_histogram(attempt.selection.score, is_clean),
-        "diagnostics": {
-            "n_steps": attempt.outcome.n_steps,
-            "precision": attempt.outcome.precision,
-            **_diagnostics(attempt),
-        },
+        "fingerprint": config.fingerprint,
+        "selector": _selector_info(config),
+        "dataset": _dataset_info(inputs.data),
+        "noise": _noise_info(inputs.noisy, config),
+        "seed": config.seed,
+        "versions": config.versions,
+        "protocol": _protocol_info(config, n_val=len(inputs.val)),
+        "environment": _environment(place),
+        "config": config.canonical(),
+        "command": reproduce_command(config, _plugin_path(config), place.data_dir),
+        "attempt": attempt.number,
+        "started_at": attempt.started_at,
     }
 
 
-def _diagnostics(attempt: Attempt) -> dict[str, Any]:
-    found = dict(attempt.selection.diagnostics)
+def _environment(place: Workplace) -> dict[str, Any]:
+    repeatable = place.deterministic or place.device.type == "cpu"
+    return describe_environment(device_name(place.device), repeatable)
+
+
+def _diagnostics(result: Result) -> dict[str, Any]:
+    diagnostics = dict(result.selection.diagnostics)
     try:
-        json.dumps(found, allow_nan=False)
+        json.dumps(diagnostics, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise PluginError(f"Selection.diagnostics must be JSON without NaN: {error}") from None
-    return found
+    training = result.training
+    return {"n_steps": training.n_steps, "precision": training.precision, **diagnostics}
 
 
 def _selector_info(config: RunConfig) -> SelectorInfo:

@@ -1,33 +1,27 @@
-"""One run, read top to bottom: data -> noise -> select -> train -> evaluate -> record."""
+"""One run, read top to bottom: prepare -> select -> train -> evaluate -> record."""
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import Any
 
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
-from nlbench.encoders.cache import EmbeddingCache, cache_dir
 from nlbench.errors import NlbenchError, RunError
 from nlbench.machine import deterministic_algorithms, resolve_device, suitable_threads
 from nlbench.plugins import registry
 from nlbench.results.gallery import write_gallery
 from nlbench.results.record import RunRecord
-from nlbench.results.samples import write_predictions, write_selection
+from nlbench.results.samples import SelectedSamples, write_predictions, write_selection
 from nlbench.results.store import RunStore
-from nlbench.runner.recording import error_info, make_record, now
-from nlbench.runner.steps import Attempt, Progress
+from nlbench.runner.inputs import Inputs, prepare
+from nlbench.runner.recording import Attempt, failed_record, finished_record, running_record
+from nlbench.runner.steps import Choice, Result, evaluate, select, train
+from nlbench.runner.workplace import Progress, Workplace, no_progress, open_tracker
 from nlbench.tracking.run_log import RunLog
-
-if TYPE_CHECKING:
-    from nlbench.tracking import MlflowTracker
-
-log = logging.getLogger("nlbench")
 
 
 def run(
@@ -49,28 +43,28 @@ def run(
     force: bool = False,
     deterministic: bool = False,
     home: str | Path | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> RunRecord:
-    """Run one selector on one noisy data set, or give the record where that was done before.
+    """Run one selector on one noisy data set, or return the record of an earlier run.
 
     Args:
         selector: Name, or ``name:key=value,...``; clipcleaner where left out.
         dataset: Name, or ``folder:PATH``; digits where left out.
         noise: Kind of noise; symmetric where left out.
         noise_rate: In [0, 1); 0.4 where left out.
-        seed: Of noise, weights and batch order, each from its own stream.
+        seed: Seed for noise, initial weights and batch order (independent streams).
         trainer: Name of the trainer.
         epochs: Epochs of the trainer.
         recipe: Name or file of a recipe.
-        settings: Further settings, as ``--set`` takes them.
-        plugins: Files with further selectors.
-        data_dir: Where data lies.
+        settings: More settings, as ``--set`` takes them.
+        plugins: Python files that define extra selectors.
+        data_dir: Folder that contains the data sets.
         device: auto, cpu, cuda, cuda:N or mps.
-        tracking_uri: MLflow store; the local one where left out.
+        tracking_uri: MLflow store; the local one if left out.
         track: Whether to log to MLflow at all.
-        force: Run again what is finished.
-        deterministic: On a GPU, the same bits on every run, at a cost; a finished run without it
-            is not repeated unless forced.
+        force: Repeat a finished run.
+        deterministic: Bit-identical results on a GPU, slower; a finished run without it is not
+            repeated unless forced.
         home: Where records go; `NLBENCH_HOME` where left out.
         progress: Called with (stage, done, total).
 
@@ -78,8 +72,9 @@ def run(
         The record, also on disk in the local store.
 
     Raises:
-        ConfigError, DataError, PluginError: for a mistake in what was asked for.
-        RunError: if the selector or the training failed; the failed record is in the store.
+        ConfigError, DataError, PluginError: if a name, setting, file or plugin is wrong.
+        RunError: if the selector or the training failed; the failed record is in the store and in
+            the error's `record`.
     """
     for file in plugins:
         registry.add_plugin_file(Path(file))
@@ -88,97 +83,100 @@ def run(
         selector=selector, dataset=dataset, noise=noise, noise_rate=noise_rate, seed=seed,
         trainer=trainer, epochs=epochs, recipe=recipe, settings=settings, data_dir=where,
     )  # fmt: skip
-    chosen = resolve_device(device)
     store = RunStore(None if home is None else Path(home))
-    finished = None if force else finished_record(store, config)
-    if finished is not None:
-        return finished
+    place = Workplace(store, resolve_device(device), None, where, force, deterministic)
+    earlier = earlier_record(config, place)
+    if earlier is not None:
+        return earlier
     tracker = open_tracker(tracking_uri, store) if track else None
-    return run_config(config, store, chosen, tracker, where, progress, force, deterministic)
+    return run_config(config, replace(place, tracker=tracker), progress)
 
 
-def finished_record(store: RunStore, config: RunConfig) -> RunRecord | None:
-    """Return the record of a run that ended well; failed and killed ones are to be done again."""
-    record = store.read(config.fingerprint)
+def earlier_record(config: RunConfig, place: Workplace) -> RunRecord | None:
+    """Return the record of an earlier run that ended well; None if there is none, or with force.
+
+    Failed and killed runs are done again.
+    """
+    if place.force:
+        return None
+    record = place.store.read(config.fingerprint)
     return record if record is not None and record.status == "finished" else None
 
 
-def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker | None:
-    """Open the MLflow store that runs go to, or warn and give None where it does not answer.
-
-    Raises:
-        ConfigError: if the URI is malformed.
-    """
-    from nlbench.tracking import MlflowTracker
-
-    try:
-        return MlflowTracker.open(uri, store.home)
-    except RunError as error:
-        log.warning("%s The runs go on without it.", error)
-        return None
-
-
-def run_config(
-    config: RunConfig,
-    store: RunStore,
-    device: torch.device,
-    tracker: MlflowTracker | None,
-    data_dir: Path | None = None,
-    progress: Progress = lambda stage, done, total: None,
-    force: bool = False,
-    deterministic: bool = False,
-) -> RunRecord:
+def run_config(config: RunConfig, place: Workplace, progress: Progress = no_progress) -> RunRecord:
     """Run one configuration and record it, finished or failed.
 
     What another process finished in the meantime is not done again, unless forced.
 
     Raises:
         NlbenchError: if the run failed; where it got as far as the selector, the failed record
-            is in the store.
+            is in the store and in the error's `record`.
     """
-    with store.claim(config.fingerprint) as claim:
-        finished = None if force else finished_record(store, config)
-        if finished is not None:
-            return finished
-        started_at, log_run = now(), RunLog(tracker, store, claim)
-        cache = EmbeddingCache(cache_dir(store.home))
-        attempt = Attempt(config, device, data_dir, progress, cache, deterministic)
-        attempt.prepare()
-        under_way = make_record(attempt, "running", started_at, claim.attempt)
-        store.write_started(under_way)
-        log_run.begin(under_way)
+    with place.store.claim(config.fingerprint) as claim:
+        earlier = earlier_record(config, place)
+        if earlier is not None:
+            return earlier
+        attempt = Attempt.begin(claim.attempt, place.device)
+        log_run = RunLog(place.tracker, place.store, claim)
+        progress("data", 0, 1)
+        inputs = prepare(config, place)
+        started = running_record(attempt, inputs)
+        place.store.write_started(started)
+        log_run.begin(started)
         try:
-            with (
-                suitable_threads(device, attempt.n_pixels),
-                deterministic_algorithms(device, deterministic),
-            ):
-                attempt.select()
-                attempt.train()
-            metrics = attempt.metrics()
-            record = make_record(attempt, "finished", started_at, claim.attempt, metrics=metrics)
-            write_selection(claim.folder, attempt)
-            write_predictions(claim.folder, attempt)
-            write_gallery(claim.folder, attempt)
+            record = _run(attempt, inputs, claim.folder, progress)
         except (Exception, SystemExit) as error:
-            failure = error_info(error)
-            record = make_record(attempt, "failed", started_at, claim.attempt, error=failure)
-            store.write(record)
+            record = failed_record(attempt, inputs, error)
+            place.store.write(record)
             log_run.finish(record)
-            raise _as_nlbench_error(error, config) from error
-        store.write(record)
+            raise _as_nlbench_error(error, record) from error
+        place.store.write(record)
         log_run.finish(record)
         return record
 
 
-def _as_nlbench_error(error: BaseException, config: RunConfig) -> NlbenchError:
-    if isinstance(error, NlbenchError):
-        return error
+def _run(attempt: Attempt, inputs: Inputs, folder: Path, progress: Progress) -> RunRecord:
+    place = inputs.workplace
+    with (
+        suitable_threads(place.device, inputs.n_pixels),
+        deterministic_algorithms(place.device, place.deterministic),
+    ):
+        choice = select(inputs, progress)
+        result = train(inputs, choice, progress)
+    metrics = evaluate(inputs, result)
+    record = finished_record(attempt, inputs, choice, result, metrics)
+    _write_samples(folder, inputs, choice, result)
+    return record
+
+
+def _write_samples(folder: Path, inputs: Inputs, choice: Choice, result: Result) -> None:
+    samples = SelectedSamples(
+        ids=inputs.data.train_ids,
+        positions=inputs.fit,
+        images=choice.images,
+        noisy_labels=inputs.noisy_labels(inputs.fit),
+        clean_labels=inputs.clean_labels,
+        selection=result.selection,
+    )
+    write_selection(folder, samples)
+    write_predictions(folder, result.test_labels, result.training)
+    write_gallery(folder, samples, inputs.config.dataset.name)
+
+
+def _as_nlbench_error(error: BaseException, record: RunRecord) -> NlbenchError:
+    failure = error if isinstance(error, NlbenchError) else _run_error(error, record)
+    failure.record = record
+    return failure
+
+
+def _run_error(error: BaseException, record: RunRecord) -> RunError:
+    name = record.selector.name
     frames = traceback.extract_tb(error.__traceback__)
-    own = registry.find("selectors", config.selector.name).path
+    own = registry.find("selectors", name).path
     # The plugin's own line helps its author more than the library's that it called.
     last = next((f for f in reversed(frames) if Path(f.filename) == own), frames[-1])
     return RunError(
-        f"{config.selector.name} failed: {type(error).__name__}: {error} "
+        f"{name} failed: {type(error).__name__}: {error} "
         f"(at {Path(last.filename).name}:{last.lineno}). The traceback is in the record: "
-        f"`nlbench show run {config.fingerprint[:12]}`."
+        f"`nlbench show run {record.fingerprint[:12]}`."
     )

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker process must know to run a cell as its parent would.
+    """What a worker process must know before it loads anything heavy.
 
     Attributes:
         n_threads: torch's threads for large data: the parent's, for the same bits.
-        tracking_uri: Of the MLflow store, which each worker opens for itself; None takes the
-            default.
-        tracks: Whether to log to MLflow at all.
-        plugins: Files with further selectors.
+        plugins: Files that define extra selectors.
         log_level: Of the logger "nlbench".
         hides_warnings: Whether the parent shows no warnings of other libraries.
     """
 
-    home: Path
-    device: str
     n_threads: int
-    data_dir: Path | None
-    tracking_uri: str | None
-    tracks: bool
-    force: bool
-    deterministic: bool
     plugins: tuple[Path, ...]
     log_level: int
     hides_warnings: bool
@@ -74,7 +64,11 @@ class _LogToParent(logging.Handler):
 
 
 def serve(connection: Connection, setup: WorkerSetup) -> None:
-    """Run the cells that come through a connection until it is closed."""
+    """Run the cells that come through a connection until it is closed.
+
+    The first message is the `Workplace`, and the address of the MLflow store, which every process
+    opens for itself; None where nothing is logged.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     line = _Line(connection)
     _speak_as_told(line, setup)
@@ -82,27 +76,25 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
     import torch
 
     from nlbench.plugins import registry
-    from nlbench.results.store import RunStore
     from nlbench.runner.cell import run_cell
-    from nlbench.runner.run import open_tracker
+    from nlbench.runner.workplace import open_tracker
 
     torch.set_num_threads(setup.n_threads)
     for path in setup.plugins:
         registry.add_plugin_file(path)
     line.say("started")
-    store, device = RunStore(setup.home), torch.device(setup.device)
-    tracker = open_tracker(setup.tracking_uri, store) if setup.tracks else None
 
     def progress(stage: str, done: int, total: int) -> None:
         line.say("progress", (stage, done, total))
 
-    shared = (store, device, tracker, setup.data_dir, progress, setup.force, setup.deterministic)
-    while True:
-        try:
-            config = connection.recv()
-        except EOFError:
-            return
-        line.say("cell", run_cell(config, *shared))
+    try:
+        place, address = connection.recv()
+        if address is not None:
+            place = replace(place, tracker=open_tracker(address, place.store))
+        while True:
+            line.say("cell", run_cell(connection.recv(), place, progress))
+    except EOFError:
+        return
 
 
 def _speak_as_told(line: _Line, setup: WorkerSetup) -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -19,12 +19,13 @@ import torch
 
 from nlbench.errors import RunError
 from nlbench.machine import takes_all_cores
+from nlbench.plugins import registry
 from nlbench.runner.cell import Cell
-from nlbench.runner.worker import WorkerSetup, serve
+from nlbench.runner.worker import WorkerSetup, hides_warnings, serve
 
 if TYPE_CHECKING:
     from nlbench.config.run_config import RunConfig
-    from nlbench.runner.steps import Progress
+    from nlbench.runner.workplace import Progress, Workplace
 
 _log = logging.getLogger("nlbench")
 
@@ -40,14 +41,20 @@ class _Worker:
 
 
 class Workers:
-    """Up to `n_jobs` processes, started when there is work for them, and anew where one died.
+    """Up to `n_jobs` processes, started when there is work for them, and again where one died.
 
     As a context: left in good order the processes end by themselves, else they are killed. What a
     killed one was at is done again by the next sweep, as after any kill.
     """
 
-    def __init__(self, n_jobs: int, setup: WorkerSetup) -> None:
-        self._n_jobs, self._setup = n_jobs, setup
+    def __init__(self, n_jobs: int, place: Workplace) -> None:
+        self._n_jobs, self._place = n_jobs, place
+        self._setup = WorkerSetup(
+            n_threads=torch.get_num_threads(),
+            plugins=registry.plugin_files(),
+            log_level=_log.getEffectiveLevel(),
+            hides_warnings=hides_warnings(),
+        )
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, _Worker] = {}
         self._one_could_start = self._warned = False
@@ -80,7 +87,7 @@ class Workers:
         return [worker.config.fingerprint for worker in self._busy.values()]
 
     def begin(self, config: RunConfig, progress: Progress) -> None:
-        """Give a cell to a process; `next_ended` calls `progress` and says what became of it."""
+        """Hand a cell to a process; `next_ended` calls `progress` and returns how it ended."""
         self._idle = [worker for worker in self._idle if worker.process.is_alive()]
         if self._idle:
             worker = self._idle.pop()
@@ -106,6 +113,10 @@ class Workers:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         its_end.close()
+        tracker = self._place.tracker
+        address = None if tracker is None else tracker.address
+        with suppress(OSError):  # it died at once, which `next_ended` will notice
+            line.send((replace(self._place, tracker=None), address))
         return worker
 
     def next_ended(self) -> Cell:
@@ -147,11 +158,11 @@ class Workers:
         if cell.record is None or self._warned:
             return
         n_pixels = cell.record.dataset.n_train * cell.config.protocol.image_size**2
-        if takes_all_cores(torch.device(self._setup.device), n_pixels):
+        if takes_all_cores(self._place.device, n_pixels):
             self._warned = True
             _log.warning(
-                "Each run on %s takes all cores, so that several at once gain little. "
-                "NLBENCH_THREADS=1 gives each one core, and other last bits; or use --jobs 1.",
+                "Each run on %s already uses all cores, so --jobs gains little. "
+                "NLBENCH_THREADS=1 gives each run one core (last bits may differ).",
                 cell.record.dataset.name,
             )
 
@@ -166,7 +177,7 @@ class Workers:
                 f"the processes for --jobs cannot start: the first one {how}. A script needs "
                 "`if __name__ == '__main__':` around what it runs. Or leave --jobs out."
             )
-        message = f"the process of this run {how}. Where memory ran out, fewer --jobs need less."
+        message = f"the process of this run {how}. If it ran out of memory, lower --jobs."
         return Cell(worker.config, "failed", message=message)
 
     def _kill(self) -> None:
@@ -183,8 +194,8 @@ class Workers:
 
 def _how_it_ended(exit_code: int | None) -> str:
     if exit_code is None:
-        return "fell silent"
+        return "stopped responding"
     if exit_code < 0:
-        names = {known.value: known.name for known in signal.Signals}
+        names = {number.value: number.name for number in signal.Signals}
         return f"was killed by {names.get(-exit_code, f'signal {-exit_code}')}"
     return f"ended with exit code {exit_code}, see above"

@@ -53,8 +53,7 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 # A forked process has the pool, but not its threads.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _in_order(

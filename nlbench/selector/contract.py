@@ -267,7 +267,7 @@ class Selector(_Component):
 
 
 class OnlineSelector(_Component):
-    """Chooses anew after every epoch, from the losses and logits of the network in training.
+    """Chooses again after every epoch, from the losses and logits of the network in training.
 
     With `n_networks` above 1, so many networks are trained side by side, alike but for their
     initial weights and draws. `select` is asked once for each, and sees the others in
@@ -300,7 +300,7 @@ def checked_answer(answer: Any, data: TrainingData) -> Selection:
     """Return a selector's answer if it fits `data`.
 
     Raises:
-        PluginError: if it is no `Selection`, or length, device or labels do not fit, or it keeps
+        PluginError: if it is not a `Selection`, or length, device or labels do not fit, or it keeps
             nothing.
     """
     if not isinstance(answer, Selection):

@@ -70,6 +70,11 @@ class MlflowTracker:
         return cls(open_client(address), address, home)
 
     @property
+    def address(self) -> str:
+        """The store's URI as `open` takes it, credentials included."""
+        return self._address
+
+    @property
     def uri(self) -> str:
         """The store's URI without credentials."""
         return mask(self._address)
@@ -281,8 +286,6 @@ def _artifact_root(uri: str, home: Path) -> Path | None:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # there, signal 0 is not a question; a run stays open rather than be killed
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -112,7 +112,8 @@ def log_to_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands without MLflow, which takes seconds."""
-    monkeypatch.setattr("nlbench.runner.run.open_tracker", lambda uri, store: None)
+    for module in ("run", "workplace"):
+        monkeypatch.setattr(f"nlbench.runner.{module}.open_tracker", lambda uri, store: None)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from nlbench.errors import ConfigError, DataError
 from nlbench.plugins import registry
 from nlbench.results.store import RunStore
 from nlbench.runner.sweep import run_sweep
+from nlbench.runner.workplace import Workplace
 
 CPU = torch.device("cpu")
 N = 5 * SHARD_ROWS + 100
@@ -152,7 +153,7 @@ def test_a_sweep_embeds_each_image_once(monkeypatch: pytest.MonkeyPatch) -> None
         seeds=(0, 1),
         epochs=1,
     )
-    cells = list(run_sweep(plan.configs(), RunStore(), CPU, tracker=None))
+    cells = list(run_sweep(plan.configs(), Workplace(RunStore(), CPU)))
     assert [cell.status for cell in cells] == ["finished"] * 12
     n_train = len(registry.find("datasets", "digits").load()().load(None).train_labels)
     assert encoded.count == {"bundled-clip": n_train, "bundled-glyphs": n_train}

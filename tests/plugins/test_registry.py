@@ -23,6 +23,7 @@ from nlbench.plugins.registry import (
     selector_class,
     selector_names,
 )
+from nlbench.plugins.versions import version_of
 from nlbench.selector import TrainingData
 
 PluginFile = Callable[..., Path]
@@ -52,7 +53,8 @@ def test_everything_that_comes_with_nlbench_can_be_loaded(kind: registry.Kind) -
     for component in components(kind).values():
         assert component.problem == ""
         assert callable(component.load())
-        assert len(component.source_sha256) == 64
+        assert component.keeps_version
+        assert isinstance(version_of(component), int)
 
 
 def test_the_file_name_is_the_selectors_name() -> None:
@@ -162,24 +164,26 @@ def test_helper_and_imported_classes_do_not_count(plugin_file: PluginFile) -> No
 
 def test_an_edited_plugin_is_another_selector(plugin_file: PluginFile) -> None:
     path = plugin_file("keep_all.py")
-    before = add_plugin_file(path).source_sha256
-    assert find("selectors", "keep-all").source_sha256 == before
+    before = version_of(add_plugin_file(path))
+    assert version_of(find("selectors", "keep-all")) == before
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert find("selectors", "keep-all").source_sha256 == before
-    path.write_text(path.read_text() + "# edited\n")
-    assert find("selectors", "keep-all").source_sha256 != before
+    assert version_of(find("selectors", "keep-all")) == before
+    path.write_text(path.read_text() + "# explained\n")
+    assert version_of(find("selectors", "keep-all")) == before
+    path.write_text(path.read_text() + "EDITED = True\n")
+    assert version_of(find("selectors", "keep-all")) != before
 
 
 def test_code_and_hash_belong_together_after_an_edit(plugin_file: PluginFile) -> None:
     """In a notebook: run, edit the file, run again in the same process."""
     path = plugin_file("keep_all.py")
     add_plugin_file(path)
-    before = find("selectors", "keep-all").source_sha256
+    before = version_of(find("selectors", "keep-all"))
     keep = get_selector("keep-all").select(DATA).keep  # type: ignore[union-attr, call-arg]
     assert keep.all()
     path.write_text(path.read_text().replace("keep = torch.ones_like", "keep = torch.zeros_like"))
     add_plugin_file(path)
-    assert find("selectors", "keep-all").source_sha256 != before
+    assert version_of(find("selectors", "keep-all")) != before
     keep = get_selector("keep-all").select(DATA).keep  # type: ignore[union-attr, call-arg]
     assert not keep.any()
 

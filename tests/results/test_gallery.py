@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,23 +16,23 @@ import nlbench
 from nlbench.errors import DataError
 from nlbench.results.gallery import PER_GROUP, contact_sheet, read_gallery, write_gallery
 from nlbench.results.record import RunRecord
+from nlbench.results.samples import SelectedSamples
 from nlbench.results.store import RunStore
 from nlbench.selector import Selection
 
 OWN = "folder"  # a data set of the user's: nobody said that its images may be shown
 
 
-def attempt(dataset: str = "digits", n: int = 120, size: int = 8, **change: Any) -> Any:
+def samples(n: int = 120, size: int = 8, **change: Any) -> SelectedSamples:
     """Return what the runner hands over: n grey images whose brightness is their position."""
     generator = torch.Generator().manual_seed(0)
     clean = torch.randint(0, 3, (n,), generator=generator)
     noisy = torch.where(torch.rand(n, generator=generator) < 0.5, (clean + 1) % 3, clean)
     images = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 1, size, size).clone()
-    given: dict[str, Any] = {
-        "config": SimpleNamespace(dataset=SimpleNamespace(name=dataset)),
-        "data": SimpleNamespace(train_ids=[f"image {i}" for i in range(2 * n)]),
-        "fit": torch.arange(n) * 2,
-        "fit_images": images,
+    parts: dict[str, Any] = {
+        "ids": [f"image {i}" for i in range(2 * n)],
+        "positions": torch.arange(n) * 2,
+        "images": images,
         "selection": Selection(
             keep=torch.rand(n, generator=generator) < 0.5,
             score=torch.randint(0, 9, (n,), generator=generator).float() / 8,
@@ -40,7 +40,7 @@ def attempt(dataset: str = "digits", n: int = 120, size: int = 8, **change: Any)
         "noisy_labels": noisy,
         "clean_labels": clean,
     }
-    return SimpleNamespace(**{**given, **change})
+    return SelectedSamples(**{**parts, **change})
 
 
 def brightness(png: bytes) -> int:
@@ -50,8 +50,8 @@ def brightness(png: bytes) -> int:
 
 
 def test_the_most_instructive_samples_are_kept(tmp_path: Path) -> None:
-    run = attempt()
-    write_gallery(tmp_path, run)
+    run = samples()
+    write_gallery(tmp_path, run, "digits")
     kept, dropped = read_gallery(tmp_path)
     # The slow reference: plain loops over all samples, the first of equals first.
     rows = range(120)
@@ -72,8 +72,8 @@ def test_the_most_instructive_samples_are_kept(tmp_path: Path) -> None:
 
 
 def test_where_the_truth_is_not_known_the_least_trusted_labels_are_kept(tmp_path: Path) -> None:
-    run = attempt(clean_labels=None)
-    write_gallery(tmp_path, run)
+    run = samples(clean_labels=None)
+    write_gallery(tmp_path, run, "digits")
     (group,) = read_gallery(tmp_path)
     scores = [sample.score for sample in group.samples]
     assert scores == sorted(run.selection.score.tolist())[:PER_GROUP]
@@ -81,10 +81,10 @@ def test_where_the_truth_is_not_known_the_least_trusted_labels_are_kept(tmp_path
 
 
 def test_a_perfect_selection_has_empty_groups(tmp_path: Path) -> None:
-    run = attempt()
+    run = samples()
     right = run.noisy_labels == run.clean_labels
-    run.selection = Selection(keep=right, score=right.float())
-    write_gallery(tmp_path, run)
+    run = replace(run, selection=Selection(keep=right, score=right.float()))
+    write_gallery(tmp_path, run, "digits")
     groups = read_gallery(tmp_path)
     assert [(group.n, group.samples) for group in groups] == [(0, ()), (0, ())]
     assert Image.open(io.BytesIO(contact_sheet(groups, ["a"]))).format == "PNG"
@@ -93,14 +93,14 @@ def test_a_perfect_selection_has_empty_groups(tmp_path: Path) -> None:
 def test_images_are_kept_only_where_they_may_be_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert write_gallery(tmp_path, attempt(OWN)) is None
+    assert write_gallery(tmp_path, samples(), OWN) is None
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("NLBENCH_SHOW_IMAGES", f"cifar10, {OWN}")
-    written = write_gallery(tmp_path, attempt(OWN))
+    written = write_gallery(tmp_path, samples(), OWN)
     assert written is not None
     assert len(read_gallery(tmp_path)) == 2
     monkeypatch.delenv("NLBENCH_SHOW_IMAGES")
-    write_gallery(tmp_path, attempt(OWN))  # the run is repeated, and the word is taken back
+    write_gallery(tmp_path, samples(), OWN)  # the run is repeated, and the word is taken back
     assert read_gallery(tmp_path) == ()
 
 
@@ -120,8 +120,8 @@ def test_only_digits_may_be_shown_by_licence() -> None:
 def test_large_images_are_made_small_and_channels_are_kept(
     tmp_path: Path, channels: int, mode: str
 ) -> None:
-    run = attempt(fit_images=torch.full((120, channels, 100, 100), 77, dtype=torch.uint8))
-    write_gallery(tmp_path, run)
+    run = samples(images=torch.full((120, channels, 100, 100), 77, dtype=torch.uint8))
+    write_gallery(tmp_path, run, "digits")
     image = Image.open(io.BytesIO(read_gallery(tmp_path)[0].samples[0].png))
     assert (image.size, image.mode) == ((64, 64), mode)
 

@@ -33,6 +33,7 @@ from nlbench.results.store import RunStore
 from nlbench.runner.cell import Cell
 from nlbench.runner.sweep import run_sweep
 from nlbench.runner.worker_pool import Workers
+from nlbench.runner.workplace import Workplace
 from nlbench.tracking import MlflowTracker
 
 CPU = torch.device("cpu")
@@ -184,7 +185,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
         configs = [*plan("embedding"), *plan(*SELECTORS[1:])]
         with found.listening(), pytest.MonkeyPatch.context() as small:
             small.setattr("nlbench.machine._SMALL", 0)  # in this process: what it warns of
-            for cell in run_sweep(configs, store, CPU, tracker, on_start=found.on_start, jobs=2):
+            for cell in run_sweep(
+                configs, Workplace(store, CPU, tracker), on_start=found.on_start, jobs=2
+            ):
                 found.cells.append(cell)
         yield found
 
@@ -215,7 +218,7 @@ def test_each_cell_ends_and_a_process_that_dies_costs_its_own_cell_only(sweep: S
 def test_results_are_those_of_one_process(sweep: Sweep) -> None:
     """All but times, memory and dates; keep sets and scores to the last bit."""
     together, alone = RunStore(sweep.home), RunStore()
-    cells = list(run_sweep(plan(*SELECTORS), alone, CPU, None))
+    cells = list(run_sweep(plan(*SELECTORS), Workplace(alone, CPU)))
     compared = 0
     for cell in cells:
         other = sweep.by_name()[cell.config.selector.name, cell.config.seed]
@@ -379,7 +382,7 @@ def lives(pid: int) -> bool:
 
 def test_fewer_than_one_job_is_refused() -> None:
     with pytest.raises(ConfigError, match="jobs must be a whole number >= 1, got 0"):
-        next(run_sweep(plan("none"), RunStore(), CPU, None, jobs=0))
+        next(run_sweep(plan("none"), Workplace(RunStore(), CPU), jobs=0))
     result = CliRunner().invoke(app, ["sweep", "--jobs", "0"])
     assert result.exit_code == 2
     assert "--jobs" in result.stderr
@@ -388,7 +391,7 @@ def test_fewer_than_one_job_is_refused() -> None:
 def test_what_is_finished_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     nlbench.run("none", noise_rate=0.4, epochs=2, track=False)
     monkeypatch.setattr(Workers, "begin", lambda *args: pytest.fail("a process was started"))
-    (cell,) = run_sweep(plan("none", seeds=(0,)), RunStore(), CPU, None, jobs=2)
+    (cell,) = run_sweep(plan("none", seeds=(0,)), Workplace(RunStore(), CPU), jobs=2)
     assert cell.status == "already finished"
 
 
@@ -397,8 +400,9 @@ import torch
 from nlbench.results.store import RunStore
 from nlbench.config.sweep_plan import SweepPlan
 from nlbench.runner.sweep import run_sweep
-print([c.status for c in run_sweep(SweepPlan(("none",), seeds=(0,)).configs(), RunStore(),
-       torch.device("cpu"), None, jobs=2)])
+from nlbench.runner.workplace import Workplace
+print([c.status for c in run_sweep(SweepPlan(("none",), seeds=(0,)).configs(),
+       Workplace(RunStore(), torch.device("cpu")), jobs=2)])
 """
 
 

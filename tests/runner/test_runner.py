@@ -33,7 +33,9 @@ from nlbench.errors import ConfigError, NlbenchError, PluginError, RunError
 from nlbench.plugins import registry
 from nlbench.results.store import RunStore
 from nlbench.runner import run as runner
-from nlbench.runner.recording import make_record
+from nlbench.runner.inputs import prepare
+from nlbench.runner.recording import Attempt, running_record
+from nlbench.runner.workplace import Workplace
 from nlbench.tracking.store import SYNC_HINT
 
 EPOCHS = 2
@@ -443,9 +445,12 @@ def test_a_finished_run_is_not_repeated_unless_forced(
 
 def test_an_edited_plugin_is_another_selector(plugin: Callable[..., Path], home: Path) -> None:
     first = quick("plugged", plugins=[plugin("return keeping_all(data)")], home=home)
-    plugin("return keeping_all(data)  # edited")
-    again = resolve(selector="plugged", recipe="quick/digits", epochs=EPOCHS)
-    assert again.fingerprint != first.fingerprint
+    plugin("return keeping_all(data)  # explained")
+    explained = resolve(selector="plugged", recipe="quick/digits", epochs=EPOCHS)
+    assert explained.fingerprint == first.fingerprint
+    plugin("return keeping_all(data, diagnostics={'edited': True})")
+    edited = resolve(selector="plugged", recipe="quick/digits", epochs=EPOCHS)
+    assert edited.fingerprint != first.fingerprint
 
 
 def test_a_label_file_that_changed_is_another_run(home: Path, tmp_path: Path) -> None:
@@ -588,7 +593,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], RunConfig]:
 
     def parse(command: str) -> RunConfig:
         monkeypatch.setattr(runner, "run_config", take)
-        monkeypatch.setattr(runner, "finished_record", lambda store, config: None)
+        monkeypatch.setattr(runner, "earlier_record", lambda config, place: None)
         monkeypatch.setattr(runner, "open_tracker", lambda uri, store: None)
         registry._plugin_files.clear()
         words = shlex.split(command)
@@ -641,9 +646,9 @@ def test_the_command_of_any_configuration_leads_back_to_it(
 
 def recorded_command(config: RunConfig, data_dir: Path | None) -> str:
     """Return the command as it stands in a record, without running anything."""
-    attempt = runner.Attempt(config, torch.device("cpu"), data_dir, lambda *_: None)
-    attempt.prepare()
-    return make_record(attempt, "running", "", 1).command
+    place = Workplace(RunStore(), torch.device("cpu"), data_dir=data_dir)
+    inputs = prepare(config, place)
+    return running_record(Attempt.begin(1, place.device), inputs).command
 
 
 def test_the_command_names_the_plugin_file(
@@ -785,7 +790,7 @@ def test_a_tracking_store_that_goes_away_costs_a_warning_and_no_record(
 ) -> None:
     config = resolve(selector="none", epochs=1)
     store = RunStore(home)
-    record = runner.run_config(config, store, torch.device("cpu"), tracker)
+    record = runner.run_config(config, Workplace(store, torch.device("cpu"), tracker))
     assert store.read(config.fingerprint) == record
     assert record.status == "finished"
     assert "nlbench sync" in only_warning(caplog)

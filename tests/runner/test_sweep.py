@@ -28,6 +28,7 @@ from nlbench.results.record import RunRecord
 from nlbench.results.store import RunStore
 from nlbench.runner.cell import Cell
 from nlbench.runner.sweep import run_sweep
+from nlbench.runner.workplace import Workplace
 from nlbench.tracking import MlflowTracker
 
 CPU = torch.device("cpu")
@@ -78,9 +79,10 @@ from nlbench.plugins import registry
 from nlbench.results.store import RunStore
 from nlbench.config.sweep_plan import SweepPlan
 from nlbench.runner.sweep import run_sweep
+from nlbench.runner.workplace import Workplace
 registry.add_plugin_file(Path(sys.argv[1]))
 plan = SweepPlan(("counting",), noises=("symmetric:0.4",), seeds=(0, 1, 2, 3), epochs=2)
-for cell in run_sweep(plan.configs(), RunStore(), torch.device("cpu"), None):
+for cell in run_sweep(plan.configs(), Workplace(RunStore(), torch.device("cpu"))):
     print(cell.config.seed, cell.status)
 """
 
@@ -94,7 +96,8 @@ def log_to_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands without MLflow, which takes seconds."""
-    monkeypatch.setattr("nlbench.runner.run.open_tracker", lambda uri, store: None)
+    for module in ("run", "workplace"):
+        monkeypatch.setattr(f"nlbench.runner.{module}.open_tracker", lambda uri, store: None)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,7 @@ def plan_of(*selectors: str, seeds: tuple[int, ...] = (0,), **more: Any) -> Swee
 
 
 def sweep(plan: SweepPlan, store: RunStore | None = None, **options: Any) -> list[Cell]:
-    return list(run_sweep(plan.configs(), store or RunStore(), CPU, None, **options))
+    return list(run_sweep(plan.configs(), Workplace(store or RunStore(), CPU), **options))
 
 
 def command(*words: object) -> Result:
@@ -499,12 +502,12 @@ def test_a_sweep_tells_where_its_seconds_went(home: Path, counting: Path) -> Non
     configs = plan_of("counting", seeds=(0, 1)).configs()
     store = RunStore(home)
     started = time.perf_counter()
-    cells = list(run_sweep(configs, store, CPU, None))
+    cells = list(run_sweep(configs, Workplace(store, CPU)))
     total_s = time.perf_counter() - started
     stages = seconds_by_stage(cells, total_s)
     assert sum(stages.values()) == pytest.approx(total_s)
     assert all(seconds >= 0 for seconds in stages.values()), stages
     assert stages["train"] == pytest.approx(sum(c.record.times.train_s for c in cells if c.record))
     assert stages["log"] > 0
-    again = seconds_by_stage(run_sweep(configs, store, CPU, None), 1.0)
+    again = seconds_by_stage(run_sweep(configs, Workplace(store, CPU)), 1.0)
     assert again == {"train": 0, "select": 0, "embed": 0, "data": 0, "log": 0, "rest": 1.0}

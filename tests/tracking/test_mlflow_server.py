@@ -91,8 +91,6 @@ class Server:
 @pytest.fixture(scope="module")
 def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("flask_wtf", reason="`mlflow server --app-name basic-auth` needs it")
-    if os.name != "posix":
-        pytest.skip("kills a group of processes")
     found = Server(tmp_path_factory.mktemp("server"))
     found.start()
     yield found
@@ -259,7 +257,6 @@ main()
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_the_page_ends_with_the_command_that_opened_it(
     number: signal.Signals, tmp_path: Path
@@ -285,7 +282,6 @@ def test_the_page_ends_with_the_command_that_opened_it(
         time.sleep(0.2)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_a_page_under_nohup_outlives_its_terminal() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

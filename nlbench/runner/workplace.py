@@ -1,0 +1,74 @@
+"""Where runs take place: all that a command settles once for its runs, and no result depends on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from nlbench.data.pixel_file import pixel_folder
+from nlbench.encoders.cache import EmbeddingCache, cache_dir
+from nlbench.errors import RunError
+from nlbench.results.store import RunStore
+
+if TYPE_CHECKING:
+    from nlbench.tracking import MlflowTracker
+
+log = logging.getLogger("nlbench")
+
+# Called with (stage, steps done, steps in all).
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Ignore how far a run is."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What all runs of a command share.
+
+    Attributes:
+        store: Where records go.
+        device: Where to select and train.
+        tracker: The MLflow store; None logs nothing there.
+        data_dir: The folder that contains the data sets.
+        force: Whether finished runs are repeated.
+        deterministic: Whether a GPU gives the same bits every time, at a cost.
+    """
+
+    store: RunStore
+    device: torch.device
+    tracker: MlflowTracker | None = None
+    data_dir: Path | None = None
+    force: bool = False
+    deterministic: bool = False
+
+    @property
+    def embeddings(self) -> EmbeddingCache:
+        """The cache of embeddings."""
+        return EmbeddingCache(cache_dir(self.store.home))
+
+    @property
+    def pixel_folder(self) -> Path:
+        """Where images go that do not fit in memory."""
+        return pixel_folder(self.embeddings.folder.parent)
+
+
+def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker | None:
+    """Return the MLflow store that runs go to; warn and return None where it does not answer.
+
+    Raises:
+        ConfigError: if the URI is malformed.
+    """
+    from nlbench.tracking import MlflowTracker
+
+    try:
+        return MlflowTracker.open(uri, store.home)
+    except RunError as error:
+        log.warning("%s Runs continue without MLflow.", error)
+        return None

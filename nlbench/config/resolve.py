@@ -22,11 +22,16 @@ from nlbench.config.run_config import (
     RunConfig,
     SelectorConfig,
     TrainerConfig,
-    label_file,
 )
 from nlbench.config.setting_text import parse_setting
 from nlbench.errors import ConfigError, did_you_mean
-from nlbench.noise.corrupt import noise_options, noise_takes_rate
+from nlbench.noise.corrupt import (
+    check_options,
+    checked_rate,
+    label_file_in_use,
+    noise_options,
+    noise_takes_rate,
+)
 from nlbench.noise.unknown_truth import refuse_noise
 from nlbench.plugins import registry
 from nlbench.plugins.registry import make_component
@@ -98,31 +103,12 @@ def _apply_noise(merged: dict[str, Any], noise: str | None, rate: float | None) 
     if kind != merged["noise"]["kind"]:
         merged["noise"] = {"kind": kind, "rate": merged["noise"].get("rate")}
     draw = registry.find("noises", kind).load()
-    known = ["kind", "rate", *noise_options(draw)]
-    for key in merged["noise"]:
-        if key not in known:
-            raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, known)}")
-    explicit = inline or rate
-    chosen = explicit if explicit not in (None, "") else merged["noise"].get("rate")
-    merged["noise"]["rate"] = _checked_rate(kind, noise_takes_rate(draw), chosen, bool(explicit))
-
-
-def _checked_rate(kind: str, takes_rate: bool, given: Any, explicit: bool) -> float | None:
-    if given is None and not takes_rate:
-        return None
-    if given is None:
-        raise ConfigError(f"noise {kind!r} needs a rate: give --noise-rate.")
-    try:
-        rate = float(given)
-    except (TypeError, ValueError):
-        raise ConfigError(f"the noise rate must be a number, got {given!r}.") from None
-    if not 0 <= rate < 1:
-        raise ConfigError(f"the noise rate must lie in [0, 1), got {rate:g}.")
-    if takes_rate:
-        return rate
-    if explicit and rate:
-        raise ConfigError(f"noise {kind!r} takes no rate, got {rate:g}: leave --noise-rate out.")
-    return None
+    check_options(kind, draw, [key for key in merged["noise"] if key not in ("kind", "rate")])
+    asked = inline or rate
+    if asked is None and noise_takes_rate(draw):
+        # A recipe's rate; it was meant for another noise where this one takes none.
+        asked = merged["noise"].get("rate")
+    merged["noise"]["rate"] = checked_rate(kind, draw, asked)
 
 
 def valid_keys(merged: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -195,7 +181,11 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
             files=file_hashes(
                 merged,
                 asdict(instance),  # type: ignore[call-overload]
-                label_file(source, merged["noise"]["kind"], merged["noise"], data_dir),
+                label_file_in_use(
+                    registry.find("noises", merged["noise"]["kind"]).load(),
+                    merged["noise"],
+                    source.label_file(data_dir),
+                ),
             ),
             versions=code_versions(merged, asdict(instance), protocol),  # type: ignore[call-overload]
         )

@@ -6,14 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nlbench.config.recipe_files import load_recipe, merge
 from nlbench.files import canonical_json
-from nlbench.noise.corrupt import noise_options
 from nlbench.plugins import registry
 from nlbench.plugins.registry import make_component
 
@@ -165,16 +163,6 @@ def versioned_sha256(content: Mapping[str, Any], version: int = PROTOCOL_VERSION
     """Return the SHA-256 of the canonical JSON of a configuration and the protocol's version."""
     text = canonical_json({"version": version, **content})
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def label_file(
-    source: Any, kind: str, options: Mapping[str, Any], data_dir: Path | None
-) -> str | None:
-    """Return the file of human labels: the one named, else the data set's; None if not asked."""
-    if "label_file" not in noise_options(registry.find("noises", kind).load()):
-        return None
-    found = options.get("label_file") or source.label_file(data_dir)
-    return None if found is None else str(found)
 
 
 def standard_config(dataset: str) -> RunConfig:

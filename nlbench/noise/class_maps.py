@@ -33,20 +33,33 @@ ASYMMETRIC_MAPS["cifar10n"] = ASYMMETRIC_MAPS["cifar10"]
 ASYMMETRIC_MAPS["cifar100n"] = ASYMMETRIC_MAPS["cifar100"]
 
 
-def resolved_map(class_map: Mapping[int, int] | str | None, n_classes: int) -> dict[int, int]:
-    """Return a class map by its name or as given, checked.
+def resolved_map(
+    class_map: Mapping[int, int] | str | None, n_classes: int, dataset: str | None = None
+) -> dict[int, int]:
+    """Return the map of look-alike classes {source: target}, checked.
+
+    Args:
+        class_map: A map, or the name of one; None for the one of the data set.
+        n_classes: K.
+        dataset: Name of the data set, None where nobody knows it.
 
     Raises:
-        ConfigError: if there is none of that name, or it sends a class to itself or out of range.
+        ConfigError: if there is no such map, or it sends a class to itself or out of range.
     """
+    if class_map is None and dataset is not None and dataset not in ASYMMETRIC_MAPS:
+        raise ConfigError(
+            f"there is no map of look-alike classes for {dataset!r}: set one with "
+            "--set 'noise.class_map={0: 1, 1: 0}', or use --noise pair."
+        )
     if class_map is None or isinstance(class_map, str):
-        if class_map not in ASYMMETRIC_MAPS:
+        name = class_map or dataset
+        if name not in ASYMMETRIC_MAPS:
             raise ConfigError(
-                "asymmetric noise needs to know which class is mistaken for which: give "
-                f"`class_map` as {{source: target}} or one of {sorted(ASYMMETRIC_MAPS)}, got "
-                f"{class_map!r}. For the next class in a circle, use noise 'pair'."
+                "asymmetric noise needs to know which class is mistaken for which: `class_map` "
+                f"must be {{source: target}} or one of {sorted(ASYMMETRIC_MAPS)}, got {name!r}. "
+                "For the next class in a circle, use noise 'pair'."
             )
-        class_map = ASYMMETRIC_MAPS[class_map]
+        class_map = ASYMMETRIC_MAPS[name]
     if not isinstance(class_map, Mapping) or not class_map:
         raise ConfigError(f"`class_map` must be {{source: target, ...}}, got {class_map!r}.")
     for source, goal in class_map.items():

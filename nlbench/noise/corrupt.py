@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from nlbench.data.labels import checked_labels
 from nlbench.errors import ConfigError, did_you_mean
-from nlbench.noise.labels import Drawn, Labels, Matrix, checked_labels
+from nlbench.noise.labels import Drawn, Labels, Matrix
 from nlbench.seeds import derive_seed
 
 # What the runner gives to a kind whose signature asks for it; not settable by name.
-GIVEN_BY_RUNNER = ("features", "subset")
+GIVEN_BY_RUNNER = ("features", "subset", "dataset")
 
 
 class Features(Protocol):
@@ -62,6 +64,8 @@ def corrupt(
     *,
     features: Features | None = None,
     subset: npt.NDArray[np.bool_] | None = None,
+    dataset: str | None = None,
+    dataset_label_file: Path | None = None,
     **options: Any,
 ) -> NoisyLabels:
     """Corrupt labels.
@@ -75,6 +79,9 @@ def corrupt(
         features: (N, d) for ``instance``: an array, or anything that gives rows at positions.
         subset: (M,) bool for ``human``: which of the M published samples the clean labels belong
             to; None where they are all there.
+        dataset: Name of the data set: ``asymmetric`` has maps of look-alike classes for some.
+        dataset_label_file: The data set's own file for a kind with the option ``label_file``,
+            where that is left out.
         **options: What the kind needs: ``class_map`` for ``asymmetric``, ``matrix`` (array or
             file) for ``matrix``, ``labels`` (array or file) for ``labels``, ``label_set`` and
             ``label_file`` for ``human``.
@@ -94,14 +101,16 @@ def corrupt(
 
     clean = checked_labels("clean_labels", clean_labels, n_classes)
     draw: Callable[..., Drawn] = find("noises", kind).load()
-    _check_rate(kind, draw, rate)
-    _check_options(kind, draw, options)
+    rate = checked_rate(kind, draw, rate)
+    check_options(kind, draw, options)
+    file = label_file_in_use(draw, options, dataset_label_file)
+    if file is not None:
+        options["label_file"] = file
     rng = np.random.default_rng(derive_seed("noise", kind, f"{rate}", seed))
-    asked = inspect.signature(draw).parameters
-    given = {"features": features, "subset": subset}
-    labels, matrix = draw(
-        clean, n_classes, rate, rng, **{k: v for k, v in given.items() if k in asked}, **options
-    )
+    parameters = inspect.signature(draw).parameters
+    of_runner = {"features": features, "subset": subset, "dataset": dataset}
+    asked = {name: value for name, value in of_runner.items() if name in parameters}
+    labels, matrix = draw(clean, n_classes, rate, rng, **asked, **options)
     labels = checked_labels(f"labels of noise {kind!r}", labels, n_classes)
     return _describe(kind, clean, labels, matrix, rate)
 
@@ -129,14 +138,63 @@ def _describe(
     )
 
 
-def _check_rate(kind: str, draw: Callable[..., Drawn], rate: float | None) -> None:
-    needs = noise_takes_rate(draw)
-    if needs and rate is None:
-        raise ConfigError(f"noise {kind!r} needs a rate in [0, 1): give `--noise-rate 0.4`.")
-    if rate is not None and not 0 <= rate < 1:
+def checked_rate(kind: str, draw: Callable[..., Drawn], rate: Any) -> float | None:
+    """Return the rate as a number, None for a kind that takes none.
+
+    Args:
+        kind: The name of the noise, for messages.
+        draw: The noise.
+        rate: A number or its text, None where it is left out.
+
+    Raises:
+        ConfigError: if it is not a number in [0, 1), is missing, or is passed to a kind that takes
+            none (0 is fine there).
+    """
+    takes_rate = noise_takes_rate(draw)
+    if rate is None:
+        if takes_rate:
+            raise ConfigError(f"noise {kind!r} needs a rate in [0, 1): use --noise {kind}:0.4.")
+        return None
+    try:
+        number = float("nan" if isinstance(rate, bool) else rate)
+    except (TypeError, ValueError):
+        raise ConfigError(f"the noise rate must be a number, got {rate!r}.") from None
+    if not 0 <= number < 1:
         raise ConfigError(f"the noise rate must lie in [0, 1), got {rate}.")
-    if not needs and rate:
-        raise ConfigError(f"noise {kind!r} takes no rate, got {rate}: leave `--noise-rate` out.")
+    if not takes_rate and number:
+        raise ConfigError(
+            f"noise {kind!r} takes no rate, got {number:g}: leave the rate (--noise-rate) out."
+        )
+    return number if takes_rate else None
+
+
+def check_options(kind: str, draw: Callable[..., Drawn], options: Iterable[str]) -> None:
+    """Refuse options that a kind does not have.
+
+    Raises:
+        ConfigError: at the first one, with near matches.
+    """
+    valid = noise_options(draw)
+    for key in options:
+        if key not in valid:
+            near = [*valid, "rate"] if noise_takes_rate(draw) else valid
+            raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, near)}")
+
+
+def label_file_in_use(
+    draw: Callable[..., Drawn], options: Mapping[str, Any], dataset_label_file: Path | None
+) -> str | None:
+    """Return the label file that a kind reads; None for a kind without such a file.
+
+    Args:
+        draw: The noise.
+        options: Its options; ``label_file`` comes first.
+        dataset_label_file: The data set's own, where the option is left out.
+    """
+    if "label_file" not in noise_options(draw):
+        return None
+    file = options.get("label_file") or dataset_label_file
+    return None if file is None else str(file)
 
 
 def noise_takes_rate(draw: Callable[..., Drawn]) -> bool:
@@ -148,10 +206,3 @@ def noise_options(draw: Callable[..., Drawn]) -> list[str]:
     """Return the names of a kind's own options."""
     names = list(inspect.signature(draw).parameters)[4:]
     return [name for name in names if name not in GIVEN_BY_RUNNER]
-
-
-def _check_options(kind: str, draw: Callable[..., Drawn], options: Mapping[str, Any]) -> None:
-    known = noise_options(draw)
-    for key in options:
-        if key not in known:
-            raise ConfigError(f"noise {kind!r} has no option {key!r}. {did_you_mean(key, known)}")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nlbench.data.labels import checked_labels
 from nlbench.errors import ConfigError, DataError, did_you_mean
-from nlbench.noise.labels import Drawn, Labels, checked_labels, counted_matrix
+from nlbench.noise.labels import Drawn, Labels, counted_matrix
 from nlbench.plugins.versions import versioned
 
 # Names as the paper and the tables say them, and the keys in the files.

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from nlbench.data.class_shares import exact_share_per_class
+from nlbench.data.labels import checked_labels
 from nlbench.errors import ConfigError, DataError
 from nlbench.noise.array_files import read_array
 from nlbench.noise.class_maps import resolved_map
-from nlbench.noise.labels import Drawn, Labels, Matrix, checked_labels, counted_matrix
+from nlbench.noise.labels import Drawn, Labels, Matrix, counted_matrix
 from nlbench.plugins.versions import versioned
 
 _CHUNK = 65536
@@ -54,10 +55,14 @@ def asymmetric(
     rate: float,
     rng: np.random.Generator,
     class_map: Mapping[int, int] | str | None = None,
+    dataset: str | None = None,
 ) -> Drawn:
-    """Look-alike classes: an exact share of each mapped class goes to its target."""
+    """Look-alike classes: an exact share of each mapped class goes to its target.
+
+    Without ``class_map`` it is the map of the data set, where there is one.
+    """
     target = np.arange(n_classes)
-    for source, goal in resolved_map(class_map, n_classes).items():
+    for source, goal in resolved_map(class_map, n_classes, dataset).items():
         target[source] = goal
     return _by_target(clean, target, rate, rng)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from nlbench.data.labels import checked_labels
 from nlbench.errors import ConfigError
 from nlbench.noise.corrupt import NoisyLabels
-from nlbench.noise.labels import checked_labels
 
 
 def shipped_labels(labels: Any, n_classes: int) -> NoisyLabels:

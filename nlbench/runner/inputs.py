@@ -14,12 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench.config.run_config import RunConfig, label_file
+from nlbench.config.run_config import RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.data.images import ImageRows, StoredImages
 from nlbench.data.pixels import check_space, stored_images
-from nlbench.errors import ConfigError
-from nlbench.noise.class_maps import ASYMMETRIC_MAPS
 from nlbench.noise.corrupt import NoisyLabels, corrupt
 from nlbench.noise.unknown_truth import no_truth, refuse_noise, shipped_labels
 from nlbench.plugins import registry
@@ -117,18 +115,7 @@ def noisy_labels_of(config: RunConfig, data: ImageData, data_dir: Path | None) -
 
 
 def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
-    options = dict(config.noise.options)
     source = make_component("datasets", config.dataset.name, config.dataset.options)
-    human_labels = label_file(source, config.noise.kind, options, data_dir)
-    if human_labels is not None:
-        options["label_file"] = human_labels
-    if config.noise.kind == "asymmetric" and "class_map" not in options:
-        if data.name not in ASYMMETRIC_MAPS:
-            raise ConfigError(
-                f"there is no map of look-alike classes for {data.name!r}: give one as "
-                "--set 'noise.class_map={0: 1, 1: 0}', or use --noise pair."
-            )
-        options["class_map"] = data.name
     return corrupt(
         data.train_labels,
         n_classes=data.n_classes,
@@ -137,7 +124,9 @@ def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> Noi
         seed=config.seed,
         features=ImageRows(data.train_images),
         subset=data.train_subset,
-        **options,
+        dataset=data.name,
+        dataset_label_file=source.label_file(data_dir),
+        **config.noise.options,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlbench.data.labels import checked_labels
 from nlbench.errors import ConfigError
 
 
@@ -68,22 +69,11 @@ def _unit_rows(name: str, value: Any) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=1)
 
 
-def checked_label_tensor(given: Tensor, n_classes: int) -> Tensor:
-    """Return labels as int64.
+def checked_label_tensor(labels: Tensor, n_classes: int) -> Tensor:
+    """Return noisy labels as int64, where they are.
 
     Raises:
         ConfigError: if they are not whole numbers in [0, K) in one dimension.
     """
-    labels = given.nan_to_num().to(torch.int64)
-    if not bool((labels == given).all()):
-        raise ConfigError("`noisy_labels` must be whole numbers, got fractions or NaN.")
-    if n_classes < 2:
-        raise ConfigError(f"`n_classes` must be at least 2, got {n_classes}.")
-    if labels.ndim != 1 or len(labels) == 0:
-        raise ConfigError(f"`noisy_labels` must be 1-D and not empty, got {tuple(labels.shape)}.")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= n_classes:
-        raise ConfigError(
-            f"`noisy_labels` must lie in [0, {n_classes}), got values from {low} to {high}."
-        )
-    return labels
+    checked = checked_labels("noisy_labels", labels.detach().cpu().numpy(), n_classes)
+    return torch.from_numpy(checked).to(labels.device)

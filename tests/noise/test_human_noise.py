@@ -180,3 +180,10 @@ def test_published_rate_of_cifar100n(real_data: Path) -> None:
     clean = read_human_labels(file)["clean"]
     found = corrupt(clean, 100, "human", label_file=file)
     assert found.realized_rate == pytest.approx(0.4020, abs=5e-5)
+
+
+def test_the_data_sets_own_file_stands_in_where_no_option_names_one(file: Path) -> None:
+    own = noisy(None, dataset_label_file=file)
+    assert own.labels.tolist() == human_sets(CLEAN)["worse_label"].tolist()
+    with pytest.raises(DataError, match=r"'elsewhere\.pt' is not there"):
+        noisy(Path("elsewhere.pt"), dataset_label_file=file)

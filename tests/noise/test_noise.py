@@ -15,8 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nlbench.config.resolve import resolve
 from nlbench.errors import ConfigError, DataError
-from nlbench.noise.corrupt import NoisyLabels, corrupt
+from nlbench.noise.corrupt import NoisyLabels, checked_rate, corrupt
 from nlbench.plugins.registry import components
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "noise.json").read_text())
@@ -397,15 +398,65 @@ def test_rate_must_be_left_out_where_there_is_none(kind: str) -> None:
         corrupt([0, 1], 2, kind, 0.4)
 
 
+@pytest.mark.parametrize("rate", ["lots", True, [0.4]])
+def test_rate_must_be_a_number(rate: Any) -> None:
+    with pytest.raises(ConfigError, match="the noise rate must"):
+        corrupt([0, 1], 2, "symmetric", rate)
+
+
+def test_rate_of_zero_is_no_rate_where_there_is_none() -> None:
+    clean = ten_classes()
+    zero, left_out = (corrupt(clean, 10, "matrix", r, matrix=np.eye(10)) for r in (0, None))
+    assert zero.sha256 == left_out.sha256
+    assert corrupt(clean, 10, "labels", 0, labels=clean).nominal_rate is None
+
+
+def test_rate_value_counts_not_its_type() -> None:
+    clean = ten_classes()
+    features = np.random.default_rng(0).random((len(clean), 12))
+    hashes = {corrupt(clean, 10, "instance", r, features=features).sha256 for r in (0, 0.0, "0")}
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate"), [("pair", None), ("pair", 1.5), ("pair", "lots"), ("none", 0.4)]
+)
+def test_a_wrong_rate_reads_the_same_on_every_road(kind: str, rate: Any) -> None:
+    """`corrupt` and the command line once had their own checks, each with its own words."""
+    messages = []
+    for road in (
+        lambda: corrupt([0, 1], 2, kind, rate),
+        lambda: checked_rate(kind, components("noises")[kind].load(), rate),
+    ):
+        with pytest.raises(ConfigError) as error:
+            road()
+        messages.append(str(error.value))
+    if rate is not None:
+        with pytest.raises(ConfigError) as error:
+            resolve(noise=f"{kind}:{rate}")
+        messages.append(str(error.value))
+    assert len(set(messages)) == 1
+
+
+def test_asymmetric_knows_the_maps_of_data_sets() -> None:
+    clean = ten_classes()
+    by_name = corrupt(clean, 10, "asymmetric", 0.4, class_map="digits")
+    assert corrupt(clean, 10, "asymmetric", 0.4, dataset="digits").sha256 == by_name.sha256
+    own = corrupt(clean, 10, "asymmetric", 0.4, dataset="digits", class_map={0: 1})
+    assert own.sha256 == corrupt(clean, 10, "asymmetric", 0.4, class_map={0: 1}).sha256
+    with pytest.raises(ConfigError, match=r"no map of look-alike classes for 'folder:pets'"):
+        corrupt(clean, 10, "asymmetric", 0.4, dataset="folder:pets")
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 2], r"lie in \[0, 2\), got 0 to 2"),
-        ([-1, 1], r"lie in \[0, 2\), got -1 to 1"),
+        ([0, 1, 2], r"lie in \[0, 2\), got values from 0 to 2"),
+        ([-1, 1], r"lie in \[0, 2\), got values from -1 to 1"),
         ([0.5, 1.0], "whole numbers"),
         ([0, float("nan")], "whole numbers"),
         ([[0, 1]], "1-D"),
-        ([], "non-empty"),
+        ([], "not empty"),
         (["a", "b"], "whole numbers"),
         ([True, False], "whole numbers"),
     ],
@@ -440,7 +491,8 @@ def test_unknown_kind_names_near_matches() -> None:
     [
         ("asymmetric", "class_mapp", "Did you mean 'class_map'"),
         ("matrix", "matrx", "Did you mean 'matrix'"),
-        ("symmetric", "matrix", "There are none"),
+        ("symmetric", "matrix", "Valid: 'rate'"),
+        ("pair", "ratee", "Did you mean 'rate'"),
     ],
 )
 def test_unknown_options_name_near_matches(kind: str, option: str, near: str) -> None:

@@ -98,12 +98,16 @@ def test_get_selector_says_what_is_wrong(name: str, settings: dict[str, Any], me
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_classes": 1, "noisy_labels": [0, 0, 0]}, "`n_classes` must be at least 2, got 1"),
+        (
+            {"n_classes": 1, "noisy_labels": [0, 0, 0]},
+            "`n_classes` must be a whole number >= 2, got 1",
+        ),
         ({"noisy_labels": [0, 1, 2]}, r"`noisy_labels` must lie in \[0, 2\)"),
         ({"noisy_labels": [-1, 1, 0]}, r"`noisy_labels` must lie in \[0, 2\)"),
         ({"noisy_labels": [[0, 1, 1]]}, "`noisy_labels` must be 1-D"),
         ({"noisy_labels": []}, "not empty"),
-        ({"noisy_labels": [0.7, 1.2, 0.0]}, "noisy_labels"),
+        ({"noisy_labels": [0.7, 1.2, 0.0]}, "`noisy_labels` must be whole numbers"),
+        ({"noisy_labels": [True, False, True]}, "`noisy_labels` must be whole numbers, got bool"),
         ({"class_names": ["cat"]}, "`class_names` must name all 2 classes, got 1"),
         ({"embeddings": np.ones((2, 4))}, "a row for each of the 3 labels, got 2"),
         ({"embeddings": np.ones(3)}, "2-D"),

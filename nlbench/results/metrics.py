@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from nlbench.data.labels import plain_array, whole_labels
 from nlbench.errors import ConfigError
 
 _KEPT_SHARES = {"precision_at_25": 0.25, "precision_at_50": 0.5, "precision_at_75": 0.75}
@@ -37,7 +39,10 @@ class SelectionLike(Protocol):
 
 
 def evaluate_selection(
-    selection: SelectionLike, noisy_labels: Any, clean_labels: Any
+    selection: SelectionLike,
+    noisy_labels: Any,
+    clean_labels: Any,
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Measure a selection against the truth.
 
@@ -47,8 +52,10 @@ def evaluate_selection(
     Args:
         selection: With `keep` (N,) bool and `score` (N,) float; corrected `labels`, where
             given, count for `noise_rate_after`.
-        noisy_labels: (N,) integers.
-        clean_labels: (N,) integers, or None where nobody knows them.
+        noisy_labels: (N,) integers, or names out of `class_names`; a list, an array, a tensor, a
+            pandas object, or what `nlbench.corrupt` returned.
+        clean_labels: The same, or None where nobody knows them.
+        class_names: K names; needed where labels are text.
 
     Returns:
         Shares in [0, 1]; without clean labels all but ``kept_fraction`` are None.
@@ -57,7 +64,7 @@ def evaluate_selection(
         the largest label, None for a class without a clean sample.
 
     Raises:
-        ConfigError: if the lengths differ.
+        ConfigError: if the lengths differ, or labels are neither whole numbers nor class names.
 
     >>> import torch, nlbench
     >>> answer = nlbench.Selection(keep=torch.tensor([True, True, False]),
@@ -65,10 +72,12 @@ def evaluate_selection(
     >>> evaluate_selection(answer, [0, 1, 1], [0, 0, 1])["precision"]
     0.5
     """
-    keep = _array(selection.keep).astype(bool)
-    score = _array(selection.score).astype(np.float64)
-    noisy = _array(noisy_labels).astype(np.int64)
-    truth = noisy if clean_labels is None else _array(clean_labels).astype(np.int64)
+    keep = plain_array(selection.keep).astype(bool)
+    score = plain_array(selection.score).astype(np.float64)
+    noisy = whole_labels("noisy_labels", noisy_labels, class_names)
+    truth = (
+        noisy if clean_labels is None else whole_labels("clean_labels", clean_labels, class_names)
+    )
     if not len(keep) == len(score) == len(noisy) == len(truth):
         raise ConfigError(
             "selection and labels must have the same length, got "
@@ -80,7 +89,7 @@ def evaluate_selection(
     hits = int((keep & clean).sum())
     precision, recall = _share(hits, int(keep.sum())), _share(hits, int(clean.sum()))
     corrected = getattr(selection, "labels", None)
-    used = noisy if corrected is None else _array(corrected)
+    used = noisy if corrected is None else whole_labels("labels", corrected, class_names)
     per_class = _recall_per_class(keep, clean, noisy)
     auroc, auprc = _ranking(clean, score)
     return {
@@ -116,7 +125,7 @@ def precision_at(score: Any, clean: Any, share: float) -> float | None:
     >>> precision_at([0.9, 0.8, 0.8, 0.1], [True, True, False, False], 0.5)
     0.75
     """
-    scores, is_clean = _array(score).astype(np.float64), _array(clean).astype(bool)
+    scores, is_clean = plain_array(score).astype(np.float64), plain_array(clean).astype(bool)
     n_kept = round(share * len(scores))
     if n_kept == 0:
         return None
@@ -146,7 +155,7 @@ def _recall_per_class(keep: Any, clean: Any, noisy: Any) -> list[float | None]:
 
 def accuracy_per_class(predicted: Any, labels: Any, n_classes: int) -> list[float | None]:
     """Return the accuracy within each class, None for a class without samples."""
-    predicted, labels = _array(predicted), _array(labels)
+    predicted, labels = plain_array(predicted), plain_array(labels)
     total = np.bincount(labels, minlength=n_classes)
     right = np.bincount(labels[predicted == labels], minlength=n_classes)
     return [float(r / n) if n else None for r, n in zip(right, total, strict=True)]
@@ -157,13 +166,13 @@ def score_histogram(score: Any, clean: Any, bins: int = 40) -> dict[str, list[fl
 
     Where `clean` is None, ``all`` samples are counted together.
     """
-    values = _array(score).astype(np.float64)
+    values = plain_array(score).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
     if clean is None:
         counts = np.histogram(values, edges)[0].astype(float)
         return {"edges": edges.tolist(), "all": counts.tolist()}
-    is_clean = _array(clean).astype(bool)
+    is_clean = plain_array(clean).astype(bool)
     return {
         "edges": edges.tolist(),
         "clean": np.histogram(values[is_clean], edges)[0].astype(float).tolist(),
@@ -173,11 +182,3 @@ def score_histogram(score: Any, clean: Any, bins: int = 40) -> dict[str, list[fl
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
-
-
-def _array(values: Any) -> Any:
-    if not hasattr(values, "detach"):
-        return np.asarray(values)
-    # numpy has no bfloat16.
-    tensor = values.detach().cpu()
-    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()

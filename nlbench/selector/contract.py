@@ -16,7 +16,7 @@ from torch import Tensor
 from nlbench.data.images import ImageSource, TensorImages
 from nlbench.errors import ConfigError, PluginError
 from nlbench.seeds import derive_seed, uniform_by_key
-from nlbench.selector.from_arrays import ArrayFeatures, checked_label_tensor
+from nlbench.selector.from_arrays import ArrayFeatures, label_tensor, tensor_of
 
 Knowledge = Literal[
     "class names", "image-text pre-training", "image pre-training", "noise rate", "clean labels"
@@ -72,10 +72,13 @@ class TrainingData:
         sample_ids: Any = None,
         noise_rate: float | None = None,
     ) -> TrainingData:
-        """Make training data from plain arrays, for a notebook or a test.
+        """Return training data made of plain arrays, for a notebook or a test.
+
+        Arrays may be lists, NumPy arrays, tensors, or pandas objects.
 
         Args:
-            noisy_labels: (N,) integers in [0, K).
+            noisy_labels: (N,) integers in [0, K), names out of `class_names`, or what
+                `nlbench.corrupt` returned.
             n_classes: K.
             class_names: K names.
             embeddings: (N, d) image features; brought to unit norm.
@@ -92,14 +95,14 @@ class TrainingData:
         >>> data.n_samples
         3
         """
-        labels = checked_label_tensor(torch.as_tensor(noisy_labels), n_classes)
+        labels = label_tensor(noisy_labels, n_classes, class_names)
         n = len(labels)
         if class_names is not None and len(class_names) != n_classes:
             raise ConfigError(
                 f"`class_names` must name all {n_classes} classes, got {len(class_names)}."
             )
         source = ArrayFeatures(labels, n_classes, embeddings, text_embeddings)
-        keys = torch.arange(n) if sample_ids is None else torch.as_tensor(sample_ids).long()
+        keys = torch.arange(n) if sample_ids is None else tensor_of("sample_ids", sample_ids).long()
         for what, given in (("sample_ids", keys), ("images", images)):
             if given is not None and len(given) != n:
                 raise ConfigError(f"`{what}` must have {n} entries, got {len(given)}.")
@@ -111,7 +114,7 @@ class TrainingData:
             device=labels.device,
             seed=seed,
             _features=source,
-            _images=None if images is None else TensorImages(torch.as_tensor(images)),
+            _images=None if images is None else TensorImages(tensor_of("images", images)),
             _noise_rate=noise_rate,
         )
 

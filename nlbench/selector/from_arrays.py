@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench.data.labels import checked_labels
+from nlbench.data.labels import checked_labels, plain_array
 from nlbench.errors import ConfigError
 
 
@@ -63,17 +64,31 @@ class ArrayFeatures:
 
 
 def _unit_rows(name: str, value: Any) -> Tensor:
-    rows = torch.as_tensor(value).to(torch.float32)
+    rows = tensor_of(name, value).to(torch.float32)
     if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
         raise ConfigError(f"`{name}` must be finite and 2-D (rows, d), got {tuple(rows.shape)}.")
     return torch.nn.functional.normalize(rows, dim=1)
 
 
-def checked_label_tensor(labels: Tensor, n_classes: int) -> Tensor:
-    """Return noisy labels as int64, where they are.
+def tensor_of(name: str, values: Any) -> Tensor:
+    """Return numbers as a tensor, one that is a tensor already where it is.
 
     Raises:
-        ConfigError: if they are not whole numbers in [0, K) in one dimension.
+        ConfigError: if they are not numbers.
     """
-    checked = checked_labels("noisy_labels", labels.detach().cpu().numpy(), n_classes)
-    return torch.from_numpy(checked).to(labels.device)
+    if isinstance(values, Tensor):
+        return values
+    array = plain_array(values)
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"`{name}` must be numbers, got {array.dtype}.")
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def label_tensor(values: Any, n_classes: int, class_names: Sequence[str] | None) -> Tensor:
+    """Return noisy labels as int64, on the device where they are.
+
+    Raises:
+        ConfigError: if they are neither whole numbers in [0, K) nor class names, in one dimension.
+    """
+    labels = torch.from_numpy(checked_labels("noisy_labels", values, n_classes, class_names))
+    return labels.to(values.device) if isinstance(values, Tensor) else labels

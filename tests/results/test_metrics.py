@@ -206,7 +206,7 @@ def test_class_without_a_clean_sample_has_no_recall() -> None:
 
 
 @pytest.mark.parametrize(
-    ("noisy", "truth"), [([0, 1, 1], [0, 1]), ([0, 1], [0, 1, 1]), ([0], [0]), ([0, 1], [])]
+    ("noisy", "truth"), [([0, 1, 1], [0, 1]), ([0, 1], [0, 1, 1]), ([0], [0]), ([0, 1], [0])]
 )
 def test_lengths_that_differ_are_refused(noisy: list[int], truth: list[int]) -> None:
     with pytest.raises(ConfigError, match=r"same length, got keep 2, score 2, noisy"):

@@ -7,6 +7,7 @@ import sys
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -260,3 +261,79 @@ def test_errors_carry_their_exit_codes_and_one_base() -> None:
     assert codes == {ConfigError: 2, PluginError: 4, nlbench.DataError: 3, nlbench.RunError: 1}
     assert all(issubclass(error, nlbench.NlbenchError) for error in codes)
     assert issubclass(ConfigError, ValueError)
+
+
+# What people have in their hands
+
+NAMES = ("cat", "dog", "owl")
+NUMBERS = [0, 2, 1, 2, 0, 1]
+WORDS = [NAMES[i] for i in NUMBERS]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        NUMBERS,
+        tuple(NUMBERS),
+        np.array(NUMBERS, dtype=np.uint8),
+        np.array(NUMBERS, dtype=object),
+        torch.tensor(NUMBERS),
+        torch.tensor(NUMBERS, dtype=torch.float64),
+        pd.Series(NUMBERS, index=range(10, 16)),
+        pd.Series(NUMBERS, dtype="Int64"),
+        WORDS,
+        np.array(WORDS),
+        np.array(WORDS, dtype=object),
+        pd.Series(WORDS),
+        pd.Series(WORDS, dtype="string"),
+        pd.Categorical(WORDS, categories=["owl", "dog", "cat"]),
+        nlbench.corrupt(NUMBERS, n_classes=3, kind="none"),
+    ],
+    ids=lambda labels: f"{type(labels).__name__}-{getattr(labels, 'dtype', '')}",
+)
+def test_labels_are_taken_as_people_have_them(labels: Any) -> None:
+    data = nlbench.TrainingData.from_arrays(labels, n_classes=3, class_names=NAMES)
+    assert data.noisy_labels.tolist() == NUMBERS
+    answer = nlbench.Selection(keep=torch.ones(6, dtype=torch.bool), score=torch.arange(6.0))
+    measured = nlbench.evaluate_selection(answer, labels, torch.tensor(NUMBERS), NAMES)
+    assert measured["precision"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_names", "message"),
+    [
+        (WORDS, None, "pass `class_names="),
+        (["cat", "dgo"], NAMES, "Did you mean 'dog'"),
+        ([0, None], NAMES, "without a label"),
+        (pd.Series([0, pd.NA], dtype="Int64"), NAMES, "without a label"),
+        (np.array([0.0, np.nan]), NAMES, "fractions or NaN"),
+        (pd.DataFrame({"label": [0, 1]}), NAMES, "1-D"),
+        ([True, False], NAMES, "whole numbers"),
+        ([], NAMES, "not empty"),
+    ],
+)
+def test_labels_that_are_none_are_refused_with_what_helps(
+    labels: Any, class_names: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        nlbench.TrainingData.from_arrays(labels, n_classes=3, class_names=class_names)
+    answer = nlbench.Selection(keep=torch.ones(2, dtype=torch.bool), score=torch.zeros(2))
+    with pytest.raises(ConfigError, match=message):
+        nlbench.evaluate_selection(answer, labels, labels, class_names)
+
+
+@pytest.mark.parametrize("as_people_have_it", [pd.DataFrame, np.asarray, torch.tensor, list])
+def test_embeddings_and_keys_are_taken_as_people_have_them(as_people_have_it: Any) -> None:
+    rows = [[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]]
+    data = nlbench.TrainingData.from_arrays(
+        [0, 1, 1],
+        n_classes=2,
+        embeddings=as_people_have_it(rows),
+        text_embeddings=[as_people_have_it(rows), as_people_have_it(rows[:1])],
+        sample_ids=pd.Series([7, 8, 9]),
+    )
+    torch.testing.assert_close(data.embeddings()[0], torch.tensor([0.6, 0.8]))
+    assert [len(texts) for texts in data.text_embeddings()] == [3, 1]
+    assert data.sample_ids.tolist() == [7, 8, 9]
+    with pytest.raises(ConfigError, match="`embeddings` must be numbers"):
+        nlbench.TrainingData.from_arrays([0, 1], 2, embeddings=pd.DataFrame({"a": ["x", "y"]}))

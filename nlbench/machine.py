@@ -1,4 +1,4 @@
-"""Which device to run on, and how much memory a run took there."""
+"""The machine: devices, threads, memory, versions; without names of hosts, users or paths."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
     """Run small work on one CPU thread, larger work on all.
 
     Small networks and solvers are faster alone than on many threads that wait for each other;
-    one thread also gives the same bits whatever the number of cores.
+    one thread also gives the same bits whatever the number of cores of the same kind.
 
     Args:
         device: Where the tensors are.
@@ -181,6 +181,21 @@ def package_versions() -> Mapping[str, str]:
     return MappingProxyType(found)
 
 
+@cache
+def cpu_name() -> str:
+    """Return the CPU's model, and the widest instructions that torch uses on it.
+
+    Both decide in which order sums are added, and so the last bits of a result.
+    """
+    model = platform.processor()
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        model = models[0] if models else model
+    widest = torch.backends.cpu.get_cpu_capability()
+    return f"{model or platform.machine()}, {widest}{', AMX' if has_bfloat16_tiles() else ''}"
+
+
 def describe_environment(device: str, deterministic: bool = False) -> dict[str, Any]:
     """Return the environment part of a record.
 
@@ -192,6 +207,7 @@ def describe_environment(device: str, deterministic: bool = False) -> dict[str, 
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
+        "cpu": cpu_name(),
         "deterministic": deterministic,
         "packages": dict(package_versions()),
     }

@@ -209,7 +209,7 @@ def test_each_cell_ends_and_a_process_that_dies_costs_its_own_cell_only(sweep: S
     assert "no idea" in sweep.by_name()["failing", 0].message
     died = sweep.by_name()["dying", 0]
     assert "was killed by SIGKILL" in died.message
-    assert "fewer --jobs" in died.message
+    assert "lower --jobs" in died.message
     (unfinished,) = RunStore(sweep.home).unfinished()
     assert (unfinished.record.fingerprint, unfinished.alive) == (died.config.fingerprint, False)
 

@@ -1,4 +1,4 @@
-"""The command line. Each subcommand has its file; heavy imports happen inside the commands."""
+"""The command line, a file per command; what they do is in the other rooms."""
 
 from __future__ import annotations
 

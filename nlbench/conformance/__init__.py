@@ -1,4 +1,4 @@
-"""Checks that every selector must pass: `nlbench check`, our own tests, and yours.
+"""Checks that every selector must pass: `nlbench check`, our tests, yours; no results are judged.
 
 In a plugin's tests::
 

@@ -1,4 +1,4 @@
-"""Results that travel: runs in one JSON file, and what of it can be checked by whoever reads it."""
+"""Results that travel: runs in a file, and what of it can be checked; nothing is ranked here."""
 
 from nlbench.contribution.checks import Check, verify_run
 from nlbench.contribution.document import ContributedRun, encode, read_runs

@@ -1,1 +1,1 @@
-"""Data sources: one file each, and what they all yield (`image_data.ImageData`)."""
+"""Images and their labels, a file per source; noise is not made here."""

@@ -1,1 +1,1 @@
-"""Frozen encoders: open_clip and timm models by name, two bundled tiny ones, and their cache."""
+"""Frozen encoders, their prompts and their cache of embeddings; nothing here is trained."""

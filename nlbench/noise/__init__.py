@@ -1,4 +1,4 @@
-"""Label noise: the kinds, their labels and class maps, and one call for all; no images are read.
+"""Label noise: the kinds, their labels and class maps, one call for all; images are read elsewhere.
 
 Convention: ``T[i, j] = P(noisy = j | clean = i)``, rows sum to 1 (the transpose of cleanlab's).
 Draws depend on the clean labels, the kind, the rate and the seed (and on the images, where noise is

@@ -1,4 +1,4 @@
-"""The road of a run: inputs, selection, training, record; and many runs in a sweep.
+"""The road of a run from inputs to record, and many runs in a sweep; no settings, no results.
 
 What is run is decided in `nlbench.config`, what is kept in `nlbench.results`. Nothing is imported
 here: a spawned worker reads `nlbench.runner.worker` before torch.

@@ -1,4 +1,4 @@
-"""The toolbox of plugin authors: probabilities -> score -> threshold, as pure tensor functions."""
+"""Toolbox of selector authors: probabilities, scores, thresholds, as pure functions; no data."""
 
 from __future__ import annotations
 

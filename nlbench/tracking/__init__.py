@@ -1,4 +1,4 @@
-"""Filling MLflow from run records, and reading it back.
+"""MLflow, filled from run records and read back; no other room imports it.
 
 The record on disk decides what is finished; MLflow is the team's view of it and can be filled
 again at any time. Only this package imports mlflow, and it does so inside functions: the import

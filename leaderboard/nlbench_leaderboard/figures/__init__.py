@@ -1,1 +1,1 @@
-"""Boards and runs as pictures: geometry for SVG, without a plotting library and without HTML."""
+"""Boards and runs as pictures: geometry for SVG; no HTML, and no plotting library."""

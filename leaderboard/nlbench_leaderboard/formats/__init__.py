@@ -1,1 +1,1 @@
-"""Boards as text, tables and JSON; the page is in `page`, what is drawn in `figures`."""
+"""Boards as text, tables and JSON; no HTML, which is in `page`, and no figures."""

@@ -44,5 +44,5 @@ def _read_file(path: Path) -> Any:
             raise ValueError("it is an archive of arrays; save one array with numpy.save")
         return array
     if path.suffix in (".yaml", ".yml"):
-        return np.asarray(yaml.safe_load(path.read_text()))
+        return np.asarray(yaml.safe_load(path.read_text("utf-8-sig")))
     return np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)

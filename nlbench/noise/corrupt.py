@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from nlbench.noise.labels import Drawn, Labels, Matrix
 from nlbench.seeds import derive_seed
 
 # What the runner gives to a kind whose signature asks for it; not settable by name.
-GIVEN_BY_RUNNER = ("features", "subset", "dataset")
+GIVEN_BY_RUNNER = ("features", "subset", "dataset", "sample_names", "class_names")
 
 
 class Features(Protocol):
@@ -66,6 +66,8 @@ def corrupt(
     subset: npt.NDArray[np.bool_] | None = None,
     dataset: str | None = None,
     dataset_label_file: Path | None = None,
+    sample_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     **options: Any,
 ) -> NoisyLabels:
     """Corrupt labels.
@@ -77,14 +79,16 @@ def corrupt(
         rate: Nominal rate in [0, 1); left out for ``none``, ``matrix``, ``labels`` and ``human``.
         seed: Seed of the noise.
         features: (N, d) for ``instance``: an array, or anything that gives rows at positions.
-        subset: (M,) bool for ``human``: which of the M published samples the clean labels belong
-            to; None where they are all there.
+        subset: (M,) bool for ``human`` and ``labels``: which of the M published samples the clean
+            labels belong to; None where they are all there.
         dataset: Name of the data set: ``asymmetric`` has maps of look-alike classes for some.
         dataset_label_file: The data set's own file for a kind with the option ``label_file``,
             where that is left out.
+        sample_names: N file names, by which ``labels`` matches a file with names.
+        class_names: K names, for ``labels`` where they are names.
         **options: What the kind needs: ``class_map`` for ``asymmetric``, ``matrix`` (array or
-            file) for ``matrix``, ``labels`` (array or file) for ``labels``, ``label_set`` and
-            ``label_file`` for ``human``.
+            file) for ``matrix``, ``labels`` (array, mapping or file) and ``other_names`` for
+            ``labels``, ``label_set`` and ``label_file`` for ``human``.
 
     Returns:
         The noisy labels with rates, matrix and hash.
@@ -108,8 +112,9 @@ def corrupt(
         options["label_file"] = file
     rng = np.random.default_rng(derive_seed("noise", kind, f"{rate}", seed))
     parameters = inspect.signature(draw).parameters
-    of_runner = {"features": features, "subset": subset, "dataset": dataset}
-    asked = {name: value for name, value in of_runner.items() if name in parameters}
+    values = (features, subset, dataset, sample_names, class_names)
+    of_runner = zip(GIVEN_BY_RUNNER, values, strict=True)
+    asked = {name: value for name, value in of_runner if name in parameters}
     labels, matrix = draw(clean, n_classes, rate, rng, **asked, **options)
     labels = checked_labels(f"labels of noise {kind!r}", labels, n_classes)
     return _describe(kind, clean, labels, matrix, rate)

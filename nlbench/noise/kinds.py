@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nlbench.data.class_shares import exact_share_per_class
-from nlbench.data.labels import checked_labels
-from nlbench.errors import ConfigError, DataError
+from nlbench.errors import ConfigError
 from nlbench.noise.array_files import read_array
 from nlbench.noise.class_maps import resolved_map
 from nlbench.noise.labels import Drawn, Labels, Matrix, counted_matrix
+from nlbench.noise.own_labels import TrainingSamples, own_labels
 from nlbench.plugins.versions import versioned
 
 _CHUNK = 65536
@@ -116,15 +117,39 @@ def labels(
     rate: float | None,
     rng: np.random.Generator,
     labels: Any = None,
+    other_names: str = "refuse",
+    sample_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    subset: npt.NDArray[np.bool_] | None = None,
 ) -> Drawn:
-    """The user's own label file, one integer per training sample (.npy, .csv, .txt or .yaml)."""
-    given = checked_labels("labels", read_array("labels", labels, np.int64), n_classes)
-    if len(given) != len(clean):
-        raise DataError(
-            f"`labels` must have one label for each of the {len(clean)} training samples, "
-            f"got {len(given)}. Check that the file belongs to this data set and split."
-        )
-    return given, counted_matrix(clean, given, n_classes)
+    """The user's own noisy labels, by file name where the file has names, else by position.
+
+    By name: rows ``file,label`` (.csv, .tsv or .txt), or a mapping (.yaml), in any order. With or
+    without a header; comma, semicolon, tab or spaces. The end of a path is enough where it is
+    unique, and more than the path is fine. Every training sample must be named once; names of
+    other images are an error, or passed over with ``other_names`` = ignore.
+
+    By position: one label for each training sample, in a column or as .npy or .yaml, in the order
+    of the data set: torchvision's for CIFAR, that of the lists for listed sets, that of the rows
+    for parquet; folders are sorted by class, then by path ("10.png" before "2.png"). A folder
+    that nlbench splits itself has an order that nobody else knows: use names.
+
+    Labels are class ids from 0 or class names, in one file all of one kind.
+
+    The files of Chen et al., AAAI 2021 (arXiv 2012.05458; instance-dependent noise for CIFAR-10,
+    ``data/CIFAR10/label_noisy/dependent0.4.csv`` in https://github.com/chenpf1025/IDN) have the
+    columns ``label`` and ``label_noisy`` and are read as they are; the clean labels in them must
+    be those of the data set.
+
+        nlbench run --dataset folder:pets --noise labels --set noise.labels=labels.csv
+    """
+    if other_names not in ("refuse", "ignore"):
+        raise ConfigError(f"`other_names` must be refuse or ignore, got {other_names!r}.")
+    samples = TrainingSamples(
+        clean, n_classes, sample_names, class_names, subset, other_names == "ignore"
+    )
+    own = own_labels(labels, samples)
+    return own, counted_matrix(clean, own, n_classes)
 
 
 def _by_target(clean: Labels, target: Labels, rate: float, rng: np.random.Generator) -> Drawn:

@@ -126,6 +126,8 @@ def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> Noi
         subset=data.train_subset,
         dataset=data.name,
         dataset_label_file=source.label_file(data_dir),
+        sample_names=data.train_ids,
+        class_names=data.class_names,
         **config.noise.options,
     )
 

@@ -12,12 +12,15 @@ Deviations from the released code (`faithful=True` keeps its behaviour instead):
 4. a class that no label names is passed over, where the released code crashes;
 5. the probe is solved to its optimum, where the released code stops scikit-learn's solver at a
    gradient of 1e-4, which leaves probabilities up to 3e-3 off on its golden data.
+Each criterion can be switched off, for the paper's ablation; with both of an estimate off it is not
+computed, and the other one refills and ranks alone.
 The paper gives a decision and no ranking; `score` is ours: the mean of the two log p_y, each
 min-max normalised within the noisy class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -25,7 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Knowledge, PromptSet, RunError, Selection, Selector, TrainingData
+from nlbench import ConfigError, Knowledge, PromptSet, RunError, Selection, Selector, TrainingData
 from nlbench.scoring import (
     consistency,
     gmm_posterior_per_class,
@@ -49,6 +52,10 @@ class ClipCleaner(Selector):
         prompts: "auto" (descriptions where the data set has them), "descriptions", "templates".
         encoder: "image-text" for the protocol's, or a full name.
         faithful: Keep the five deviations of the released code.
+        zero_shot_loss: Use the mixture on the zero-shot log p_y.
+        zero_shot_consistency: Use the consistency of the zero-shot probabilities.
+        probe_loss: Use the mixture on the probe's log p_y.
+        probe_consistency: Use the consistency of the probe's probabilities.
     """
 
     version: ClassVar[int] = 1
@@ -60,24 +67,49 @@ class ClipCleaner(Selector):
     prompts: PromptSet = "auto"
     encoder: str = "image-text"
     faithful: bool = False
+    zero_shot_loss: bool = True
+    zero_shot_consistency: bool = True
+    probe_loss: bool = True
+    probe_consistency: bool = True
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ("class names", "image-text pre-training")
 
+    def __post_init__(self) -> None:
+        if not any([*self._switches(self._zero_shot), *self._switches(self._probe)]):
+            raise ConfigError(
+                "clipcleaner must use at least one criterion, got all four switched off. Leave one "
+                "of zero_shot_loss, zero_shot_consistency, probe_loss, probe_consistency on."
+            )
+
+    def knowledge_used(self) -> tuple[Knowledge, ...]:
+        """The probe alone needs no class names."""
+        every = type(self).knowledge
+        return every if any(self._switches(self._zero_shot)) else every[1:]
+
     def select(self, data: TrainingData) -> Selection:
-        """Apply the four criteria, then refill classes left empty."""
+        """Apply the criteria, then refill classes left empty."""
         if self.faithful:
             _refuse_absent_classes(data)
-        labels = data.noisy_labels
         # One table of probabilities after the other: with many classes they are what takes memory.
-        by_zero_shot, score, of_zero_shot = self._judge(self._zero_shot(data), labels)
-        by_probe, probe_score, _ = self._judge(self._probe(data), labels)
-        keep = by_zero_shot & by_probe
-        refilled = self._refill(keep, of_zero_shot, data)
+        judged = [
+            self._judge(estimate(data), data.noisy_labels, *self._switches(estimate))
+            for estimate in (self._zero_shot, self._probe)
+            if any(self._switches(estimate))
+        ]
+        keeps, scores, of_labels = zip(*judged, strict=True)
+        keep = torch.stack(keeps).all(dim=0)
+        refilled = self._refill(keep, of_labels[0], data)
         return Selection(
             keep=keep,
-            score=torch.stack([score, probe_score]).mean(dim=0),
+            score=torch.stack(scores).mean(dim=0),
             diagnostics={"refilled_classes": refilled},
         )
+
+    def _switches(self, estimate: Callable[[TrainingData], Tensor]) -> tuple[bool, bool]:
+        """Return whether an estimate's loss and consistency are used."""
+        if estimate == self._zero_shot:
+            return self.zero_shot_loss, self.zero_shot_consistency
+        return self.probe_loss, self.probe_consistency
 
     def probabilities(self, data: TrainingData) -> tuple[Tensor, Tensor]:
         """Return zero-shot and in-sample probe probabilities, (N, K) each."""
@@ -97,11 +129,16 @@ class ClipCleaner(Selector):
             return _released_probe(embeddings, data.noisy_labels, self.probe_c)
         return probe_probabilities(embeddings, data.noisy_labels, data.n_classes, c=self.probe_c)
 
-    def _judge(self, probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what both criteria keep, the score and the probability of the label, (N,) each."""
+    def _judge(
+        self, probabilities: Tensor, labels: Tensor, by_loss: bool, by_consistency: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the criteria keep, the score and the probability of the label, (N,) each."""
         score = self._class_score(probabilities, labels)
-        keep = gmm_posterior_per_class(score, labels) >= self.theta_gmm
-        keep &= consistency(probabilities, labels) >= self.theta_cons
+        keep = torch.ones_like(labels, dtype=torch.bool)
+        if by_loss:
+            keep &= gmm_posterior_per_class(score, labels) >= self.theta_gmm
+        if by_consistency:
+            keep &= consistency(probabilities, labels) >= self.theta_cons
         return keep, score, of_label(probabilities, labels)
 
     def _class_score(self, probabilities: Tensor, labels: Tensor) -> Tensor:
@@ -115,19 +152,17 @@ class ClipCleaner(Selector):
             )
         return score
 
-    def _refill(self, keep: Tensor, zero_shot_of_label: Tensor, data: TrainingData) -> list[int]:
-        """Fill classes left empty, in place; give their ids."""
+    def _refill(self, keep: Tensor, likelihood: Tensor, data: TrainingData) -> list[int]:
+        """Fill classes left empty, in place; return their ids."""
         present = torch.bincount(data.noisy_labels, minlength=data.n_classes)
         kept = torch.bincount(data.noisy_labels[keep], minlength=data.n_classes)
         empty = ((kept == 0) & (present > 0)).nonzero().flatten().tolist()
         smallest = int(kept[kept > 0].min()) if bool((kept > 0).any()) else 0
-        wanted = max(data.n_samples // data.n_classes**2, smallest, 1)
+        n_refilled = max(data.n_samples // data.n_classes**2, smallest, 1)
         for label in empty:
             members = (data.noisy_labels == label).nonzero().flatten()
-            order = torch.argsort(
-                zero_shot_of_label[members], descending=not self.faithful, stable=True
-            )
-            keep[members[order[:wanted]]] = True
+            order = torch.argsort(likelihood[members], descending=not self.faithful, stable=True)
+            keep[members[order[:n_refilled]]] = True
         return empty
 
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from nlbench import RunError, Selection, TrainingData, get_selector
+from nlbench import ConfigError, RunError, Selection, TrainingData, get_selector
 from nlbench.scoring import log_probability, min_max_normalise_per_class
 from nlbench.selector import checked_answer
 
@@ -235,3 +235,50 @@ def test_score_ranks_within_each_class_from_zero_to_one(case: str) -> None:
 def test_knowledge_names_text_and_pre_training() -> None:
     used = clipcleaner(faithful=False).knowledge_used()
     assert set(used) == {"class names", "image-text pre-training"}
+
+
+# The ablation: each criterion by itself ----------------------------------------------------------
+
+SWITCHES = ("zero_shot_loss", "zero_shot_consistency", "probe_loss", "probe_consistency")
+
+
+def only(*names: str, **settings: Any) -> Any:
+    return get_selector("clipcleaner", **{name: name in names for name in SWITCHES}, **settings)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_criterion_can_be_switched_off(case: str) -> None:
+    """What all four keep is what each keeps by itself, but for classes that are refilled."""
+    data = golden_data(case)
+    every = get_selector("clipcleaner").select(data)  # type: ignore[union-attr, call-arg]
+    alone = {name: only(name).select(data).keep for name in SWITCHES}
+    assert len({tuple(keep.tolist()) for keep in alone.values()}) == 4, "they are four criteria"
+    assert every.diagnostics["refilled_classes"] == []
+    assert torch.equal(torch.stack(list(alone.values())).all(dim=0), every.keep)
+
+
+@pytest.mark.parametrize("estimate", ["zero_shot", "probe"])
+def test_a_criterion_is_its_formula(estimate: str) -> None:
+    data = golden_data("sym50")
+    both = clipcleaner(faithful=False).probabilities(data)
+    p = both[0 if estimate == "zero_shot" else 1]
+    share = p[torch.arange(data.n_samples), data.noisy_labels] / p.max(dim=1).values
+    assert torch.equal(only(f"{estimate}_consistency").select(data).keep, share >= 0.8)
+
+
+def test_the_probe_alone_needs_no_class_names_and_no_prompts() -> None:
+    arrays = golden("sym50")
+    data = TrainingData.from_arrays(
+        noisy_labels=arrays["labels"],
+        n_classes=len(arrays["prompts_per_class"]),
+        embeddings=arrays["image_features"],
+    )
+    selector = only("probe_loss", "probe_consistency")
+    assert selector.knowledge_used() == ("image-text pre-training",)
+    assert 0 < int(selector.select(data).keep.sum()) < data.n_samples
+    assert "class names" in only("zero_shot_loss").knowledge_used()
+
+
+def test_all_criteria_off_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must use at least one criterion, got all four"):
+        only()

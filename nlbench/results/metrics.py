@@ -60,7 +60,8 @@ def evaluate_selection(
     Returns:
         Shares in [0, 1]; without clean labels all but ``kept_fraction`` are None.
         ``precision`` is 0 where nothing is kept; ``auroc`` and ``auprc`` are
-        None where all labels are clean or none is. ``recall_per_class`` goes by class id up to
+        None where all labels are clean or none is, ``worst_class_recall`` where no class has a
+        clean sample. ``recall_per_class`` goes by class id up to
         the largest label, None for a class without a clean sample.
 
     Raises:
@@ -101,7 +102,7 @@ def evaluate_selection(
         "kept_fraction": float(keep.mean()),
         "noise_rate_before": float(1 - clean.mean()),
         "noise_rate_after": _share(int((used != truth)[keep].sum()), int(keep.sum())),
-        "worst_class_recall": min((r for r in per_class if r is not None), default=0.0),
+        "worst_class_recall": min((r for r in per_class if r is not None), default=None),
         "recall_per_class": per_class,
         **{key: precision_at(score, clean, share) for key, share in _KEPT_SHARES.items()},
         "precision_at_clean_share": precision_at(score, clean, float(clean.mean())),

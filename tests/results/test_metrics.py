@@ -89,7 +89,7 @@ def slow_metrics(
         "kept_fraction": sum(keep) / len(keep),
         "noise_rate_before": clean.count(False) / len(clean),
         "noise_rate_after": wrong / sum(keep) if any(keep) else 0.0,
-        "worst_class_recall": min((r for r in per_class if r is not None), default=0.0),
+        "worst_class_recall": min((r for r in per_class if r is not None), default=None),
         "recall_per_class": per_class,
         "precision_at_25": slow_precision_at(clean, score, 0.25),
         "precision_at_50": slow_precision_at(clean, score, 0.5),
@@ -175,7 +175,7 @@ def test_with_noise_only_there_is_no_ranking_to_judge() -> None:
     assert got["auroc"] is None
     assert got["auprc"] is None
     assert (got["precision"], got["recall"], got["f1"]) == (0.0, 0.0, 0.0)
-    assert got["worst_class_recall"] == 0.0
+    assert got["worst_class_recall"] is None, "no class has a clean sample"
 
 
 def test_corrected_labels_lower_the_noise_but_earn_no_precision() -> None:

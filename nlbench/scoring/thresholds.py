@@ -37,7 +37,11 @@ def min_max_normalise_per_class(score: Tensor, noisy_labels: Tensor) -> Tensor:
 
 
 def gmm_posterior(
-    score: Tensor, max_iter: int = 100, tol: float = 1e-3, reg_covar: float = 1e-6
+    score: Tensor,
+    max_iter: int = 100,
+    tol: float = 1e-3,
+    reg_covar: float = 1e-6,
+    normalise: bool = True,
 ) -> Tensor:
     """Return the posterior of the better of two Gaussian components, after min-max normalisation.
 
@@ -50,6 +54,7 @@ def gmm_posterior(
         max_iter: EM steps at most.
         tol: EM stops when the mean log-likelihood gains less.
         reg_covar: Added to the variances.
+        normalise: False leaves the score as it is, for one that is a mean of normalised ones.
 
     Returns:
         (N,) in [0, 1]; all ones where the score is constant or has fewer than 4 values.
@@ -58,8 +63,8 @@ def gmm_posterior(
         PluginError: if a score is NaN or infinite.
     """
     if not bool(torch.isfinite(score).all()):
-        raise PluginError("a score must be finite, got NaN or infinity: nothing can be told by it.")
-    scaled = min_max_normalise(score)
+        raise PluginError("scores must be finite, got NaN or infinity.")
+    scaled = min_max_normalise(score) if normalise else score
     x = scaled.detach().double().cpu().numpy()
     if len(x) < _MIN_FOR_MIXTURE or np.ptp(x) == 0:
         return torch.ones_like(score)

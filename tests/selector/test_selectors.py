@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from nlbench import (
@@ -205,7 +206,10 @@ def test_the_other_network_decides(name: str) -> None:
     own, peers = [0.1, 3.0, 0.2, 2.5, 0.15, 2.8], [3.0, 0.1, 2.5, 0.2, 2.8, 0.15]
     answer = selector.select(plain(6, noise_rate=0.5), pair(own, peers))
     assert answer.keep.tolist() == [False, True] * 3
-    assert answer.score.tolist() == pytest.approx([-loss for loss in peers])
+    losses = torch.tensor(peers)
+    if name == "dividemix":
+        losses = (losses - losses.min()) / (losses.max() - losses.min())
+    assert answer.score.tolist() == pytest.approx((-losses).tolist())
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 5, 10, 11, 60])
@@ -228,14 +232,32 @@ def test_dividemix_keeps_all_in_warm_up_and_asks_for_no_rate() -> None:
     assert selector.knowledge_used() == ()
 
 
-def test_dividemix_averages_the_latest_losses() -> None:
-    history = torch.tensor([[9.0, 0.0, 9.0, 0.0], [0.2, 5.0, 0.1, 5.2], [0.0, 4.8, 0.1, 5.0]])
-    peer = replace(dynamics(history[-1]), loss_history=history)
-    seen = replace(dynamics(torch.zeros(4)), peers=(peer,))
-    answers = {n: get_selector("dividemix", average_epochs=n) for n in (1, 2, 3)}
-    scores = {n: s.select(plain(4), seen).score for n, s in answers.items()}  # type: ignore[union-attr, call-arg]
-    for n, score in scores.items():
-        assert score.tolist() == pytest.approx((-history[-n:].mean(dim=0)).tolist())
+def released_division(history: torch.Tensor) -> tuple[list[float], list[bool]]:
+    """What DivideMix's released code does with the losses of the epochs after the warm-up."""
+    every = [(losses - losses.min()) / (losses.max() - losses.min()) for losses in history]
+    mean = torch.stack(every).mean(dim=0)[:, None].double().numpy()
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(mean)
+    clean = mixture.predict_proba(mean)[:, mixture.means_.argmin()]
+    return (-mean[:, 0]).tolist(), (clean > 0.5).tolist()
+
+
+@pytest.mark.parametrize("average_epochs", [1, 2, 3, 5])
+@pytest.mark.parametrize("since_warmup", [1, 2, 4, 9])
+def test_dividemix_averages_as_the_released_code(average_epochs: int, since_warmup: int) -> None:
+    """Each epoch is normalised before the mean, and none of the warm-up is in it."""
+    generator = torch.Generator().manual_seed(3)
+    wrong = torch.arange(40) % 4 == 0
+    # Later epochs have smaller losses, so that a mean of raw ones is that of the first.
+    levels = torch.tensor([50.0, 20.0, 8.0, 3.0, 1.0])[:, None]
+    history = levels * (wrong * 0.6 + 0.5 * torch.rand(5, 40, generator=generator))
+    epoch = 10 + since_warmup - 1
+    peer = replace(dynamics(history[-1], epoch), loss_history=history)
+    seen = replace(dynamics(torch.zeros(40), epoch), peers=(peer,))
+    selector: Any = get_selector("dividemix", average_epochs=average_epochs)
+    answer = selector.select(plain(40), seen)
+    score, keep = released_division(history[-min(average_epochs, since_warmup) :])
+    assert answer.score.tolist() == pytest.approx(score, abs=1e-6)
+    assert answer.keep.tolist() == keep
 
 
 # CLIP and image features -------------------------------------------------------------------------

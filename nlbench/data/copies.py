@@ -8,21 +8,31 @@ alike.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from nlbench.data.image_data import ImageData
+from nlbench.data.images import ImageRows, ImageSource, TensorImages
+from nlbench.data.looks import THUMBNAIL
 
 NEAR = 6
 CONTRAST = 32
 
-IDENTICAL = "test images that are in the training set, byte for byte"
+IDENTICAL = "test images that are identical to a training image"
 NEARLY = "further test images that are nearly identical to a training image"
-TWO_LABELS = "images that are in two classes, byte for byte"
+TWO_LABELS = "identical images in several classes"
+
+MOST = 100_000
 
 _SHOWN = 5
+_BATCH = 1024
 _VALUES = 8 * 8 * 3
 
 Copies = Mapping[str, tuple[int, tuple[str, ...]]]
@@ -53,6 +63,34 @@ def find_copies(
         copies[NEARLY] = [names[1][row] for row in np.flatnonzero(near).tolist()]
     copies[TWO_LABELS] = _twice_labelled([*train, *test], labels, names)
     return {what: (len(of), tuple(of[:_SHOWN])) for what, of in copies.items() if of}
+
+
+def copies_by_pixels(data: ImageData) -> Copies:
+    """Return the copies in a data set that did not look for them when it was read.
+
+    Identical means equal pixels here. Decodes every image; nothing is said of more than `MOST`.
+    """
+    if len(data.train_images) + len(data.test_images) > MOST:
+        return {}
+    parts = [_pixels(images) for images in (data.train_images, data.test_images)]
+    test_names = [f"test image {row}" for row in range(len(data.test_images))]
+    return find_copies(
+        (parts[0][0], parts[1][0]),
+        (data.train_labels, data.test_labels),
+        (data.train_ids, test_names),
+        (parts[0][1], parts[1][1]),
+    )
+
+
+def _pixels(images: ImageSource) -> tuple[list[bytes], Thumbnails]:
+    contents, thumbnails = [], []
+    for positions in torch.arange(len(images)).split(_BATCH):
+        size = None if isinstance(images, TensorImages) else ImageRows.SIDE
+        batch = images.load(positions, size)
+        contents += [hashlib.sha256(image.numpy().tobytes()).digest() for image in batch.cpu()]
+        small = adaptive_avg_pool2d(batch.double(), THUMBNAIL).round().byte().expand(-1, 3, -1, -1)
+        thumbnails.append(small.permute(0, 2, 3, 1).cpu().numpy())
+    return contents, np.concatenate(thumbnails)
 
 
 def near_copies(train: Thumbnails, test: Thumbnails) -> npt.NDArray[np.bool_]:

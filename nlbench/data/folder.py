@@ -70,7 +70,7 @@ class Folder(Dataset):
         class_names = tuple(readable(name) for name in names)
         doubts = mostly_flat(looks["is_flat"]), wnid_warning(class_names)
         wide = common_range(looks)
-        data = ImageData(
+        return ImageData(
             name=f"folder:{readable(root.name)}",
             class_names=class_names,
             train_images=FileImages(root, train.names, wide),
@@ -87,8 +87,6 @@ class Folder(Dataset):
             copies=_copies(root, train, test),
             warnings=tuple(filter(None, doubts)),
         )
-        data.log_what_stands_out()
-        return data
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
         """Return a hash of the names and contents of all images."""
@@ -145,9 +143,8 @@ class Folder(Dataset):
             )
         except ValueError as error:
             raise DataError(
-                f"folder '{self.path}' with {len(class_of)} different images cannot be split into train and "
-                f"test: {error} "
-                "Give train/ and test/ folders, or more images per class."
+                f"folder '{self.path}' with {len(class_of)} different images cannot be split into "
+                f"train and test: {error} Give train/ and test/ folders, or more images per class."
             ) from None
         is_test = np.isin(group, in_test)
         parts = ([f for f, t in zip(files, is_test, strict=True) if t == part] for part in (0, 1))

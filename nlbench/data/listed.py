@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from nlbench.data.copies import Copies, find_copies
 from nlbench.data.file_contents import add_contents, digests, new_digest
 from nlbench.data.file_images import CompactNames, FileImages
 from nlbench.data.image_data import Dataset, ImageData
@@ -121,7 +122,16 @@ class NoisyFiles(Dataset):
             fingerprint=digest.hexdigest(),
             split=split,
             labels_are_clean=False,
+            copies=_copies(root, train, test),
         )
+
+
+def _copies(root: Path, train: Listing, test: Listing) -> Copies:
+    every = [value.tobytes() for value in digests(root, [*train.names, *test.names])]
+    n = len(train.names)
+    return find_copies(
+        (every[:n], every[n:]), (train.labels, test.labels), (train.names, test.names)
+    )
 
 
 def read_lines(path: Path, how_to_get: str) -> list[str]:

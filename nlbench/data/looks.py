@@ -25,6 +25,11 @@ from nlbench.data.file_memory import remembered
 THUMBNAIL = 8
 FLAT_SHARE = 0.5
 
+FLAT_WARNING = (
+    "have one colour everywhere: nothing can be learned from them. Look at some of them, as RGB on "
+    "white, before you trust a result."
+)
+
 LOOK = np.dtype(
     [
         ("is_image", "?"),
@@ -60,10 +65,7 @@ def mostly_flat(is_flat: npt.NDArray[np.bool_]) -> str:
     share = float(is_flat.mean()) if len(is_flat) else 0.0
     if share <= FLAT_SHARE:
         return ""
-    return (
-        f"{share:.0%} of the images have one colour everywhere: nothing can be learned from them. "
-        "Look at some of them, as RGB on white, before you trust a result."
-    )
+    return f"{share:.0%} of the images {FLAT_WARNING}"
 
 
 def _look(path: str) -> Any:

@@ -351,7 +351,7 @@ def test_a_moved_folder_is_the_same_data(tmp_path: Path) -> None:
 def test_the_fingerprint_sees_a_pixel(tmp_path: Path) -> None:
     root = put_many(tmp_path / "pets", per_class=10)
     before = load(root).fingerprint
-    put(root / "dog" / "003.png", colour=(3, 41, 90), size=(8, 8))
+    put(root / "dog" / "003.png", colour=(3, 99, 90), size=(8, 8))
     assert load(root).fingerprint != before
 
 

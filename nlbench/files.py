@@ -15,6 +15,12 @@ def home_dir() -> Path:
     return Path(os.environ.get("NLBENCH_HOME") or "nlbench-runs").expanduser().absolute()
 
 
+def cache_dir(home: Path | None = None) -> Path:
+    """Return the cache's folder: `NLBENCH_CACHE`, else ``cache`` under the home folder."""
+    named = os.environ.get("NLBENCH_CACHE")
+    return Path(named).expanduser().absolute() if named else (home or home_dir()) / "cache"
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file so that readers see the old content or the new, never a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

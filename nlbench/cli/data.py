@@ -1,4 +1,4 @@
-"""``nlbench data``: is a data set there and whole?"""
+"""``nlbench data``: is a data set complete, and what is in it?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 data = typer.Typer(help="The data sets on your disk.", no_args_is_help=True)
 
 SAMPLE = 256
+FLAT_SHARE = 0.5
 
 
 @data.callback()
@@ -25,15 +26,23 @@ def _data() -> None:
 @data.command("check")
 @guarded
 def check(
-    name: Annotated[str, typer.Argument(help="A data set's name, or folder:PATH.")],
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets lie.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of a data set, or folder:PATH.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, as `nlbench run --set data.KEY=VALUE` takes it."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder that contains the data sets.")
+    ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch it first, where nlbench can.")
+        bool, typer.Option("--download", help="Download it first, where nlbench can.")
     ] = False,
 ) -> None:
     """Read a data set, count it, decode a sample, and compare human labels with it.
 
-    The exit code is 3 if something is missing or damaged; the message says what to do.
+    Prints the classes with their counts, what was passed over and why, copies of training images in
+    the test set, and what makes results doubtful. The exit code is 3 if something is missing or
+    damaged; the message says what to do.
 
     Examples:
 
@@ -42,31 +51,81 @@ def check(
       nlbench data check cifar10 --data-dir ~/data --download
 
       nlbench data check folder:my-images
+
+      nlbench data check parquet:my-data --set label_column=fine_label
     """
-    from nlbench.data.image_data import LabelledImages
     from nlbench.plugins.registry import make_component
 
     plain, _, path = name.partition(":")
-    options: dict[str, Any] = {"path": path} if path else {}
+    options = {**({"path": path} if path else {}), **_data_settings(settings or [])}
     if download:
         options["download"] = True
     source = make_component("datasets", plain, options)
     where = None if data_dir is None else data_dir.expanduser()
+    from nlbench.data.class_folders import readable
+
     for file in source.found(where):
-        _say("found", f"{file}{_size(file)}")
+        _say("path", f"{readable(str(file))}{_size(file)}")
     content = source.load(where)
     _say("split", content.split)
-    parts = {
+    parts = _parts(content)
+    flat = [_check_part(part, images, content.n_classes) for part, images in parts.items()]
+    _print_classes(content, parts)
+    doubts = _report(content, any(flat))
+    _check_labels(source, content, where)
+    said = f"is readable, with {doubts} to look at." if doubts else "is in order."
+    typer.echo(f"{printable(content.name)} {said}")
+
+
+def _data_settings(settings: list[str]) -> dict[str, Any]:
+    from nlbench.config.setting_text import parse_setting
+    from nlbench.errors import ConfigError
+
+    options = {}
+    for text in settings:
+        key, value = parse_setting(text)
+        section, dot, last = key.rpartition(".")
+        if dot and section != "data":
+            raise ConfigError(
+                f"`data check --set` takes settings of the data set, data.KEY=VALUE, got {text!r}."
+            )
+        options[last] = value
+    return options
+
+
+def _parts(content: ImageData) -> dict[str, LabelledImages]:
+    from nlbench.data.image_data import LabelledImages
+
+    return {
         "train": LabelledImages(content.train_images, content.train_labels),
         "test": LabelledImages(content.test_images, content.test_labels),
         **content.other_tests,
     }
-    for part, images in parts.items():
-        _say(part, _counted(images, content.n_classes))
+
+
+def _report(content: ImageData, is_flat: bool) -> str:
+    """Print what was left out, copies and warnings; return their number in words."""
+    from nlbench.data.copies import copies_by_pixels
+    from nlbench.data.image_data import QUIET, counted
+    from nlbench.data.looks import FLAT_WARNING
+
+    copies = content.copies or copies_by_pixels(content)
+    warnings = list(content.warnings)
+    if is_flat and not any(FLAT_WARNING in text for text in warnings):
+        warnings.append(f"most decoded images {FLAT_WARNING}")
+    if not content.test_labels_are_clean:
+        warnings.append("the test set is cut from noisy labels: accuracy is against noisy labels.")
     for file_name in content.unreadable:
         _say("unreadable", file_name)
-    _check_labels(source, content, where)
-    typer.echo(f"{content.name} is in order.")
+    for reason, (number, names) in content.passed_over.items():
+        _say("passed over", counted(reason, number, names))
+    for what, (number, names) in copies.items():
+        _say("copies", counted(what, number, names))
+    for text in warnings:
+        _say("warning", text)
+    n = len(content.unreadable) + len(copies) + len(warnings)
+    n += sum(reason not in QUIET for reason in content.passed_over)
+    return f"{n} point{'' if n == 1 else 's'}" if n else ""
 
 
 def _say(what: str, text: str) -> None:
@@ -77,23 +136,35 @@ def _size(file: Path) -> str:
     return f"  ({file.stat().st_size / 2**20:.1f} MiB)" if file.is_file() else ""
 
 
-def _counted(part: LabelledImages, n_classes: int) -> str:
-    """Decode images spread over a part and give its counts."""
+def _check_part(part: str, images: LabelledImages, n_classes: int) -> bool:
+    """Decode images spread over a part, print its counts; return whether most are of one colour."""
     import numpy as np
     import torch
 
     from nlbench.data.images import ImageRows, TensorImages
 
-    images, labels = part
-    some = torch.from_numpy(np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(np.int64)))
-    size = None if isinstance(images, TensorImages) else ImageRows.SIDE
-    batch = images.load(some, size)
+    source, labels = images
+    some = torch.from_numpy(np.unique(np.linspace(0, len(source) - 1, SAMPLE).astype(np.int64)))
+    batch = source.load(some, None if isinstance(source, TensorImages) else ImageRows.SIDE)
     sizes = np.bincount(labels, minlength=n_classes)
-    return (
+    _say(
+        part,
         f"{len(labels)} images, {n_classes} classes of {sizes.min()} to {sizes.max()}; "
         f"{len(batch)} decoded, {batch.shape[1]} x {batch.shape[2]} x {batch.shape[3]}, "
-        f"mean {batch.double().mean():.1f} of 255"
+        f"mean {batch.double().mean():.1f} of 255",
     )
+    rows = batch.flatten(2)
+    return bool((rows == rows[..., :1]).all(dim=2).all(dim=1).double().mean() > FLAT_SHARE)
+
+
+def _print_classes(content: ImageData, parts: dict[str, LabelledImages]) -> None:
+    import numpy as np
+
+    k = content.n_classes
+    counts = {part: np.bincount(images.labels, minlength=k) for part, images in parts.items()}
+    for label, name in enumerate(content.class_names):
+        of_parts = ", ".join(f"{sizes[label]} {part}" for part, sizes in counts.items())
+        _say("class", f"{name}: {of_parts}")
 
 
 def _check_labels(source: Any, content: ImageData, data_dir: Path | None) -> None:

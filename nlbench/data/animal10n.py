@@ -5,9 +5,7 @@ Song, Kim, Lee, SELFIE, ICML 2019.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -66,15 +64,11 @@ class Animal10N(NoisyFiles):
         names = list(CLASS_NAMES)
         if self.class_order == "clipcleaner":
             names[4], names[5] = names[5], names[4]
-        train, test = self._listing(root, "training"), self._listing(root, "testing")
-        return self.image_data("animal10n", names, root, train, test, "as published")
+        return self.image_data("animal10n", names, root, *self.parts(root), "as published")
 
-    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of the file names."""
-        root, digest = self.root(data_dir), hashlib.sha256()
-        for part in ("training", "testing"):
-            digest.update("\0".join(self._listing(root, part).names).encode())
-        return {"listing_sha256": digest.hexdigest()}
+    def parts(self, root: Path) -> tuple[Listing, Listing]:
+        """Return the files of both folders; their names tell the labels."""
+        return self._listing(root, "training"), self._listing(root, "testing")
 
     def _listing(self, root: Path, part: str) -> Listing:
         folder = root / part

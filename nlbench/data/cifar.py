@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import Field
 from nlbench.data import cifar_files
 from nlbench.data.cifar100_classes import CIFAR100_CLASSES
 from nlbench.data.class_shares import exact_share_per_class
+from nlbench.data.file_contents import contents_sha256
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.images import TensorImages
 from nlbench.errors import ConfigError, DataError
@@ -81,8 +83,11 @@ class _Cifar(Dataset):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of file names and sizes; downloads first where that is asked for."""
-        return {"listing_sha256": cifar_files.listing_sha256(self._files(data_dir).files)}
+        """Return a hash of the files' contents; downloads first where that is asked for."""
+        files = self._files(data_dir).files
+        folder = Path(os.path.commonpath([file.parent for file in files]))
+        names = [file.relative_to(folder).as_posix() for file in files]
+        return {"content_sha256": contents_sha256(folder, names)}
 
     def found(self, data_dir: Path | None) -> list[Path]:
         """Return the files that are read."""

@@ -7,7 +7,6 @@ any other.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import warnings
@@ -169,12 +168,6 @@ class TorchvisionFiles:
         if part not in self._read:
             self._read[part] = _torchvision_part(self.name, self.root, part)
         return self._read[part]
-
-
-def listing_sha256(files: Sequence[Path]) -> str:
-    """Return a hash of names and sizes: what can be known without reading."""
-    listing = "".join(f"{file.name}\0{file.stat().st_size}\0" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _torchvision_class(name: str) -> Any:

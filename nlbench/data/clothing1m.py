@@ -6,7 +6,6 @@ CVPR 2015. About 38 % of the labels are wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -18,7 +17,6 @@ from nlbench.data.image_data import ImageData
 from nlbench.data.listed import (
     Listing,
     NoisyFiles,
-    files_key,
     join_labels,
     read_keys,
     read_labels,
@@ -86,6 +84,13 @@ class Clothing1M(NoisyFiles):
     def load(self, data_dir: Path | None) -> ImageData:
         """Join keys and labels; the images with clean labels are not used for training."""
         root = self.root(data_dir)
+        split = "noisy train, clean test"
+        if self.n_train is not None:
+            split += f", {self.n_train} class-balanced training images, subset seed {SUBSET_SEED}"
+        return self.image_data("clothing1m", CLASS_NAMES, root, *self.parts(root), split)
+
+    def parts(self, root: Path) -> tuple[Listing, Listing]:
+        """Join keys and labels, and take the part of the training images that is asked for."""
         train, test = self._joined(root, 0), self._joined(root, 2)
         leaked = sorted(set(test.names) & set(train.names))
         if leaked:
@@ -93,16 +98,9 @@ class Clothing1M(NoisyFiles):
                 f"{len(leaked)} test images of '{root}' are in the training list too: "
                 f"{some(leaked)}. Get the lists anew."
             )
-        split = "noisy train, clean test"
         if self.n_train is not None:
             train = balanced_part(train, self.n_train, len(CLASS_NAMES))
-            split += f", {self.n_train} class-balanced training images, subset seed {SUBSET_SEED}"
-        return self.image_data("clothing1m", CLASS_NAMES, root, train, test, split)
-
-    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of the lists."""
-        root = self.root(data_dir)
-        return files_key(*(root / name for name in _LISTS))
+        return train, test
 
     def _joined(self, root: Path, first: int) -> Listing:
         keys, labels = root / _LISTS[first], root / _LISTS[first + 1]

@@ -6,13 +6,12 @@ Lee, He, Zhang, Yang, CleanNet, CVPR 2018 (arXiv 1711.07131). The test set is th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from nlbench.data.image_data import ImageData
-from nlbench.data.listed import Listing, NoisyFiles, files_key, read_keys, some
+from nlbench.data.listed import Listing, NoisyFiles, read_keys, some
 from nlbench.errors import DataError
 
 N_CLASSES = 101
@@ -45,30 +44,35 @@ class Food101N(NoisyFiles):
     def load(self, data_dir: Path | None) -> ImageData:
         """Read the class list, the image list and Food-101's test list."""
         root = self.root(data_dir)
-        classes_file, train_file, test_file = (root / name for name in _LISTS)
-        # The lists begin with the name of their column.
-        classes = [c for c in read_keys(classes_file, self.how_to_get) if c != "class_name"]
-        if len(classes) != N_CLASSES:
-            raise DataError(
-                f"list '{classes_file}' must hold {N_CLASSES} classes, got {len(classes)}. "
-                "Get it anew."
-            )
-        classes.sort()
-        train = [k for k in read_keys(train_file, self.how_to_get) if k != "class_name/key"]
-        test = [f"{key}.jpg" for key in read_keys(test_file, self.how_to_get)]
         return self.image_data(
             "food101n",
-            classes,
+            self._classes(root),
             root,
-            _labelled(train_file, train, f"{_TRAIN}/images/", classes),
-            _labelled(test_file, test, f"{_TEST}/images/", classes),
+            *self.parts(root),
             "Food-101N as train, the test set of Food-101",
         )
 
-    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of the three lists."""
-        root = self.root(data_dir)
-        return files_key(*(root / name for name in _LISTS))
+    def parts(self, root: Path) -> tuple[Listing, Listing]:
+        """Read the image list and Food-101's test list."""
+        classes = self._classes(root)
+        _, train_file, test_file = (root / name for name in _LISTS)
+        # The lists begin with the name of their column.
+        train = [k for k in read_keys(train_file, self.how_to_get) if k != "class_name/key"]
+        test = [f"{key}.jpg" for key in read_keys(test_file, self.how_to_get)]
+        return (
+            _labelled(train_file, train, f"{_TRAIN}/images/", classes),
+            _labelled(test_file, test, f"{_TEST}/images/", classes),
+        )
+
+    def _classes(self, root: Path) -> list[str]:
+        file = root / _LISTS[0]
+        classes = [c for c in read_keys(file, self.how_to_get) if c != "class_name"]
+        if len(classes) != N_CLASSES:
+            raise DataError(
+                f"list '{file}' must hold {N_CLASSES} classes, got {len(classes)}. "
+                "Download it again."
+            )
+        return sorted(classes)
 
 
 def _labelled(file: Path, keys: list[str], prefix: str, classes: list[str]) -> Listing:

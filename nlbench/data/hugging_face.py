@@ -18,13 +18,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from nlbench.data.file_images import READERS, CompactNames, as_batch, decode, required_size
+from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
+from nlbench.data.file_contents import contents_sha256, new_digest
+from nlbench.data.file_images import READERS, CompactNames, required_size
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.images import ImageSource
 from nlbench.data.parquet import TEST_PARTS, check_range, chosen_column
 from nlbench.errors import ConfigError, DataError
 
 Labels = npt.NDArray[np.int64]
+
+_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -95,16 +99,16 @@ class HuggingFace(Dataset):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of a folder's file names and sizes, or the hub's own hash of the data."""
+        """Return a hash of a folder's files by content, or the hub's own hash of the data."""
         root = self._folder(data_dir)
         if root is None:
             return {
                 "builder": str(self._called("load_dataset_builder", data_dir).hash),
                 "name": self.path,
             }
-        files = sorted(p for p in root.rglob("*") if p.is_file())
-        listing = "".join(f"{p.relative_to(root)}\0{p.stat().st_size}\0" for p in files)
-        return {"listing_sha256": hashlib.sha256(listing.encode()).hexdigest()}
+        every = (p.relative_to(root) for p in root.rglob("*") if p.is_file())
+        names = sorted(p.as_posix() for p in every if not any(x[0] == "." for x in p.parts))
+        return {"content_sha256": contents_sha256(root, names)}
 
     @property
     def _what(self) -> str:
@@ -196,22 +200,24 @@ class HubImages(ImageSource):
                 raise DataError(f"image '{what}' has no bytes. Leave the row out.")
             return decode(io.BytesIO(content) if content else Path(str(path)), side, what)
 
-        with ThreadPoolExecutor(READERS) as pool:
+        with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return as_batch(list(pool.map(one, cells, positions)), side)
 
-    def sizes(self) -> bytes:
-        """Return the number of bytes of every image, as the table knows them or the disk."""
+    def contents(self) -> list[bytes]:
+        """Return the SHA-256 of every image's bytes, in the table or in a file; b"" for none."""
         import pyarrow.compute as pc
 
-        digest = hashlib.sha256()
-        for batch in self.rows.with_format("arrow").iter(10_000):
+        out = []
+        for batch in self.rows.with_format("arrow").iter(_ROWS):
             cells = batch.column(self.column).combine_chunks()
-            lengths = pc.binary_length(pc.struct_field(cells, "bytes")).to_pylist()
             paths = pc.struct_field(cells, "path").to_pylist()
-            for length, path in zip(lengths, paths, strict=True):
-                size = Path(path).stat().st_size if length is None and path else length
-                digest.update(f"{size}\0".encode())
-        return digest.digest()
+            # Arrow's buffers are views: no image is copied.
+            for cell, path in zip(pc.struct_field(cells, "bytes"), paths, strict=True):
+                content = cell.as_buffer()
+                if content is None and path:
+                    content = Path(path).read_bytes()
+                out.append(b"" if content is None else hashlib.sha256(content).digest())
+        return out
 
 
 def _library() -> Any:
@@ -241,8 +247,8 @@ def _labels(part: Any, column: str, what: str) -> Labels:
 
 
 def _fingerprint(parts: Sequence[HubImages], labels: Sequence[Labels]) -> str:
-    """Hash the sizes of all images and all labels; the pixels would take too long."""
-    digest = hashlib.sha256()
+    """Hash the bytes of all images, and all labels."""
+    digest = new_digest()
     for part, values in zip(parts, labels, strict=True):
-        digest.update(part.sizes() + values.astype("<i8").tobytes())
+        digest.update(b"\0".join(part.contents()) + values.astype("<i8").tobytes())
     return digest.hexdigest()

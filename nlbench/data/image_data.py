@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ import torch
 from torch import Tensor
 
 from nlbench.data.images import ImageSource
+
+QUIET = ("hidden", "of the system or of a tool")
+"""Reasons to pass something over that need no attention."""
+
+log = logging.getLogger("nlbench")
 
 
 class LabelledImages(NamedTuple):
@@ -37,7 +43,12 @@ class ImageData:
         split: How train and test were told apart, in words.
         unreadable: Files that were left out because they could not be decoded.
         labels_are_clean: Whether `train_labels` are the truth. Where they are not, no noise is
-            added and nothing is measured against them; the test labels are the truth always.
+            added and nothing is measured against them.
+        test_labels_are_clean: Whether `test_labels` are the truth. False where the test set was
+            cut from images whose labels are noisy: accuracy on it is against noisy labels.
+        passed_over: Files and folders that were not taken: reason -> number, first names.
+        copies: Images that are there more than once: what -> number, first names (see `copies`).
+        warnings: What makes a result doubtful, in sentences.
         train_subset: (M,) bool, which of the M published training samples are here, in their
             order; None where they are all here or there is no published order.
         other_tests: Further test sets by name, measured after the last epoch and never ranked. A
@@ -55,6 +66,10 @@ class ImageData:
     split: str
     unreadable: tuple[str, ...] = field(default=())
     labels_are_clean: bool = True
+    test_labels_are_clean: bool = True
+    passed_over: Mapping[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    copies: Mapping[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     train_subset: npt.NDArray[np.bool_] | None = None
     other_tests: Mapping[str, LabelledImages] = field(default_factory=dict)
 
@@ -62,6 +77,23 @@ class ImageData:
     def n_classes(self) -> int:
         """K, from the class names and never from the labels that are present."""
         return len(self.class_names)
+
+    def log_what_stands_out(self) -> None:
+        """Write what was passed over, copies and warnings to the log."""
+        for what, (number, names) in (*self.passed_over.items(), *self.copies.items()):
+            level = logging.INFO if what in QUIET else logging.WARNING
+            log.log(level, "%s: %s", self.name, counted(what, number, names))
+        for text in self.warnings:
+            log.warning("%s: %s", self.name, text)
+
+
+def counted(what: str, number: int, names: Sequence[str]) -> str:
+    """Return a line of a report: what, how many, and which first.
+
+    >>> counted("hidden", 7, ("a", "b"))
+    'hidden: 7 (a, b, ...)'
+    """
+    return f"{what}: {number} ({', '.join(names)}{', ...' if number > len(names) else ''})"
 
 
 class Dataset(ABC):

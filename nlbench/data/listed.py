@@ -1,15 +1,16 @@
 """Data sets that come as lists of files with labels: reading, checking and joining the lists.
 
-A list can have a million lines, so what is kept of it is compact. The files themselves are only
-looked up, not opened: a damaged one is reported by its path when it is decoded.
+A list can have a million lines, so what is kept of it is compact. The files are read
+once to know their contents, not decoded: a damaged one is reported by its path when it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +18,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from nlbench.data.copies import Copies, find_copies
+from nlbench.data.file_contents import add_contents, digests, new_digest
 from nlbench.data.file_images import CompactNames, FileImages
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.errors import DataError
@@ -73,21 +76,41 @@ class NoisyFiles(Dataset):
             raise DataError(f"folder '{root}' is not there: {self.how_to_get}")
         return root
 
+    @abstractmethod
+    def parts(self, root: Path) -> tuple[Listing, Listing]:
+        """Read the lists of the training and the test part.
+
+        Raises:
+            DataError: if a list is missing or damaged.
+        """
+
+    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
+        """Return a hash of names, labels and contents of all listed images."""
+        root = self.root(data_dir)
+        return {"content_sha256": self._content(root, self.parts(root)).hexdigest()}
+
+    def _content(self, root: Path, parts: Sequence[Listing]) -> hashlib._Hash:
+        names = [name for listing in parts for name in listing.names]
+        check_inside(f"the lists of '{root}'", names)
+        check_files(root, names, self.how_to_get)
+        digest = new_digest()
+        add_contents(digest, names, digests(root, names))
+        for listing in parts:
+            digest.update(listing.labels.astype("<i8").tobytes())
+        return digest
+
     def image_data(
         self, name: str, classes: Sequence[str], root: Path, train: Listing, test: Listing,
         split: str,
     ) -> ImageData:  # fmt: skip
-        """Check both listings against the disk and give the data set.
+        """Check both listings against the disk and return the data set.
 
-        The fingerprint covers names, labels and file sizes, not the pixels: reading them all
-        would take longer than many a run.
+        The fingerprint covers names, labels and the contents of the files.
         """
-        digest = hashlib.sha256(f"{name}\0{split}\0{list(classes)}".encode())
         for part, listing in (("training", train), ("test", test)):
             check_listing(f"the {part} part of {name!r}", listing, len(classes))
-            sizes = file_sizes(root, listing.names, self.how_to_get)
-            digest.update("\0".join(listing.names).encode("utf-8", "surrogateescape"))
-            digest.update(listing.labels.astype("<i8").tobytes() + sizes.astype("<i8").tobytes())
+        digest = self._content(root, (train, test))
+        digest.update(f"{name}\0{split}\0{list(classes)}".encode())
         return ImageData(
             name=name,
             class_names=tuple(classes),
@@ -99,7 +122,16 @@ class NoisyFiles(Dataset):
             fingerprint=digest.hexdigest(),
             split=split,
             labels_are_clean=False,
+            copies=_copies(root, train, test),
         )
+
+
+def _copies(root: Path, train: Listing, test: Listing) -> Copies:
+    every = [value.tobytes() for value in digests(root, [*train.names, *test.names])]
+    n = len(train.names)
+    return find_copies(
+        (every[:n], every[n:]), (train.labels, test.labels), (train.names, test.names)
+    )
 
 
 def read_lines(path: Path, how_to_get: str) -> list[str]:
@@ -187,42 +219,48 @@ def check_listing(what: str, listing: Listing, n_classes: int) -> None:
             f"{len(wrong)} labels of {what} are not in [0, {n_classes}): "
             f"{some(entries, len(wrong))}. Get the list anew."
         )
-    outside = [n for n in listing.names if n.startswith("/") or ".." in n.split("/")]
+    check_inside(what, listing.names)
+
+
+def check_inside(what: str, names: Iterable[str]) -> None:
+    """Check that no name leaves the folder it starts from.
+
+    Raises:
+        DataError: naming the first that do and their number.
+    """
+    outside = [name for name in names if name.startswith("/") or ".." in name.split("/")]
     if outside:
         raise DataError(f"{len(outside)} names of {what} leave its folder: {some(outside)}.")
 
 
-def file_sizes(root: Path, names: Iterable[str], how_to_get: str) -> npt.NDArray[np.int64]:
-    """Return the size of each file in bytes, from one listing per directory.
+def check_files(root: Path, names: Iterable[str], how_to_get: str) -> None:
+    """Check that each file is there and not empty, from one listing per directory.
 
     Raises:
-        DataError: naming the first missing files and their number.
+        DataError: naming the first missing or empty files and their number.
     """
     folders: dict[str, dict[str, int]] = {}
-    sizes, missing = [], []
+    n_files = 0
+    missing: list[str] = []
+    empty: list[str] = []
     for name in names:
+        n_files += 1
         folder, _, file = name.rpartition("/")
         if folder not in folders:
             folders[folder] = _sizes_in(root / folder)
-        size = folders[folder].get(file, -1)
-        sizes.append(size)
-        if size < 0:
-            missing.append(name)
+        size = folders[folder].get(file)
+        if not size:
+            (missing if size is None else empty).append(name)
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(sizes)} listed images are not under '{root}': "
+            f"{len(missing)} of {n_files} listed images are not under '{root}': "
             f"{some(missing)}: {how_to_get}"
         )
-    return np.array(sizes, dtype=np.int64)
-
-
-def files_key(*paths: Path) -> dict[str, str]:
-    """Return one hash of the content of some list files; a missing one counts as such."""
-    digest = hashlib.sha256()
-    for path in paths:
-        content = path.read_bytes() if path.is_file() else b"missing"
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(content).digest())
-    return {"lists_sha256": digest.hexdigest()}
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {n_files} listed images under '{root}' have 0 bytes: "
+            f"{some(empty)}. Unpack or download them again."
+        )
 
 
 def some(names: Sequence[str], total: int | None = None) -> str:

@@ -7,16 +7,16 @@ the same classes are measured beside it where they are there, as published work 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from nlbench.data.file_contents import contents_sha256
 from nlbench.data.file_images import FileImages
 from nlbench.data.image_data import ImageData, LabelledImages
 from nlbench.data.imagenet_names import imagenet_names
-from nlbench.data.listed import Listing, NoisyFiles, files_key, read_labels, some
+from nlbench.data.listed import Listing, NoisyFiles, read_labels, some
 from nlbench.errors import DataError
 
 N_CLASSES = 50
@@ -55,29 +55,31 @@ class MiniWebVision(NoisyFiles):
     def load(self, data_dir: Path | None) -> ImageData:
         """Read the two lists, leaving out the classes from 50 on."""
         root = self.root(data_dir)
-        train = read_labels(root / _TRAIN, self.how_to_get)
-        test = read_labels(root / _TEST, self.how_to_get, "val_images_256/")
         data = self.image_data(
             "mini-webvision",
             # WebVision has ImageNet's classes in ImageNet's order.
             list(imagenet_names().values())[:N_CLASSES],
             root,
-            _first_classes(train),
-            _first_classes(test),
+            *self.parts(root),
             "Google images as train, WebVision validation as test",
         )
         return replace(data, other_tests=_imagenet(data_dir))
 
+    def parts(self, root: Path) -> tuple[Listing, Listing]:
+        """Read the two lists, leaving out the classes from 50 on."""
+        train = read_labels(root / _TRAIN, self.how_to_get)
+        test = read_labels(root / _TEST, self.how_to_get, "val_images_256/")
+        return _first_classes(train), _first_classes(test)
+
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of the two lists, and of ImageNet's file names where they are there.
+        """Return the hash of the listed images, and one of ImageNet's where they are there.
 
         With them a run is another one: what was done without is done again, and measured on both.
         """
-        root = self.root(data_dir)
-        key = files_key(root / _TRAIN, root / _TEST)
+        key = dict(super().content_key(data_dir))
         for name, (images, _) in _imagenet(data_dir).items():
-            listing = "\0".join(images.names if isinstance(images, FileImages) else ())
-            key[name] = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+            if isinstance(images, FileImages):
+                key[name] = contents_sha256(images.root, images.names)
         return key
 
 

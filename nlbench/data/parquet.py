@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from nlbench.data.file_images import READERS, CompactNames, as_batch, decode, required_size
+from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
+from nlbench.data.file_contents import contents_sha256, new_digest
+from nlbench.data.file_images import READERS, CompactNames, required_size
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.images import ImageSource
 from nlbench.errors import ConfigError, DataError, did_you_mean
@@ -79,10 +80,9 @@ class Parquet(Dataset):
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of the names and sizes of the files."""
+        """Return a hash of the names and contents of the files."""
         train, test, _ = self._files(self._root(data_dir))
-        listing = "".join(f"{p.name}\0{p.stat().st_size}\0" for p in (*train, *test))
-        return {"listing_sha256": hashlib.sha256(listing.encode()).hexdigest()}
+        return {"content_sha256": _contents([*train, *test])}
 
     def _root(self, data_dir: Path | None) -> Path:
         if not self.path:
@@ -176,7 +176,7 @@ class ParquetImages(ImageSource):
                 raise DataError(f"image '{what}' has no bytes. Store the images in the file.")
             return decode(io.BytesIO(content), side, what)
 
-        with ThreadPoolExecutor(READERS) as pool:
+        with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(one, rows))
 
     def _group(self, group: int) -> Any:
@@ -282,11 +282,13 @@ def _class_names(schema: Any, label: str) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
+def _contents(files: Sequence[Path]) -> str:
+    return contents_sha256(files[0].parent, [file.name for file in files])
+
+
 def _fingerprint(files: Sequence[Path], image: str, parts: Sequence[Labels]) -> str:
-    """Hash names and sizes of the files and all labels; the pixels would take too long."""
-    digest = hashlib.sha256(image.encode() + b"\0")
-    for file in files:
-        digest.update(file.name.encode() + f"\0{file.stat().st_size}\0".encode())
+    """Hash names and contents of the files, and all labels."""
+    digest = new_digest(f"{image}\0{_contents(files)}")
     for part in parts:
         digest.update(part.astype("<i8").tobytes() + b"\0")
     return digest.hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -17,7 +16,7 @@ from pydantic import BeforeValidator
 
 from nlbench.data.image_data import ImageData
 from nlbench.data.imagenet_names import imagenet_names
-from nlbench.data.listed import Listing, NoisyFiles, files_key, read_labels, some
+from nlbench.data.listed import Listing, NoisyFiles, read_labels, some
 from nlbench.errors import DataError
 
 N_CLASSES = 100
@@ -60,31 +59,32 @@ class RedMiniImageNet(NoisyFiles):
     def load(self, data_dir: Path | None) -> ImageData:
         """Read the split's list and the validation list, which is the test set."""
         root = self.root(data_dir)
-        train_file, test_file = self._lists(root)
-        train = read_labels(train_file, self.how_to_get, "all_images/")
-        test = read_labels(test_file, self.how_to_get, "all_validation/")
+        train, test = self.parts(root)
         return self.image_data(
             "red-mini-imagenet",
-            _class_names(train_file, train),
+            _class_names(self._lists(root)[0], train),
             root,
-            Listing.of(train.items()),
-            Listing.of(test.items()),
+            train,
+            test,
             f"red noise {self.noise_rate}, clean validation as test",
         )
 
-    def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
-        """Return a hash of the two lists."""
-        return files_key(*self._lists(self.root(data_dir)))
+    def parts(self, root: Path) -> tuple[Listing, Listing]:
+        """Read the split's list and the validation list."""
+        train_file, test_file = self._lists(root)
+        train = read_labels(train_file, self.how_to_get, "all_images/")
+        test = read_labels(test_file, self.how_to_get, "all_validation/")
+        return Listing.of(train.items()), Listing.of(test.items())
 
     def _lists(self, root: Path) -> tuple[Path, Path]:
         split = root / "split"
         return split / f"red_noise_nl_{self.noise_rate}", split / "clean_validation"
 
 
-def _class_names(file: Path, labels: Mapping[str, int]) -> list[str]:
+def _class_names(file: Path, listing: Listing) -> list[str]:
     """Name each class after the WordNet id that most of its original images begin with."""
     votes: dict[int, Counter[str]] = defaultdict(Counter)
-    for name, label in labels.items():
+    for name, label in zip(listing.names, listing.labels.tolist(), strict=True):
         match = _WNID.match(name.removeprefix("all_images/"))
         if match:
             votes[label][match[0]] += 1

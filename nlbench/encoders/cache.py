@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,19 +14,14 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from nlbench.files import canonical_json, home_dir, write_atomic
+from nlbench.files import cache_dir as cache_dir
+from nlbench.files import canonical_json, write_atomic
 
 log = logging.getLogger("nlbench")
 
 SHARD_ROWS = 1024
 
 Compute = Callable[[Sequence[range]], Iterator[Tensor]]
-
-
-def cache_dir(home: Path | None = None) -> Path:
-    """Return the cache's folder: `NLBENCH_CACHE`, else ``cache`` under the home folder."""
-    given = os.environ.get("NLBENCH_CACHE")
-    return Path(given).expanduser().absolute() if given else (home or home_dir()) / "cache"
 
 
 class EmbeddingCache:

@@ -46,7 +46,12 @@ class SelectorInfo(_Part):
 
 
 class DatasetInfo(_Part):
-    """The data set as the run saw it; `n_train` counts the validation part too."""
+    """The data set as the run saw it; `n_train` counts the validation part too.
+
+    `passed_over` (reason -> number of files and folders, the first names) is what a folder holds
+    and the run did not take, `copies` (in the same form) what is there more than once. Where
+    `test_labels_are_clean` is False, accuracies are against noisy labels.
+    """
 
     name: str
     fingerprint: str
@@ -56,6 +61,10 @@ class DatasetInfo(_Part):
     n_unreadable: int = 0
     class_names: list[str] = []
     split: str = ""
+    passed_over: dict[str, tuple[int, tuple[str, ...]]] = {}
+    copies: dict[str, tuple[int, tuple[str, ...]]] = {}
+    warnings: list[str] = []
+    test_labels_are_clean: bool = True
 
 
 class NoiseInfo(_Part):

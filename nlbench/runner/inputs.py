@@ -101,6 +101,7 @@ def load_data(
             len(data.unreadable),
             ", ".join(data.unreadable[:5]),
         )
+    data.log_what_stands_out()
     return data
 
 

@@ -173,6 +173,10 @@ def _dataset_info(data: ImageData) -> DatasetInfo:
         n_unreadable=len(data.unreadable),
         class_names=list(data.class_names),
         split=data.split,
+        passed_over=dict(data.passed_over),
+        copies=dict(data.copies),
+        warnings=list(data.warnings),
+        test_labels_are_clean=data.test_labels_are_clean,
     )
 
 

@@ -30,9 +30,9 @@ def put(
 
 
 def put_many(root: Path, per_class: int = 60, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    for name in classes:
+    for k, name in enumerate(classes):
         for i in range(per_class):
-            put(root / name / f"{i:03d}.png", colour=(i, 40, 90), size=(8, 8))
+            put(root / name / f"{i:03d}.png", colour=(i, 40 + k, 90), size=(8, 8))
     return root
 
 
@@ -127,8 +127,8 @@ def test_ids_are_sorted_and_relative_and_belong_to_their_labels(tmp_path: Path) 
 
 def test_odd_names_and_other_files(tmp_path: Path) -> None:
     for name in ("my dog", "Kätzchen 猫"):
-        for file in ("A B.PNG", "ümläut.JpG", "c.jpeg", "two.dots.webp"):
-            put(tmp_path / name / file)
+        for i, file in enumerate(("A B.PNG", "ümläut.JpG", "c.jpeg", "two.dots.webp")):
+            put(tmp_path / name / file, (40 * i, len(name), 0))
         (tmp_path / name / "notes.txt").write_text("not an image")
         put(tmp_path / name / ".hidden.png")
     put(tmp_path / ".git" / "logo.png")
@@ -262,6 +262,9 @@ def test_a_missing_folder_says_where_to_put_it(tmp_path: Path, path: str) -> Non
 
 def test_an_empty_folder_says_what_it_should_hold(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
+    with pytest.raises(DataError, match=r"1 of 1 class folders in .* no image.*: cat \(0 files\)"):
+        load(tmp_path)
+    (tmp_path / "cat").rmdir()
     with pytest.raises(DataError, match=r"0 training and 0 test images.*one directory per class"):
         load(tmp_path)
 
@@ -296,12 +299,16 @@ def test_a_class_too_small_to_split_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "wolf" / "only.png")
     with pytest.raises(DataError, match=r"cannot be split.*more images per class"):
         load(tmp_path)
+    for i in range(9):
+        shutil.copy(tmp_path / "wolf" / "only.png", tmp_path / "wolf" / f"{i}.png")
+    with pytest.raises(DataError, match=r"with 21 different images cannot be split"):
+        load(tmp_path)
 
 
 def test_a_train_folder_without_a_test_folder_is_not_a_class(tmp_path: Path) -> None:
     put_many(tmp_path / "train", per_class=10)
-    put_many(tmp_path / "val", per_class=5)
-    with pytest.raises(DataError, match="test"):
+    put_many(tmp_path / "other", per_class=5)
+    with pytest.raises(DataError, match=r"only one of train/ and test/.*: train\. Give both"):
         load(tmp_path)
 
 
@@ -344,7 +351,7 @@ def test_a_moved_folder_is_the_same_data(tmp_path: Path) -> None:
 def test_the_fingerprint_sees_a_pixel(tmp_path: Path) -> None:
     root = put_many(tmp_path / "pets", per_class=10)
     before = load(root).fingerprint
-    put(root / "dog" / "003.png", colour=(3, 41, 90), size=(8, 8))
+    put(root / "dog" / "003.png", colour=(3, 99, 90), size=(8, 8))
     assert load(root).fingerprint != before
 
 

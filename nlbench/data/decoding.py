@@ -1,0 +1,243 @@
+"""From an image file of any kind to 8-bit RGB pixels, as a viewer would show it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from nlbench.errors import DataError
+
+VERSION = 2
+"""Raised where the same file gives other pixels; part of every fingerprint of files."""
+
+FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+"""Largest values of floats, and of 8, 10, 12, 14 and 16 bits."""
+
+# Not pictures, only recognised and never decoded, or handed to another program (EPS).
+_REFUSED = frozenset(["BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WMF"])
+# Recognised by their length or their numbers: many a text file looks like one.
+_WITHOUT_SIGNATURE = frozenset(["IPTC", "PCD", "SPIDER", "TGA"])
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LONGEST = 4  # times the shorter side; far outside the square in the middle
+_NAMED_WARNINGS = 5
+
+log = logging.getLogger("nlbench")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Range(NamedTuple):
+    """The values that become black and white where an image has more than 8 bits."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, low: float, high: float) -> Range:
+        """Return the rule for values from `low` to `high`: full scale, else from end to end.
+
+        >>> Range.of(0, 3000)
+        Range(low=0.0, high=4095.0)
+        >>> Range.of(-1000, 1000)
+        Range(low=-1000.0, high=1000.0)
+        """
+        full = next((scale for scale in FULL_SCALES if high <= scale), None)
+        return cls(float(low), float(high)) if low < 0 or full is None else cls(0.0, full)
+
+
+SIXTEEN_BIT = Range(0.0, 65535.0)
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return the formats that are read, as Pillow names them."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in _REFUSED)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the file extensions of these formats, such as ``.avif``."""
+    Image.init()
+    return frozenset(end for end, name in Image.EXTENSION.items() if name in formats())
+
+
+def opens(path: str) -> bool:
+    """Return whether a file, whatever its name, begins like an image.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    signed = [name for name in formats() if name not in _WITHOUT_SIGNATURE]
+    with open(path, "rb") as file:  # noqa: PTH123 - for every file without an extension
+        try:
+            with Image.open(file, formats=signed):
+                return True
+        except Exception:
+            return False
+
+
+def opened(source: Path | io.BytesIO) -> Image.Image:
+    """Return an image, decoded and upright."""
+    with Image.open(source, formats=formats()) as image:
+        image.load()  # Pillow turns TIFF files upright by itself
+        try:
+            turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        except Exception:
+            turn = None
+        return image if turn is None else image.transpose(turn)
+
+
+def is_wide(image: Image.Image) -> bool:
+    """Return whether an image has more than 8 bits: 16 or 32, or floats."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def decode(source: Path | io.BytesIO, side: int, what: str, wide: Range | None = None) -> Pixels:
+    """Return an image upright, as RGB (side, side, 3).
+
+    Args:
+        source: The file, or its content.
+        side: Shorter side is scaled to it, then the centre is cut out.
+        what: What to call the image in an error.
+        wide: Range of values of images with more than 8 bits; 0 to 65535 for 16 bits where left
+            out.
+
+    Raises:
+        DataError: if it cannot be decoded, whatever is wrong with it.
+    """
+    _now.what = what
+    try:
+        image = opened(source)
+        if wide is None and is_wide(image):
+            wide = _range_without_a_look(image)
+        return _square(np.array(eight_bit(image, wide or SIXTEEN_BIT)), side)
+    except Exception as error:
+        # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, ...).
+        raise DataError(f"image '{what}' cannot be decoded: {error}") from error
+
+
+def _range_without_a_look(image: Image.Image) -> Range:
+    if image.mode.startswith("I;16"):
+        return SIXTEEN_BIT
+    low, high = extrema(image)
+    if low >= 0 and high > 1 and high <= SIXTEEN_BIT.high and image.mode == "I":
+        return SIXTEEN_BIT  # how Pillow opens some 16-bit files
+    raise ValueError(
+        f"it has values of 32 bits, from {low:g} to {high:g}, and their full range is unknown. "
+        "Convert the images to 8 or 16 bits, or put them into a folder:PATH, where all images are "
+        "looked at first."
+    )
+
+
+def eight_bit(image: Image.Image, wide: Range) -> Image.Image:
+    """Return an image as RGB, transparency on white, more than 8 bits scaled by a range.
+
+    Pillow's own conversion drops transparency, mostly to black, and cuts wide values at 255.
+    """
+    if is_wide(image):
+        values = np.nan_to_num(
+            np.asarray(image, dtype=np.float64), posinf=wide.high, neginf=wide.low
+        )
+        scaled = (values - wide.low) * (255 / max(wide.high - wide.low, 1e-12))
+        return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    picture = image.convert("RGBA")
+    ground = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(ground, picture).convert("RGB")
+
+
+def extrema(image: Image.Image) -> tuple[float, float]:
+    """Return the least and the greatest finite value of an image with one channel."""
+    values = np.asarray(image, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("it has no finite value")
+    return float(finite.min()), float(finite.max())
+
+
+def _square(image: Pixels, side: int) -> Pixels:
+    """Scale the shorter side, then cut the centre: CLIP's own steps.
+
+    torch's bicubic filter gives Pillow's values to within 2 of 255, in less time.
+    """
+    shorter = min(image.shape[:2])
+    # A strip's ends are cut off beforehand: whole, it could grow beyond any memory.
+    edges = [max(0, (length - _LONGEST * shorter) // 2) for length in image.shape[:2]]
+    image = image[edges[0] : image.shape[0] - edges[0], edges[1] : image.shape[1] - edges[1]]
+    height, width = image.shape[:2]
+    # The longer side rounds down, the corner to the nearest: as torchvision's transforms do.
+    scaled = [side * height // shorter, side * width // shorter]
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+    if scaled != [height, width]:
+        batch = interpolate(batch, scaled, mode="bicubic", antialias=True)
+    top, left = (round((length - side) / 2) for length in scaled)
+    out: Pixels = batch[0, :, top : top + side, left : left + side].permute(1, 2, 0).numpy()
+    return out
+
+
+class _Now(threading.local):
+    """The image that a thread is at."""
+
+    what: str = ""
+
+
+_now = _Now()
+_warned: Counter[str] = Counter()
+
+
+def start_image(what: str) -> None:
+    """Say which image this thread decodes next, so that warnings can name it."""
+    _now.what = what
+
+
+@contextmanager
+def warnings_name_the_image() -> Iterator[None]:
+    """Send Pillow's warnings to the log with the image's name, a few of each kind.
+
+    Around the threads that decode, not inside them: filters of warnings are global.
+    """
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = str(message).strip()
+        kind = text[:30]
+        _warned[kind] += 1
+        if _warned[kind] <= _NAMED_WARNINGS:
+            more = " (the last one named)" if _warned[kind] == _NAMED_WARNINGS else ""
+            log.warning("image '%s': %s%s", _now.what, text, more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        yield
+
+
+def as_batch(images: Sequence[Pixels], side: int) -> torch.Tensor:
+    """Return (H, W, 3) arrays as one uint8 batch (B, 3, H, W)."""
+    if not images:
+        return torch.empty((0, 3, side, side), dtype=torch.uint8)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()

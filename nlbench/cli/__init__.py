@@ -10,13 +10,15 @@ import typer
 
 from nlbench.cli.catalog import list_command, show
 from nlbench.cli.check import check
+from nlbench.cli.compare import compare
 from nlbench.cli.console import guarded
-from nlbench.cli.contribute import export, verify
 from nlbench.cli.data import data
 from nlbench.cli.doctor import doctor
+from nlbench.cli.export import export
 from nlbench.cli.run import run
 from nlbench.cli.stores import cache, sync, ui
 from nlbench.cli.sweep import sweep
+from nlbench.cli.verify import verify
 from nlbench.errors import PluginError
 
 app = typer.Typer(
@@ -75,6 +77,7 @@ for _point in entry_points(group="nlbench.commands"):
     app.command(name=_point.name)(guarded(_outside_command(_point)))
 app.command()(guarded(export))
 app.command()(guarded(verify))
+app.command()(guarded(compare))
 app.command()(guarded(ui))
 app.command()(guarded(sync))
 app.command()(guarded(doctor))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlbench.cli.console import printable
+from nlbench.cli.lookup import record_by_prefix
 from nlbench.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -122,14 +123,7 @@ def _show_run(prefix: str) -> None:
 
     store = RunStore()
     records, problems = store.records()
-    found = [r for r in records if r.fingerprint.startswith(prefix)]
-    if len(found) != 1:
-        damaged = f", {len(problems)} damaged" if problems else ""
-        raise ConfigError(
-            f"{len(found)} recorded runs start with {prefix!r}; one is needed. "
-            f"There are {len(records)} records{damaged}."
-        )
-    record = found[0]
+    record = record_by_prefix(records, prefix, problems)
     Console().print(result_table(record))
     typer.echo(f"fingerprint {record.fingerprint}\nnoise       {record.noise.sha256}")
     typer.echo(f"repeat      {printable(record.command)}")

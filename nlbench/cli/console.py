@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from nlbench.errors import NlbenchError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_UNLIMITED = 100_000  # columns
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +72,21 @@ def _quiet() -> None:
         logger.addHandler(handler)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def print_table(table: Table, stderr: bool = False) -> None:
+    """Print a table: as wide as the terminal, and as wide as it needs where there is none.
+
+    A pipe or file has no width; rich would take 80 columns and cut what is longer.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(stderr=stderr)
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        unlimited = console.options.update(max_width=_UNLIMITED)
+        console.width = max(1, Measurement.get(console, unlimited, table).maximum)
+    console.print(table)
 
 
 @contextmanager

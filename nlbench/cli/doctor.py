@@ -27,6 +27,7 @@ def doctor() -> None:
         missing += [] if version else [f"package {package}: pip install {package}"]
     missing += _devices()
     missing += _stores()
+    missing += _mlflow()
     for kind in KINDS:
         for component in components(kind).values():
             try:
@@ -63,7 +64,6 @@ def _stores() -> list[str]:
     from nlbench.encoders.features import load_encoder
     from nlbench.errors import NlbenchError
     from nlbench.results.store import RunStore
-    from nlbench.tracking import mask, resolve_uri
 
     store = RunStore()
     records, damaged = store.records()
@@ -73,9 +73,22 @@ def _stores() -> list[str]:
     _line("cache", f"{len(cached.info())} entries in {cached.folder}")
     problems = [f"record: {message}" for message in damaged]
     try:
-        _line("mlflow", mask(resolve_uri(None, store.home)))
         for name in ("bundled-clip", "bundled-glyphs"):
             load_encoder(name)
     except NlbenchError as error:
         problems.append(str(error))
     return problems
+
+
+def _mlflow() -> list[str]:
+    """Open the MLflow store that runs go to: a broken one is noticed here, not by a run."""
+    from nlbench.errors import NlbenchError
+    from nlbench.files import home_dir
+    from nlbench.tracking import mask, resolve_uri, store_summary
+
+    try:
+        uri = resolve_uri(None, home_dir())
+        _line("mlflow store", f"{mask(uri)} ({store_summary(uri)})")
+    except NlbenchError as error:
+        return [f"MLflow store: {error}"]
+    return []

@@ -1,18 +1,28 @@
 """Results that travel: runs in a file, and what of it can be checked; nothing is ranked here."""
 
 from nlbench.contribution.checks import Check, verify_run
+from nlbench.contribution.comparison import Difference, pair_up, record_differences
 from nlbench.contribution.document import ContributedRun, encode, read_runs
 from nlbench.contribution.evidence import Evidence, evidence_of
-from nlbench.contribution.merging import merged, read_folder
+from nlbench.contribution.merging import Disagreement, disagreements, merged, read_folder
+from nlbench.contribution.rerun import Rerun, draw_runs, rerun
 
 __all__ = [
     "Check",
     "ContributedRun",
+    "Difference",
+    "Disagreement",
     "Evidence",
+    "Rerun",
+    "disagreements",
+    "draw_runs",
     "encode",
     "evidence_of",
     "merged",
+    "pair_up",
     "read_folder",
     "read_runs",
+    "record_differences",
+    "rerun",
     "verify_run",
 ]

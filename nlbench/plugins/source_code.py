@@ -17,6 +17,8 @@ from typing import Any
 
 from nlbench.plugins.discovery import Component, module_path
 
+# Of any environment: the user's own, or one that this one was stacked on.
+_PACKAGE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 _SCORING = "nlbench.scoring"
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 # Have versions of their own.
@@ -86,7 +88,9 @@ def _installed_folders() -> tuple[Path, ...]:
 
 def _is_installed(path: Path) -> bool:
     resolved = path.resolve()
-    return resolved.suffix != ".py" or any(map(resolved.is_relative_to, _installed_folders()))
+    if resolved.suffix != ".py" or not _PACKAGE_FOLDERS.isdisjoint(resolved.parts):
+        return True
+    return any(map(resolved.is_relative_to, _installed_folders()))
 
 
 def _imports_of(path: Path, module: str) -> Iterator[str]:

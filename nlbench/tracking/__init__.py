@@ -5,7 +5,7 @@ again at any time. Only this package imports mlflow, and it does so inside funct
 takes more than a second.
 """
 
-from nlbench.tracking.reader import LoggedRun, read_records, ui_links
+from nlbench.tracking.reader import LoggedRun, read_records, store_summary, ui_links
 from nlbench.tracking.refill import SyncReport, sync
 from nlbench.tracking.store import (
     check_alive,
@@ -29,6 +29,7 @@ __all__ = [
     "public_base",
     "read_records",
     "resolve_uri",
+    "store_summary",
     "sync",
     "ui_command",
     "ui_environment",

@@ -15,8 +15,9 @@ from nlbench.errors import DataError, RunError
 from nlbench.files import home_dir
 from nlbench.results.record import RunRecord
 from nlbench.tracking.board import PREFIX, SUMMARY_PREFIX
+from nlbench.tracking.opening import open_client
 from nlbench.tracking.schema import SCHEMA
-from nlbench.tracking.store import READ_HINT, guarded, open_client, resolve_uri
+from nlbench.tracking.store import READ_HINT, guarded, resolve_uri, sqlite_path
 from nlbench.tracking.view import runs_link
 
 PAGE = 1000
@@ -128,6 +129,23 @@ def logged_run(run: Any) -> LoggedRun:
         start_time=run.info.start_time or 0,
         end_time=run.info.end_time or 0,
     )
+
+
+def store_summary(uri: str, home: Path | None = None) -> str:
+    """Return in a few words what is in a store; a SQLite one is opened, never created.
+
+    Raises:
+        ConfigError: if the URI is malformed, or its database driver is not installed.
+        RunError: if the store cannot be opened.
+    """
+    address = resolve_uri(uri, home or home_dir())
+    path = sqlite_path(address)
+    if path is not None and not path.exists():
+        return "not created yet: the first run does it"
+    client = open_client(address, create=False)
+    with guarded(address, READ_HINT):
+        n_boards = len(experiments_of(client))
+    return f"it opens; {n_boards} {'board' if n_boards == 1 else 'boards'}"
 
 
 def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[str, str]]:

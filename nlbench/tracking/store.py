@@ -1,40 +1,37 @@
-"""Opening an MLflow store: its URI, the checks before the first call, and the server command."""
+"""An MLflow store: its URI, the errors of calls to it, and the command that serves it."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
-
-from filelock import FileLock
+from urllib.request import url2pathname
 
 from nlbench.errors import ConfigError, RunError
 
 HEALTH_TIMEOUT_S = 5.0
-LOCK_TIMEOUT_S = 120.0
 READ_HINT = "Check the store, or fill it again with `nlbench sync`."
 SYNC_HINT = "The local record is kept; run `nlbench sync` once the store answers."
 
+# Whose errors are the store's, not ours.
+_LIBRARIES = (
+    "mlflow",
+    "sqlalchemy",
+    "sqlite3",
+    "requests",
+    "urllib3",
+    "psycopg",
+    "psycopg2",
+    "pymysql",
+    "MySQLdb",
+)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DATABASES = ("postgresql", "mysql", "mssql")
-_CLIENT_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # The defaults, seven retries of two minutes each, block a call to a dead server for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-}
 
 
 def default_tracking_uri(home: Path) -> str:
@@ -99,14 +96,24 @@ def resolve_uri(uri: str | None, home: Path) -> str:
     if "://" not in text or text.startswith("file:"):
         raise ConfigError(
             f"the tracking URI must name a database or a server, got {mask(text)!r}: MLflow no "
-            "longer maintains stores in plain folders. "
-            f"Use 'sqlite:///{text.removeprefix('file:').rstrip('/').lstrip('/')}/mlflow.db', "
+            f"longer maintains stores in plain folders. Use {_as_sqlite(text)!r}, "
             "or the address of a server; `mlflow migrate-filestore` moves old runs."
         )
     raise ConfigError(
         f"the tracking URI must start with sqlite:///, http:// or https://, got {mask(text)!r}. "
         "Leave it out to use the store in the nlbench home folder."
     )
+
+
+def _as_sqlite(text: str) -> str:
+    """Return the SQLite URI that stands for a path or ``file:`` URI; absolute, so it works as is.
+
+    >>> _as_sqlite("file:///data/mlruns"), _as_sqlite("/data/my.db")
+    ('sqlite:////data/mlruns/mlflow.db', 'sqlite:////data/my.db')
+    """
+    path = Path(url2pathname(urlsplit(text).path) if text.startswith("file:") else text)
+    is_file = path.suffix in (".db", ".sqlite", ".sqlite3")
+    return sqlite_uri((path if is_file else path / "mlflow.db").expanduser())
 
 
 def mask(uri: str) -> str:
@@ -131,34 +138,6 @@ def public_base(uri: str) -> str | None:
     return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), "", ""))
 
 
-def open_client(uri: str, *, create: bool = True) -> Any:
-    """Open a store, creating a SQLite one where there is none.
-
-    Args:
-        uri: As `resolve_uri` gives it.
-        create: Whether a missing SQLite file is created.
-
-    Returns:
-        An ``MlflowClient``; only its methods with explicit run ids are used.
-
-    Raises:
-        RunError: if the store does not answer or cannot be used.
-    """
-    for key, value in _CLIENT_ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    path = sqlite_path(uri)
-    check_alive(uri)
-    with guarded(uri), _first_touch(path, create=create), warnings.catch_warnings():
-        # Deprecations inside MLflow's own imports are for its authors, not for our users.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
 @contextmanager
 def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
     """Turn errors of MLflow and of the network into a `RunError` that says what to do.
@@ -173,22 +152,25 @@ def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError) and not type(error).__module__.startswith("mlflow."):
+        library = type(error).__module__.partition(".")[0]
+        if not isinstance(error, OSError) and library not in _LIBRARIES:
             raise
         text = mask(" ".join(str(error).split()))[:300].rstrip(".")
-        raise RunError(f"MLflow at {mask(uri)} failed: {text}. {_who(error)}{hint}") from error
+        raise RunError(
+            f"MLflow at {mask(uri)} failed: {text}. {login_hint(error)}{hint}"
+        ) from error
 
 
-def _who(error: Exception) -> str:
-    """Return what to do where a server did not take the login."""
+def login_hint(error: Exception) -> str:
+    """Return what to do if a server refused the login; empty for other errors."""
     code = getattr(error, "error_code", "")
     if code == "UNAUTHENTICATED" or "error code 401" in str(error):
         return (
-            "It wants a login: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+            "It requires a login: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
             "(or MLFLOW_TRACKING_TOKEN). "
         )
     if code == "PERMISSION_DENIED" or "error code 403" in str(error):
-        return "This user lacks the right: ask for EDIT on the nlbench experiments. "
+        return "You lack permission: ask for EDIT on the nlbench experiments. "
     return ""
 
 
@@ -199,7 +181,7 @@ def ui_command(uri: str, port: int, host: str = "127.0.0.1") -> list[str]:
         ConfigError: if the store is a server, which has its own web page.
     """
     if is_http(uri):
-        raise ConfigError(f"{mask(uri)} is a server already. Open it in a browser.")
+        raise ConfigError(f"{mask(uri)} is a server. Open it in a browser.")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     path = sqlite_path(uri)
     if path is not None:
@@ -259,34 +241,3 @@ def check_alive(uri: str) -> None:
     except (OSError, ValueError) as error:
         reason = str(getattr(error, "reason", error))
     raise RunError(f"no MLflow server answers at {url}: {reason}. {SYNC_HINT}")
-
-
-@contextmanager
-def _first_touch(path: Path | None, *, create: bool) -> Iterator[None]:
-    """Hold a lock on a SQLite store: several processes that migrate it at once destroy it."""
-    if path is None:
-        yield
-        return
-    if not path.exists() and not create:
-        raise RunError(f"there is no MLflow store at {path}. Run `nlbench sync` to fill one.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = f"{path}.lock"
-    writable = os.access(path.parent, os.W_OK)
-    with FileLock(lock, timeout=LOCK_TIMEOUT_S) if writable else nullcontext():
-        _check_sqlite(path)
-        yield
-
-
-def _check_sqlite(path: Path) -> None:
-    # MLflow retries a file that cannot be opened for more than a minute, with a page of text.
-    try:
-        connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
-        try:
-            connection.execute("PRAGMA schema_version").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise RunError(
-            f"{path} cannot be used as an MLflow store: {error}. "
-            "Move the file away; `nlbench sync` fills a new one from the local records."
-        ) from None

@@ -16,13 +16,13 @@ from nlbench.tracking import schema
 from nlbench.tracking.board import board_of
 from nlbench.tracking.files import write_files
 from nlbench.tracking.means import PARENT_TAG, Means
+from nlbench.tracking.opening import open_client
 from nlbench.tracking.reader import LoggedRun, all_runs, experiments_of, logged_run, runs_in
 from nlbench.tracking.store import (
     check_alive,
     guarded,
     is_http,
     mask,
-    open_client,
     public_base,
     resolve_uri,
     sqlite_path,

@@ -1,0 +1,108 @@
+"""``nlbench export``: runs in one file that travels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nlbench.cli.console import printable
+from nlbench.cli.lookup import record_by_prefix
+from nlbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nlbench.contribution import ContributedRun
+    from nlbench.results.record import RunRecord
+    from nlbench.results.store import RunStore
+
+
+def export(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run fingerprints or unique prefixes.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The file to write, or to replace.", show_default=False)
+    ] = ...,  # type: ignore[assignment]
+    every: Annotated[bool, typer.Option("--all", help="All runs that have ended.")] = False,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="With --all: only these data sets.")
+    ] = None,
+    noise: Annotated[
+        list[str] | None, typer.Option(help="With --all: only this KIND or KIND:RATE.")
+    ] = None,
+    selector: Annotated[
+        list[str] | None, typer.Option(help="With --all: only these selectors.")
+    ] = None,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            "--evidence/--no-evidence",
+            help="With scores, decisions and predictions, so that others can recompute metrics.",
+        ),
+    ] = True,
+) -> None:
+    """Write recorded runs into one file, to contribute or to keep.
+
+    Examples:
+
+      nlbench export 1f3a9c --out results/mine.json
+
+      nlbench export --all --dataset digits --noise asymmetric:0.4 --out results/digits.json
+    """
+    from nlbench.contribution import encode
+    from nlbench.files import write_atomic
+    from nlbench.results.store import RunStore
+
+    store = RunStore()
+    records, problems = store.records()
+    for problem in problems:
+        typer.echo(f"Left out: {printable(problem)}", err=True)
+    if every == bool(runs):
+        raise ConfigError("give fingerprints or --all, not both.")
+    if runs:
+        if dataset or noise or selector:
+            raise ConfigError("--dataset, --noise and --selector go with --all.")
+        chosen = [record_by_prefix(records, prefix, problems) for prefix in runs]
+    else:
+        chosen = [r for r in records if matches(r, dataset, noise, selector)]
+    if not chosen:
+        raise ConfigError(
+            f"no recorded run (of {len(records)}) matches; check --dataset, --noise, --selector."
+        )
+    unique = {record.fingerprint: record for record in chosen}
+    text = encode([_travelling(record, store, evidence) for record in unique.values()])
+    write_atomic(out, text)
+    size = len(text.encode()) / 1024
+    typer.echo(f"{len(unique)} runs, {size:.0f} KB ({size / len(unique):.1f} each): {out}")
+
+
+def matches(
+    record: RunRecord,
+    datasets: list[str] | None,
+    noises: list[str] | None,
+    selectors: list[str] | None,
+) -> bool:
+    """Return whether a run is of the named data sets, noises and selectors; None means any."""
+    rate = record.noise.nominal_rate
+    names = {
+        record.noise.kind,
+        record.noise.kind if rate is None else f"{record.noise.kind}:{rate:g}",
+    }
+    return (
+        (not datasets or record.dataset.name in datasets)
+        and (not noises or bool(names & set(noises)))
+        and (not selectors or record.selector.name in selectors)
+    )
+
+
+def _travelling(record: RunRecord, store: RunStore, evidence: bool) -> ContributedRun:
+    from nlbench.contribution import ContributedRun, evidence_of
+    from nlbench.results.record import RunRecord as Record
+    from nlbench.tracking.schema import hide_home
+
+    wanted = evidence and record.metrics is not None
+    return ContributedRun(
+        Record.from_json(hide_home(record.to_json())),
+        evidence_of(store.folder(record.fingerprint)) if wanted else None,
+    )

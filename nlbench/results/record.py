@@ -56,6 +56,7 @@ class DatasetInfo(_Part):
     n_unreadable: int = 0
     class_names: list[str] = []
     split: str = ""
+    test_labels_are_clean: bool = True
 
 
 class NoiseInfo(_Part):

@@ -200,7 +200,7 @@ def test_the_page_shows_them_apart() -> None:
     assert page.tags.count("aside") == 1
     (aside,) = re.findall(r"<aside.*?</aside>", text, re.DOTALL)
     for words in (HEADING, "theirs", "99.99", "A Study, Journal 2025, arXiv 2501.00001",
-                  "all images, best epoch", "symmetric 40 %", "not said"):  # fmt: skip
+                  "all images, best epoch", "symmetric 40 %", "not stated"):  # fmt: skip
         assert words in aside
     assert "knn" not in aside
     assert "data-sort" not in aside

@@ -52,7 +52,8 @@ class Result(_Part):
         datasets: All names that the data set has here.
         noise: Kind of noise; ``none`` where labels are noisy as shipped.
         rate: Nominal rate, where the kind has one.
-        noise_params: Parameters of the noise that a board must have; it may have others.
+        noise_params: Parameters of the noise that a board must have; it may have others. With null,
+            the board must leave the parameter out.
         split: Required start of the name of the data set's split.
         noise_text: The noise in words.
         accuracy_best: Share at the best epoch on the test set.

@@ -32,8 +32,8 @@ _PAGE_NAME = re.compile(r"[0-9a-f]{12}(-\d+)?\.html")
 class Content:
     """What the files are made of.
 
-    `problems` holds one message per record that could not be read; it is shown on the page.
-    `files` finds what lies beside a record, for the page of its run.
+    `problems` has one message per record that could not be read; it is shown on the page.
+    `files` has what is stored beside a record, for the page of its run.
     """
 
     boards: Sequence[Board]
@@ -50,7 +50,7 @@ class Content:
 def content_of(
     boards: Sequence[Board], problems: Sequence[str] = (), files: RunFiles | None = None
 ) -> Content:
-    """Return the boards with what they say together."""
+    """Return the boards with their comparison over all boards of a protocol."""
     return Content(boards, problems, compare_across(boards), files or RunFiles())
 
 
@@ -62,11 +62,11 @@ def build(
 ) -> dict[Format, list[Path]]:
     """Write the leaderboard's files.
 
-    The files depend on the records alone, not on the clock: the same records give the same bytes.
+    The files depend on the boards alone, not on the clock: the same boards give the same bytes.
 
     Args:
         content: Ranked boards.
-        out_dir: Folder to write to; it is made where missing, files of those names are replaced.
+        out_dir: Folder to write to; created if missing. Files with those names are replaced.
         formats: Which to write.
         with_runs: Whether the page gets a page per run beside it, in ``runs/``. Pages of runs that
             are not on the boards are removed.
@@ -75,11 +75,11 @@ def build(
         The files of each format; of the run pages, their folder.
     """
     written: dict[Format, list[Path]] = {}
-    for wanted in FORMATS:
-        if wanted in formats:
-            page = wanted == "html"
-            files = _html(content, formats, with_runs) if page else _WRITERS[wanted](content)
-            written[wanted] = [out_dir / name for name in files]
+    for kind in FORMATS:
+        if kind in formats:
+            page = kind == "html"
+            files = _html(content, formats, with_runs) if page else _WRITERS[kind](content)
+            written[kind] = [out_dir / name for name in files]
             for name, text in files.items():
                 write_atomic(out_dir / name, text)
     if "html" in written:
@@ -88,7 +88,7 @@ def build(
 
 
 def checked_formats(names: Sequence[str]) -> list[Format]:
-    """Return the formats of these names, all where none is named.
+    """Return the formats with these names, or all formats where no name is passed.
 
     Raises:
         ConfigError: if one is unknown.
@@ -96,18 +96,18 @@ def checked_formats(names: Sequence[str]) -> list[Format]:
     for name in names:
         if name not in FORMATS:
             raise ConfigError(f"unknown format {name!r}. {did_you_mean(name, FORMATS)}")
-    return [wanted for wanted in FORMATS if wanted in names or not names]
+    return [kind for kind in FORMATS if kind in names or not names]
 
 
 def _html(content: Content, formats: Collection[Format], with_runs: bool) -> Mapping[str, str]:
-    beside = [wanted for wanted in FORMATS if wanted in formats]
+    beside = [kind for kind in FORMATS if kind in formats]
     names = page_names(content.boards) if with_runs else {}
     page = to_html(content.boards, content.problems, content.across, beside, names)
     return {"index.html": page}
 
 
 def _write_runs(content: Content, out_dir: Path, with_runs: bool) -> list[Path]:
-    """Write a page per run, and take away those that no board links to any more."""
+    """Write a page per run, and remove those that no board links to any more."""
     folder = out_dir / FOLDER
     old = {path.name for path in folder.glob("*.html") if _PAGE_NAME.fullmatch(path.name)}
     written: set[str] = set()
@@ -115,7 +115,7 @@ def _write_runs(content: Content, out_dir: Path, with_runs: bool) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with _small_collections():
             for name, text in run_pages(content.boards, content.files):
-                # Not synced to disk one by one: thousands of them, and all can be made again.
+                # Not synced to disk one by one: there may be thousands, and all can be built again.
                 (out_dir / name).write_text(text, encoding="utf-8")
                 written.add(Path(name).name)
     for name in old - written:

@@ -29,13 +29,13 @@ def leaderboard(
     ] = False,
     tracking_uri: Annotated[
         str | None,
-        typer.Option(help="Read the runs from this MLflow server instead of the local records."),
+        typer.Option(help="MLflow server to read the runs from, instead of the local records."),
     ] = None,
     contributed: Annotated[
         Path | None,
         typer.Option(
             "--records",
-            help="Merge in the runs from this folder of files, written by `nlbench export`.",
+            help="Folder of files written by `nlbench export`, whose runs are added.",
             show_default=False,
         ),
     ] = None,
@@ -43,20 +43,20 @@ def leaderboard(
         list[str] | None,
         typer.Option(
             "--format",
-            help="Write only this: html, markdown, json, csv, parquet or latex; may be repeated. "
+            help="Format to write, repeatable: html, markdown, json, csv, parquet or latex. "
             "Default: all.",
             show_default=False,
         ),
     ] = None,
     run_pages: Annotated[
         bool,
-        typer.Option("--run-pages/--no-run-pages", help="Write a page per run beside the page."),
+        typer.Option("--run-pages/--no-run-pages", help="Write one more page for each run."),
     ] = True,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the ranking as JSON; write no files.")
+        bool, typer.Option("--json", help="Print the ranking as JSON and write no files.")
     ] = False,
 ) -> None:
-    """Rank the recorded runs: a table here, and a page with every seed and command.
+    """Rank the recorded runs: print a table, and write a page with every seed and command.
 
     Examples:
 
@@ -76,12 +76,13 @@ def leaderboard(
 
     if as_json and (out is not None or open_page or formats):
         raise ConfigError(
-            "`--json` must stand alone: it writes no files. Drop --out, --open and --format."
+            "`--json` writes no files and cannot be combined with --out, --open or --format. "
+            "Drop one or the other."
         )
     from nlbench_leaderboard.build import checked_formats
 
-    wanted = checked_formats(formats or [])
-    if open_page and "html" not in wanted:
+    kinds = checked_formats(formats or [])
+    if open_page and "html" not in kinds:
         raise ConfigError("`--open` needs the page: add `--format html`, or drop --open.")
     with _uncollected():
         content = _content(tracking_uri, contributed)
@@ -92,7 +93,7 @@ def leaderboard(
 
             typer.echo(to_json(content.boards, content.problems, content.across), nl=False)
             return
-        page = _show(content, wanted, out, run_pages)
+        page = _show(content, kinds, out, run_pages)
     if open_page:
         import webbrowser
 
@@ -101,7 +102,7 @@ def leaderboard(
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Do without the cyclic collector: it walks all records again and again, and finds nothing."""
+    """Switch the cyclic collector off: it would walk all records repeatedly and free nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -128,30 +129,31 @@ def _show(content: Content, formats: list[Format], out: Path | None, run_pages: 
     return first
 
 
-def _content(tracking_uri: str | None, contributed: Path | None) -> Content:
+def _content(tracking_uri: str | None, folder: Path | None) -> Content:
+    from nlbench.contribution import installed_versions_of
     from nlbench_leaderboard.build import content_of
     from nlbench_leaderboard.ranking.rank import rank_boards
     from nlbench_leaderboard.sources.run_files import RunFiles
 
     records, killed, problems, store = _read(tracking_uri)
     local = records
-    found: list[ContributedRun] = []
-    if contributed is not None:
+    contributed: list[ContributedRun] = []
+    if folder is not None:
         from nlbench.contribution import merged, read_folder
 
-        found, refused = read_folder(contributed)
-        records = merged(records, [run.record for run in found])
+        contributed, refused = read_folder(folder)
+        records = merged(records, [run.record for run in contributed])
         problems = [*problems, *refused]
-    files = RunFiles(store, local, found)
-    return content_of(rank_boards(records, killed), problems, files)
+    boards = rank_boards(records, killed, installed_versions_of(records))
+    return content_of(boards, problems, RunFiles(store, local, contributed))
 
 
 def _read(
     tracking_uri: str | None,
 ) -> tuple[list[RunRecord], set[str], list[str], RunStore | None]:
-    """Return records, fingerprints of runs whose process died, what was left out, and where from.
+    """Return records, fingerprints of runs whose process died, problems, and the local store.
 
-    The store is None where the records are of a server.
+    The store is None where the records come from a server.
     """
     if tracking_uri is not None:
         from nlbench.tracking import read_records

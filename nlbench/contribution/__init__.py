@@ -2,6 +2,7 @@
 
 from nlbench.contribution.checks import Check, verify_run
 from nlbench.contribution.comparison import Difference, pair_up, record_differences
+from nlbench.contribution.currency import installed_versions, installed_versions_of
 from nlbench.contribution.document import ContributedRun, encode, read_runs
 from nlbench.contribution.evidence import Evidence, evidence_of
 from nlbench.contribution.merging import Disagreement, disagreements, merged, read_folder
@@ -18,6 +19,8 @@ __all__ = [
     "draw_runs",
     "encode",
     "evidence_of",
+    "installed_versions",
+    "installed_versions_of",
     "merged",
     "pair_up",
     "read_folder",

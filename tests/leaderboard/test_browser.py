@@ -250,7 +250,7 @@ def test_a_filter_by_knowledge_is_in_the_address_and_comes_back(
     tab: Open, filtered_site: Path
 ) -> None:
     page = tab().open(filtered_site)
-    page.get_by_role("combobox", name="Was given").first.select_option("only-noisy-labels")
+    page.get_by_role("combobox", name="Also uses").first.select_option("only-noisy-labels")
     header(page, "Last epoch").get_by_role("button").click()
     (shown,) = visible_names(page)
     assert "small-loss" in shown

@@ -153,17 +153,25 @@ def test_another_protocol_is_never_ranked_together() -> None:
     assert len(compare_across(rank_boards([*over_boards(LEVELS), lone]))) == 1
 
 
-def test_another_source_of_a_selector_is_another_selector() -> None:
-    records = over_boards(LEVELS)
+def test_another_version_of_a_selector_is_another_selector() -> None:
     changed = [
-        r.model_copy(update={"selector": r.selector.model_copy(update={"source_sha256": "new"})})
+        r.model_copy(update={"versions": {**r.versions, "selector": 2}})
         if (r.selector.name, r.noise.kind) == ("a", "pair")
         else r
-        for r in records
+        for r in over_boards(LEVELS)
     ]
     found = only(changed)
     assert "a" not in {r.name for r in found.ranks}
-    assert any("source" in left.name for left in found.left_out)
+    assert any(left.name == "a [selector 2]" for left in found.left_out)
+
+
+def test_what_only_older_versions_ran_is_left_out_and_named() -> None:
+    old = [r.model_copy(update={"versions": {}}) for r in over_boards({"was": 0.99})]
+    found = only([*over_boards(LEVELS), *old])
+    assert [r.name for r in found.ranks] == ["a", "b", "c"]
+    assert [(x.name, x.reason) for x in found.left_out] == [
+        ("was", "all of its runs are from older versions")
+    ]
 
 
 def test_with_two_selectors_there_is_no_friedman_test_and_with_one_nothing() -> None:
@@ -172,7 +180,7 @@ def test_with_two_selectors_there_is_no_friedman_test_and_with_one_nothing() -> 
     assert any("needs three selectors" in note for note in two.notes)
     one = only(over_boards({"a": 0.9}))
     assert (one.ranks, one.critical_difference, one.groups) == ((), None, ())
-    assert one.notes == ("Nothing is compared: fewer than two boards or selectors are complete.",)
+    assert one.notes == ("Not compared: fewer than two boards or selectors are complete.",)
 
 
 def test_boards_of_one_data_set_are_called_dependent() -> None:

@@ -88,7 +88,8 @@ def sample() -> list[RunRecord]:
 def hostile(text: str) -> list[RunRecord]:
     """Return records that carry a text wherever a user or a plugin can put one."""
     everywhere: dict[str, Any] = {
-        "selector": {"name": text, "knowledge": [text], "source_sha256": text},
+        "selector": {"name": text, "knowledge": [text]},
+        "versions": {text: text},
         "dataset__name": text,
         "dataset__class_names": [text, text],
         "dataset__split": text,
@@ -214,7 +215,7 @@ def test_the_page_says_what_a_reader_must_know() -> None:
         "n = 1 of 3 seeds finished",
         "seed 1 failed: ValueError: it broke",
         "seed 2 excluded: noisy labels other differ",
-        "single seed: no spread can be given",
+        "single seed: no standard deviation",
         "upper bound, not ranked",
         "not run: seeds 1, 2",
         "nlbench run --seed 2",
@@ -281,6 +282,8 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     for wanted, files in first.items():
         assert contents(files) == contents(again[wanted])
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "boards.csv",
+        "boards.parquet",
         "comparisons.csv",
         "comparisons.parquet",
         "index.html",

@@ -18,7 +18,7 @@ from test_leaderboard_build import HOSTILE
 
 from nlbench.results.metrics import score_histogram
 from nlbench.results.record import RunRecord
-from nlbench_leaderboard.figures.chart import MOST_SERIES, Figure, Scale, log_ticks, spread_out
+from nlbench_leaderboard.figures.chart import MOST_SERIES, Figure, spread_out
 from nlbench_leaderboard.figures.curves import (
     RECALLS,
     cost,
@@ -36,6 +36,7 @@ from nlbench_leaderboard.figures.lines import (
     recall_figure,
 )
 from nlbench_leaderboard.figures.points import cost_figure, histogram_figures, rank_figure
+from nlbench_leaderboard.figures.scale import Scale, log_ticks
 from nlbench_leaderboard.page.board_page import to_html
 from nlbench_leaderboard.ranking.across import compare_across
 from nlbench_leaderboard.ranking.board import Board
@@ -142,14 +143,19 @@ def test_the_learning_curve_has_mean_lowest_and_highest_seed() -> None:
     assert learning_curve([record(curves={})]) is None
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 1)), min_size=1, max_size=30))
-def test_the_front_is_what_no_other_point_beats(points: list[tuple[float, float]]) -> None:
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.integers(0, 50)), min_size=1, max_size=30))
+def test_the_front_is_what_no_other_point_beats(drawn: list[tuple[float, int]]) -> None:
+    points = [(seconds, right / 50) for seconds, right in drawn]
     front = {points[i] for i in pareto_front(points)}
     beaten = {
         p for p in points
         if any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
     }  # fmt: skip
     assert front == set(points) - beaten
+
+
+def test_an_accuracy_that_is_higher_by_rounding_only_is_not_on_the_front() -> None:
+    assert pareto_front([(1.0, 0.3), (2.0, 0.1 + 0.2)]) == [0]
 
 
 @given(st.lists(st.floats(0, 200), max_size=12))
@@ -269,7 +275,7 @@ def test_every_figure_has_a_name_a_title_a_unit_and_its_numbers() -> None:
         assert figure.title and figure.lines
         assert {len(line) for line in figure.lines} == {len(figure.head)}
     titles = " ".join(e.text or "" for f in figures for e in having(drawing(f), "at"))
-    for words in ("noise rate asked for, %", "test accuracy, %", "epoch", "training, s (log"):
+    for words in ("nominal noise rate, %", "test accuracy, %", "epoch", "training, s (log"):
         assert words in titles
 
 

@@ -73,7 +73,7 @@ def test_latex_marks_the_best_and_what_is_tied_with_it() -> None:
 
 def test_latex_says_why_no_tie_is_marked() -> None:
     text = to_latex(rank_boards(contest(3)))
-    assert "ties are not marked, they take 5 seeds" in text
+    assert "ties are not marked, they need 5 seeds" in text
     assert r"\underline" not in text
 
 
@@ -105,7 +105,7 @@ def test_parquet_and_csv_hold_the_same(records: list[object], tmp_path: Path) ->
 def test_the_types_of_parquet_do_not_depend_on_what_was_measured(tmp_path: Path) -> None:
     write([], tmp_path / "empty")
     write(contest(), tmp_path / "full")
-    for name in ("leaderboard", "comparisons", "runs"):
+    for name in ("boards", "leaderboard", "comparisons", "runs"):
         empty, full = (pq.read_schema(tmp_path / d / f"{name}.parquet") for d in ("empty", "full"))
         assert empty.equals(full)
 
@@ -141,5 +141,5 @@ def test_a_board_with_many_rows_prints_the_pairs_with_the_best_only() -> None:
     text = to_markdown(boards)
     pairs = text.partition("### Paired comparisons")[2]
     assert len(re.findall(r"^\| s00 \| s\d\d \|", pairs, re.MULTILINE)) == 29 <= MOST_PAIRS
-    assert "435 pairs; 29 are shown here, the others are in comparisons.csv" in pairs
+    assert "435 pairs; 29 are shown here, all are in comparisons.csv" in pairs
     assert len(to_csv(tables_of(boards)["comparisons"]).splitlines()) == 436

@@ -12,6 +12,7 @@ from test_leaderboard_build import HOSTILE, Page, sample
 from nlbench.results.record import RunRecord
 from nlbench_leaderboard.page.board_page import to_html
 from nlbench_leaderboard.page.views import views_of
+from nlbench_leaderboard.ranking.board import RunPlace
 from nlbench_leaderboard.ranking.rank import rank_boards
 
 
@@ -40,7 +41,7 @@ def test_runs_are_linked_where_they_have_a_page() -> None:
     records = [make("knn", 0), make("knn", 1)]
     boards = rank_boards(records)
     assert "runs/" not in to_html(boards)
-    page = to_html(boards, run_pages={id(records[1]): "abc"})
+    page = to_html(boards, run_pages={RunPlace(boards[0].id, "knn", 1): "abc"})
     assert re.findall(r'<a href="(runs/[^"]*)"[^>]*><code>([^<]*)', page) == [
         ("runs/abc.html", "abc")
     ]

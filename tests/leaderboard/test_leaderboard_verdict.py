@@ -1,4 +1,4 @@
-"""Who is tied with the best, what is stale, and that nothing unequal is ever set side by side."""
+"""Who is tied with the best, what is unfinished, and that nothing unequal is ever compared."""
 
 from __future__ import annotations
 
@@ -47,21 +47,23 @@ def test_what_the_test_cannot_tell_apart_is_tied_and_the_rule_is_said() -> None:
 def test_with_few_seeds_nothing_is_called_tied(n: int) -> None:
     board = only(contest(n))
     assert "tied" not in {row.verdict for row in board.rows}
-    assert board.verdict.startswith(f"No ties with the best are marked: {n} seeds")
+    assert board.verdict.startswith(
+        f"Too few seeds ({n}) to say who is really best; run at least 5."
+    )
     assert row_of(board, "close").verdict == "untested"
 
 
 def test_a_single_seed_says_that_nothing_was_tested() -> None:
     board = only(contest(1))
     assert {row.verdict for row in board.rows} == {"", "best", "untested"}
-    assert "1 seed, and below 5" in board.verdict
+    assert "Too few seeds (1)" in board.verdict
     assert all(c.t_p is None for c in board.comparisons)
 
 
 def test_a_clear_difference_is_found_with_few_seeds_too() -> None:
     records = [*seeds("best", 0.9, 4), *seeds("far", 0.1, 4, 3)]
     assert verdicts(records)["far"] == "worse"
-    assert only(records).verdict.endswith("Significantly worse all the same: far.")
+    assert only(records).verdict.endswith("Significantly worse even so: far.")
 
 
 def test_rows_that_lack_seeds_are_compared_and_not_marked() -> None:
@@ -78,8 +80,21 @@ def test_the_same_difference_on_every_seed_is_said_to_be_untested() -> None:
     assert "Not tested, the same difference on every seed: below." in board.verdict
 
 
-def test_equal_numbers_on_every_seed_are_tied() -> None:
-    assert verdicts([*seeds("a", 0.9), *seeds("b", 0.9)]) == {"a": "best", "b": "tied"}
+def test_equal_means_are_equally_best() -> None:
+    records = [*seeds("a", 0.9), *seeds("b", 0.9), *seeds("far", 0.5, step=3)]
+    assert verdicts(records) == {"a": "best", "b": "best", "far": "worse"}
+    assert only(records).verdict == (
+        "The same mean: a, b. The best are significantly better than all others (paired t-test "
+        "over 5 seeds, Holm-corrected over 2 pairs, p < 0.05)."
+    )
+
+
+def test_a_selector_that_beats_all_others_is_said_to() -> None:
+    records = [*seeds("best", 0.92), *seeds("far", 0.5, step=5)]
+    assert only(records).verdict == (
+        "best is significantly better than all others (paired t-test over 5 seeds, "
+        "Holm-corrected over 1 pair, p < 0.05)."
+    )
 
 
 def test_one_selector_alone_has_no_verdict() -> None:
@@ -114,46 +129,24 @@ def test_what_is_not_comparable_is_in_no_pair(change: dict[str, Any]) -> None:
         assert ("other" in labels) == (labels == {"other"})
 
 
-# Stale -------------------------------------------------------------------------------------------
-
-LATER = "2026-02-01T00:00:00Z"
+# Interrupted, mixed ------------------------------------------------------------------------------
 
 
-def test_a_row_whose_selector_was_since_changed_is_stale_and_not_ranked() -> None:
-    new = seeds("best", 0.6, selector__source_sha256="new source", finished_at=LATER)
-    board = only([*contest(), *new])
-    old, fresh = sorted((r for r in board.rows if r.label == "best"), key=lambda r: not r.stale)
-    assert (old.rank, old.verdict, fresh.stale) == (None, "", "")
-    assert old.notes[0] == (
-        "stale, not ranked: made with source source o, source new sour of the same selector "
-        "ran later"
-    )
-    assert board.rows.index(old) > board.rows.index(row_of(board, "none"))
-    assert board.best is not None
-    assert board.best.label == "close"
-    assert old.name not in {n for c in board.comparisons for n in (c.first, c.second)}
-
-
-def test_a_changed_source_that_only_failed_makes_nothing_stale() -> None:
-    broken = make("best", 0, None, selector__source_sha256="new source", finished_at=LATER)
-    board = only([*contest(), broken])
-    assert not any(row.stale for row in board.rows)
-
-
-def test_a_run_whose_process_is_gone_is_stale_and_one_that_lives_is_running() -> None:
+def test_a_run_whose_process_has_ended_is_interrupted_and_one_that_lives_is_running() -> None:
     lives = make("close", 5, status="running", fingerprint="lives", finished_at="")
     gone = make("far", 5, status="running", fingerprint="gone", finished_at="")
     (board,) = rank_boards([*contest(), lives, gone], killed={"gone"})
     assert "seed 5 running: not finished yet" in row_of(board, "close").notes
     assert any(
-        n.startswith("seed 5 stale: its process is gone") for n in row_of(board, "far").notes
+        n.startswith("seed 5 interrupted: its process has ended")
+        for n in row_of(board, "far").notes
     )
-    assert (board.count("running"), board.count("stale")) == (1, 1)
+    assert (board.count("running"), board.count("interrupted")) == (1, 1)
     # A seed that nobody has finished takes no row's completeness.
     assert board.seeds == (0, 1, 2, 3, 4)
     assert row_of(board, "best").verdict == "best"
     (alone,) = rank_boards([gone], killed={"gone"})
-    assert alone.rows[0].status == "stale"
+    assert alone.rows[0].status == "interrupted"
 
 
 def test_a_run_that_was_begun_again_replaces_its_failure() -> None:
@@ -168,8 +161,8 @@ def test_runs_made_on_other_devices_or_versions_are_pointed_out() -> None:
 
     mixed = [make("a", 0, **on("cpu", "2.6")), make("b", 0, **on("cuda", "2.7"))]
     notes = only([*mixed, make("c", 0, **on("cpu", "2.6"))]).notes
-    assert "Made with more than one device: cpu (2 runs), cuda (1 runs)." in notes
-    assert "Made with more than one torch: 2.6 (2 runs), 2.7 (1 runs)." in notes
+    assert "Made with different devices: cpu (2 runs), cuda (1 run)." in notes
+    assert "Made with different versions of torch: 2.6 (2 runs), 2.7 (1 run)." in notes
     assert only([make("a", 0, **on("cpu", "2.6")), make("b")]).notes == ()
 
 

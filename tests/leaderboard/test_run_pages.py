@@ -24,6 +24,7 @@ from nlbench_leaderboard.page.mistakes import (
     worst_classes,
 )
 from nlbench_leaderboard.page.run_page import page_names, run_pages
+from nlbench_leaderboard.ranking.board import RunPlace
 from nlbench_leaderboard.ranking.rank import rank_boards
 from nlbench_leaderboard.sources.run_files import RunFiles
 
@@ -89,7 +90,7 @@ def test_everything_that_is_known_is_on_the_page() -> None:
         "clip-knn , seed 0",
         "81.00 %",
         "nlbench run --selector clip-knn --seed 0",
-        "realized 39.00 %",
+        "realized rate 39.00 %",
         "class names",
         "train_loss",
         "epoch 1: 1.5; epoch 3: 0.25; lowest 0.25, highest 1.5",
@@ -174,9 +175,9 @@ def test_what_is_missing_is_said() -> None:
         "The record has no learning curves",
         "The record has no command",
         "The record has no configuration",
-        "the decisions sample by sample are not beside this record",
-        "the predictions are not beside this record",
-        "None are shown",
+        "the decisions sample by sample are not stored beside this record",
+        "the predictions are not stored beside this record",
+        "No images are shown",
     ):
         assert expected in shown
 
@@ -195,7 +196,7 @@ def test_samples_that_do_not_fit_the_record_are_not_counted(bad: dict[str, Any])
 
     run = ContributedRun(full_record(), replace(evidence(), **bad))
     page, text = page_of(run.record, RunFiles(contributed=[run]))
-    assert "The samples beside this record do not fit it" in words(page)
+    assert "The samples beside this record do not match it" in words(page)
     assert text.count('class="heat"') == 1
 
 
@@ -242,7 +243,7 @@ def test_a_page_is_named_by_the_fingerprint_and_stays_in_its_folder(tmp_path: Pa
     records = [make(f"s{i}", 0, fingerprint=text) for i, text in enumerate(evil)]
     boards = rank_boards(records)
     names = page_names(boards)
-    assert names[id(records[-1])] == "0" * 12
+    assert names[RunPlace(boards[0].id, "s5", 0)] == "0" * 12
     assert all(re.fullmatch(r"[0-9a-f]{12}", name) for name in names.values())
     build(content_of(boards), tmp_path / "site", ["html"])
     assert {p.name for p in tmp_path.iterdir()} == {"site"}
@@ -290,7 +291,7 @@ def test_the_images_of_a_local_run_are_on_its_page(tmp_path: Path) -> None:
     file = store.folder(record.fingerprint) / "gallery.json"
     file.write_text(json.dumps({"format": "nlbench-gallery/1", "groups": groups}))
     page, _ = page_of(record, RunFiles(store, [record]))
-    assert page.values("alt") == ["a/<b>.png, labelled dog, in truth cat"]
+    assert page.values("alt") == ["a/<b>.png, labelled dog, clean label cat"]
     assert page.values("src") == ["data:image/png;base64,iVBORw0KGgo="]
     assert "Kept, though the label is wrong: 1 of 30" in words(page)
     assert any("img-src data:" in value for value in page.values("content"))

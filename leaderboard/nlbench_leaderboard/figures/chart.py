@@ -1,13 +1,12 @@
-"""The parts that figures are drawn from: scales, axes, series, labels; all as SVG text.
+"""The parts that figures are drawn from: axes, series, labels; all as SVG text.
 
 Colours are classes (`s0` ... `s7`, see `style.css`), so that a figure follows the page from light
-to dark. A series differs from the others in colour, dashes *and* marker: colour alone tells nobody
-apart who does not see it, or who prints in grey.
+to dark. Series differ in colour, dashes *and* marker: colour alone is lost on readers who cannot
+distinguish it, and in grey prints.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,11 +14,12 @@ from html import escape
 from markupsafe import Markup
 
 from nlbench_leaderboard.escape import shorten
+from nlbench_leaderboard.figures.scale import Scale, tick_text
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 306.0, 12.0, 256.0
 MOST_SERIES = 8
-"""More lines than this cannot be told apart; a figure draws the first ones and says so."""
+"""More lines than this cannot be distinguished; a figure draws the first ones and says so."""
 N_COLOURS, N_DASHES, N_MARKERS = 8, 4, 5
 
 NAME_LENGTH = 18
@@ -35,37 +35,10 @@ _MARKERS = (
 
 
 @dataclass(frozen=True)
-class Scale:
-    """From values to positions; `low` and `high` are at `start` and `end`, ticks may be `fixed`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-    fixed: tuple[float, ...] = ()
-
-    def __call__(self, value: float) -> float:
-        """Return the position of a value, kept within the plot."""
-        low, high = self._of(self.low), self._of(self.high)
-        part = (self._of(value) - low) / (high - low)
-        return round(self.start + (self.end - self.start) * min(max(part, 0.0), 1.0), 1)
-
-    def ticks(self) -> list[float]:
-        """Return the values that were fixed, else a handful of round ones between the ends."""
-        if self.fixed:
-            return list(self.fixed)
-        return log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high)
-
-    def _of(self, value: float) -> float:
-        return math.log10(max(value, 1e-9)) if self.log else value
-
-
-@dataclass(frozen=True)
 class Figure:
-    """A drawing with its words and, as a table, its numbers.
+    """A drawing with a title and a note, and its numbers as a table.
 
-    `svg` carries a name for those who do not see it; `note` is what a reader must know.
+    `svg` has a text alternative for screen readers.
     """
 
     title: str
@@ -85,7 +58,7 @@ class Series:
         as_band: Draw the spread as an area rather than as bars.
         marked: Indices of points with a marker.
         extra: More of the series, as SVG.
-        apart: Shifts the series sideways, in units of the drawing, so that bars do not cover.
+        apart: Shift to the right, in units of the drawing, so that bars do not overlap.
     """
 
     name: str
@@ -98,44 +71,15 @@ class Series:
     extra: str = ""
 
 
-def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Return round values from low to high, counted in whole steps so that no error adds up.
-
-    >>> linear_ticks(0.0, 1.0)
-    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    """
-    size = 10.0 ** math.floor(math.log10((high - low) / most))
-    for step in (size * f for f in (1, 2, 5, 10, 20)):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first < most:
-            return [round(i * step, 12) for i in range(first, last + 1)]
-    return [low, high]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten, powers alone or evenly spaced ones as fits the range.
-
-    >>> log_ticks(0.9, 30)
-    [1.0, 2.0, 5.0, 10.0, 20.0]
-    """
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 2, 5), (1,)):
-        ticks = [round(f * 10.0**p, 12) for p in powers for f in factors]
-        inside = [t for t in ticks if low <= t <= high]
-        if len(inside) <= 7:
-            break
-    return inside if len(inside) > 2 else linear_ticks(low, high)
-
-
 def svg(label: str, parts: Sequence[str], width: float = WIDTH, height: float = HEIGHT) -> Markup:
-    """Put the parts of a drawing together; they must be escaped already."""
+    """Return a drawing of these parts, which must be escaped already."""
     head = f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" '
     # Every part is made in this package from numbers and from text that `text` escaped.
     return Markup(f'{head}aria-label="{escape(label)}">{"".join(parts)}</svg>')  # noqa: S704
 
 
 def text(x: float, y: float, content: str, css: str, most: int = NAME_LENGTH) -> str:
-    """Return escaped text; a longer one is cut and shown whole by the pointer."""
+    """Return escaped text; a longer one is cut and shown in full under the pointer."""
     short = shorten(content, most)
     whole = f"<title>{escape(shorten(content, 200))}</title>" if short != content else ""
     return f'<text class="{css}" x="{x:g}" y="{y:g}">{whole}{escape(short)}</text>'
@@ -147,8 +91,8 @@ def axes(x: Scale, y: Scale, x_title: str, y_title: str, percent: str = "xy") ->
     parts = [f'<path class="axis" d="M{left:g} {top:g}V{bottom:g}H{right:g}"/>']
     grid = "".join(f"M{left:g} {y(tick):g}H{right:g}" for tick in y.ticks())
     parts.append(f'<path class="grid" d="{grid}"/>')
-    parts += [text(left - 6, y(t) + 4, number(t, "y" in percent), "tl end") for t in y.ticks()]
-    parts += [text(x(t), bottom + 16, number(t, "x" in percent), "tl mid") for t in x.ticks()]
+    parts += [text(left - 6, y(t) + 4, tick_text(t, "y" in percent), "tl end") for t in y.ticks()]
+    parts += [text(x(t), bottom + 16, tick_text(t, "x" in percent), "tl mid") for t in x.ticks()]
     parts.append(text((left + right) / 2, bottom + 36, x_title, "at mid", 60))
     middle = (top + bottom) / 2
     parts.append(
@@ -158,17 +102,8 @@ def axes(x: Scale, y: Scale, x_title: str, y_title: str, percent: str = "xy") ->
     return parts
 
 
-def number(value: float, percent: bool) -> str:
-    """Print a tick: shares in percent, without zeros at the end.
-
-    >>> number(0.875, True), number(20.0, False)
-    ('87.5', '20')
-    """
-    return f"{round(100 * value if percent else value, 6):g}"
-
-
 def lines(series: Sequence[Series], x: Scale, y: Scale) -> list[str]:
-    """Draw series, each with its name at its right end; names never cover each other."""
+    """Draw series, each with its name at its right end; names never overlap."""
     ends = [(x(s.points[-1][0]) + s.apart, y(s.points[-1][1])) for s in series]
     heights = spread_out([end[1] for end in ends], y.end, y.start)
     column = x.end + 14
@@ -194,28 +129,28 @@ def marker(place: int | str, x: float, y: float, css: str = "mk") -> str:
     return f'<path class="{css}" d="M{x:g} {y:g}{shape}"/>'
 
 
-def spread_out(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
-    """Move positions as little as needed to be `_GAP` apart, within top and bottom where they fit.
+def spread_out(positions: Sequence[float], top: float, bottom: float) -> list[float]:
+    """Return the positions moved as little as needed to be `_GAP` apart, between top and bottom.
 
     >>> spread_out([50.0, 50.0, 99.0], 0.0, 100.0)
     [50.0, 65.0, 99.0]
     """
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
     placed: list[float] = []
     for i in order:
-        placed.append(max(wanted[i], placed[-1] + _GAP if placed else top))
+        placed.append(max(positions[i], placed[-1] + _GAP if placed else top))
     limit = max(bottom, top + _GAP * (len(placed) - 1))
     for k in reversed(range(len(placed))):
         placed[k] = min(placed[k], limit)
         limit = placed[k] - _GAP
-    result = [0.0] * len(wanted)
+    result = [0.0] * len(positions)
     for k, i in enumerate(order):
         result[i] = round(placed[k], 1)
     return result
 
 
 def _key(one: Series, x: float, y: float) -> str:
-    """Return the name of a series behind a piece of its line: ends that meet tell nobody apart."""
+    """Return the name of a series after a piece of its line, since the ends of lines may meet."""
     mark = "" if isinstance(one.style, str) else marker(one.style, x + 10, y)
     sample = f'<path class="ln" d="M{x:g} {y:g}h20"/>'
     return f"{sample}{mark}{text(x + 24, y + 4, one.name, 'lb')}"
@@ -229,13 +164,13 @@ def _line(one: Series, x: Scale, y: Scale) -> str:
 
 
 def _spread(one: Series, x: Scale, y: Scale) -> str:
-    known = [(x(p[0]) + one.apart, y(s[0]), y(s[1]))
+    bars = [(x(p[0]) + one.apart, y(s[0]), y(s[1]))
              for p, s in zip(one.points, one.spread, strict=False) if s]  # fmt: skip
-    if not known:
+    if not bars:
         return ""
     if not one.as_band:
-        bars = "".join(f"M{a:g} {low:g}V{high:g}" for a, low, high in known)
-        return f'<path class="bar" d="{bars}"/>'
-    there = "L".join(f"{a:g} {low:g}" for a, low, _ in known)
-    back = "L".join(f"{a:g} {high:g}" for a, _, high in reversed(known))
-    return f'<path class="band" d="M{there}L{back}z"/>'
+        path = "".join(f"M{a:g} {low:g}V{high:g}" for a, low, high in bars)
+        return f'<path class="bar" d="{path}"/>'
+    lower = "L".join(f"{a:g} {low:g}" for a, low, _ in bars)
+    upper = "L".join(f"{a:g} {high:g}" for a, _, high in reversed(bars))
+    return f'<path class="band" d="M{lower}L{upper}z"/>'

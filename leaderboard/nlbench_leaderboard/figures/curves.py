@@ -10,6 +10,7 @@ import numpy.typing as npt
 from nlbench.results.record import RunRecord
 from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
 from nlbench_leaderboard.ranking.grouping import RowKey
+from nlbench_leaderboard.ranking.levels import TOLERANCE, levels
 
 _Array = npt.NDArray[np.float64]
 
@@ -26,8 +27,8 @@ def finished(row: Row) -> list[RunRecord]:
 def precision_at_recalls(record: RunRecord) -> _Array | None:
     """Return the precision at each of `RECALLS` when samples are kept from the highest score down.
 
-    The scores are known as a histogram; within a bin, clean and noisy samples are taken to be mixed
-    evenly, which is how counts are to be interpolated between two thresholds (Davis and Goadrich,
+    The record has the scores as a histogram; within a bin, clean and noisy samples are assumed to
+    be mixed evenly, which is how to interpolate counts between two thresholds (Davis and Goadrich,
     ICML 2006, section 4).
 
     Returns:
@@ -40,43 +41,43 @@ def precision_at_recalls(record: RunRecord) -> _Array | None:
     kept_clean = np.concatenate([[0.0], np.cumsum(clean[::-1])])
     kept_noisy = np.concatenate([[0.0], np.cumsum(noisy[::-1])])
     # A little less, so that of several thresholds with one recall the best one is taken.
-    wanted = RECALLS * kept_clean[-1] * (1 - 1e-9)
-    false = np.interp(wanted, kept_clean, kept_noisy)
-    return np.asarray(wanted / (wanted + false))
+    true = RECALLS * kept_clean[-1] * (1 - 1e-9)
+    false = np.interp(true, kept_clean, kept_noisy)
+    return np.asarray(true / (true + false))
 
 
 def mean_curve(curves: Sequence[_Array | None]) -> _Array | None:
-    """Return the mean over seeds, None unless every seed has a curve."""
-    known = [curve for curve in curves if curve is not None]
-    if not known or len(known) < len(curves):
+    """Return the mean over seeds; None unless every seed has a curve."""
+    complete = [curve for curve in curves if curve is not None]
+    if not complete or len(complete) < len(curves):
         return None
-    return np.asarray(np.mean(known, axis=0))
+    return np.asarray(np.mean(complete, axis=0))
 
 
 def mean_histogram(records: Sequence[RunRecord]) -> tuple[_Array, _Array, _Array] | None:
-    """Average the score histograms of several seeds.
+    """Return the mean of the score histograms of several seeds.
 
-    Each seed has its own edges. Their counts are put into `N_BINS` common bins, a count spread
+    Each seed has its own edges. Their counts are moved to `N_BINS` common bins, a count spread
     evenly over its bin.
 
     Returns:
         Edges (N_BINS + 1,), clean and noisy samples per bin (N_BINS,), or None where a record has
         no such counts.
     """
-    found = [r.score_histogram for r in records]
-    if not found or not all(h.get("clean") and h.get("noisy") for h in found):
+    histograms = [r.score_histogram for r in records]
+    if not histograms or not all(h.get("clean") and h.get("noisy") for h in histograms):
         return None
-    low, high = min(h["edges"][0] for h in found), max(h["edges"][-1] for h in found)
+    low, high = min(h["edges"][0] for h in histograms), max(h["edges"][-1] for h in histograms)
     edges = np.linspace(low, high, N_BINS + 1)
     clean, noisy = (
-        np.mean([_rebinned(h["edges"], h[kind], edges) for h in found], axis=0)
+        np.mean([_rebinned(h["edges"], h[kind], edges) for h in histograms], axis=0)
         for kind in ("clean", "noisy")
     )
     return edges, clean, noisy
 
 
 def quantiles(edges: _Array, counts: _Array, shares: Sequence[float]) -> list[float] | None:
-    """Return the scores below which these shares of the samples lie; None without samples."""
+    """Return the scores below which these shares of the samples are; None without samples."""
     total = np.concatenate([[0.0], np.cumsum(counts)])
     if total[-1] <= 0:
         return None
@@ -103,35 +104,35 @@ def thinned(n: int, most: int = 60) -> list[int]:
 
 
 def cost(row: Row) -> float | None:
-    """Return the mean seconds of embedding, selecting and training, None unless all are known."""
+    """Return the mean seconds of embedding, selection and training; None if one is missing."""
     parts = [row.stats.get(key) for key in COST_COLUMNS]
-    known = [part.mean for part in parts if part is not None]
-    return sum(known) if len(known) == len(COST_COLUMNS) and sum(known) > 0 else None
+    seconds = [part.mean for part in parts if part is not None]
+    return sum(seconds) if len(seconds) == len(COST_COLUMNS) and sum(seconds) > 0 else None
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the (cost, accuracy) that nothing beats in both, cheapest first.
+    """Return the indices of the (cost, accuracy) that no other beats in both, cheapest first.
 
     >>> pareto_front([(1.0, 0.8), (2.0, 0.7), (3.0, 0.9)])
     [0, 2]
     """
     front: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if not front or points[i][1] > points[front[-1]][1]:
+        if not front or points[i][1] > points[front[-1]][1] + TOLERANCE:
             front.append(i)
     return front
 
 
 def style_places(boards: Sequence[Board]) -> dict[RowKey, int]:
-    """Number the selectors of a page, the best first: each keeps its style from board to board."""
-    found: dict[RowKey, list[float]] = {}
-    names: dict[RowKey, str] = {}
+    """Return a number for each selector of a page, the best first: its style on every board."""
+    accuracies: dict[RowKey, list[float]] = {}
     for board in boards:
         for row in board.rows:
             if row.accuracy and not row.bound:
-                found.setdefault(row.key, []).append(row.stats[RANKED_BY].mean)
-                names[row.key] = row.name
-    order = sorted(found, key=lambda k: (-len(found[k]), -float(np.mean(found[k])), names[k], k))
+                accuracies.setdefault(row.key, []).append(row.stats[RANKED_BY].mean)
+    keys = list(accuracies)
+    means = dict(zip(keys, levels([float(np.mean(accuracies[k])) for k in keys]), strict=True))
+    order = sorted(keys, key=lambda k: (-len(accuracies[k]), -means[k], k))
     return {key: place for place, key in enumerate(order)}
 
 

@@ -13,7 +13,6 @@ from nlbench_leaderboard.figures.chart import (
     RIGHT,
     TOP,
     Figure,
-    Scale,
     Series,
     axes,
     lines,
@@ -28,8 +27,9 @@ from nlbench_leaderboard.figures.curves import (
     precision_at_recalls,
     thinned,
 )
+from nlbench_leaderboard.figures.scale import Scale
 from nlbench_leaderboard.formats.numbers import percent
-from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
+from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, RANKED_BY, Board, Row
 from nlbench_leaderboard.ranking.grouping import RowKey, rate_text, stable_text
 
 Places = Mapping[RowKey, int]
@@ -45,26 +45,26 @@ class NoiseGroup(NamedTuple):
 
 
 def noise_groups(boards: Sequence[Board]) -> list[NoiseGroup]:
-    """Find the boards of one data set, protocol and noise that have at least two rates."""
+    """Return the boards that differ only in the noise rate, where there are at least two."""
     groups: dict[tuple[str, ...], dict[float, Board]] = {}
     for board in boards:
         rate = board.noise.nominal_rate
         if rate is not None:
             groups.setdefault(_noise_key(board), {})[rate] = board
-    found = []
+    result = []
     for by_rate in groups.values():
         if len(by_rate) > 1:
             some = next(iter(by_rate.values()))
             parts = (some.dataset.name, f"{some.noise.kind} noise", some.protocol.id)
             title = " · ".join(shorten(part, 60) for part in parts)
-            found.append(NoiseGroup(title, tuple(by_rate[rate] for rate in sorted(by_rate))))
-    return found
+            result.append(NoiseGroup(title, tuple(by_rate[rate] for rate in sorted(by_rate))))
+    return result
 
 
 def noise_figure(group: NoiseGroup, places: Places) -> Figure | None:
     """Draw accuracy against noise rate, None where no selector has a result at two rates."""
-    found = _by_selector(group.boards)
-    drawable = {key: cells for key, cells in found.items() if len(cells) > 1}
+    by_selector = _by_selector(group.boards)
+    drawable = {key: cells for key, cells in by_selector.items() if len(cells) > 1}
     if not drawable:
         return None
     best_first = sorted(drawable, key=lambda key: places.get(key, -1))
@@ -84,11 +84,11 @@ def noise_figure(group: NoiseGroup, places: Places) -> Figure | None:
     room = 0.08 * (rates[-1] - rates[0])
     x = Scale(rates[0] - room, rates[-1] + room, LEFT, RIGHT, fixed=tuple(rates))
     y = accuracy_scale(means, [s for one in series for s in one.spread if s])
-    parts = axes(x, y, "noise rate asked for, %", "test accuracy, last epoch, %")
+    parts = axes(x, y, "nominal noise rate, %", accuracy_title(group.boards[0], "last epoch"))
     return Figure(
         title=group.title,
         note="Mean over seeds; bars are the 95 % t-interval, cut off where they leave the plot. "
-        "Series are set apart sideways by a little. " + _left_out(n_drawn, n_all),
+        "Points are shifted slightly to avoid overlap. " + _left_out(n_drawn, n_all),
         svg=svg(f"Accuracy against noise rate, {group.title}: {len(series)} lines",
                 [*parts, *lines(series, x, y)]),
         head=("Selector", *(f"{rate_text(rate)}" for rate in rates)),
@@ -97,12 +97,11 @@ def noise_figure(group: NoiseGroup, places: Places) -> Figure | None:
 
 
 def recall_figure(board: Board, places: Places) -> Figure | None:
-    """Draw precision against recall; a ring is what the selector really kept."""
-    found = {
-        row.key: mean_curve([precision_at_recalls(r) for r in finished(row)]) for row in board.rows
-    }
-    values = {key: curve.tolist() for key, curve in found.items() if curve is not None}
-    drawn, n_drawn, n_all = _drawn([row for row in board.rows if row.key in values])
+    """Draw precision against recall; an open marker is what the selector kept."""
+    rows = _current(board)
+    means = {row.key: mean_curve([precision_at_recalls(r) for r in finished(row)]) for row in rows}
+    values = {key: curve.tolist() for key, curve in means.items() if curve is not None}
+    drawn, n_drawn, n_all = _drawn([row for row in rows if row.key in values])
     if not drawn:
         return None
     low = min(min(values[row.key]) for row in drawn)
@@ -121,8 +120,8 @@ def recall_figure(board: Board, places: Places) -> Figure | None:
     shown = [RECALLS.tolist().index(recall) for recall in _RECALLS_SHOWN]
     return Figure(
         title="Precision and recall of the selection",
-        note="Curves: what keeping the highest scores would give, mean over seeds, from the score "
-        "histogram of each run (40 bins, mixed evenly within a bin). Open markers: what the "
+        note="Curves: the result of keeping the highest scores, mean over seeds, from the score "
+        "histogram of each run (40 bins, evenly mixed within a bin). Open markers: what the "
         "selector kept, which need not follow its score. " + _left_out(n_drawn, n_all),
         svg=svg(f"Precision against recall, {len(series)} curves", [*parts, *lines(series, x, y)]),
         head=("Selector", *(f"Precision at recall {r:.0%}" for r in _RECALLS_SHOWN)),
@@ -132,9 +131,10 @@ def recall_figure(board: Board, places: Places) -> Figure | None:
 
 def learning_figure(board: Board, places: Places) -> Figure | None:
     """Draw test accuracy after each epoch: mean over seeds, and a band from lowest to highest."""
-    found = {row.key: learning_curve(finished(row)) for row in board.rows if row.accuracy}
-    curves = {key: curve for key, curve in found.items() if curve}
-    drawn, n_drawn, n_all = _drawn([row for row in board.rows if row.key in curves])
+    rows = _current(board)
+    by_key = {row.key: learning_curve(finished(row)) for row in rows if row.accuracy}
+    curves = {key: curve for key, curve in by_key.items() if curve}
+    drawn, n_drawn, n_all = _drawn([row for row in rows if row.key in curves])
     n_epochs = max((len(curves[row.key][0]) for row in drawn), default=0)
     if n_epochs < 2:
         return None
@@ -149,11 +149,11 @@ def learning_figure(board: Board, places: Places) -> Figure | None:
         table.append((row.name, *(percent(mean[i]) for i in thinned(len(mean), 5))))
     x = Scale(1.0, float(n_epochs), LEFT, RIGHT)
     y = accuracy_scale([p[1] for s in series for p in s.points], [])
-    parts = axes(x, y, "epoch", "test accuracy, %", percent="y")
+    parts = axes(x, y, "epoch", accuracy_title(board), percent="y")
     return Figure(
         title="Learning curves",
-        note="Mean over seeds; the band goes from the lowest to the highest seed. A curve that "
-        "falls learns wrong labels by heart. " + _left_out(n_drawn, n_all),
+        note="Mean over seeds; the band goes from the lowest to the highest seed. A "
+        "falling curve means that wrong labels are being memorised. " + _left_out(n_drawn, n_all),
         svg=svg(f"Test accuracy over {n_epochs} epochs, {len(series)} curves",
                 [*parts, *lines(series, x, y)]),
         head=("Selector", *(f"Epoch {i + 1}" for i in thinned(n_epochs, 5))),
@@ -161,8 +161,14 @@ def learning_figure(board: Board, places: Places) -> Figure | None:
     )  # fmt: skip
 
 
+def accuracy_title(board: Board, when: str = "") -> str:
+    """Return the title of an accuracy axis, which says where the test labels are noisy."""
+    parts = ["test accuracy", when, AGAINST_NOISY_LABELS if board.against_noisy_labels else ""]
+    return f"{', '.join(part for part in parts if part)}, %"
+
+
 def accuracy_scale(means: Sequence[float], spread: Iterable[tuple[float, float]]) -> Scale:
-    """Return the accuracy axis: all means, and intervals by at most half of their range beyond."""
+    """Return the accuracy axis: all means, and of intervals at most half that range more."""
     room = max((max(means) - min(means)) / 2, 0.01)
     ends = [end for interval in spread for end in interval]
     low = max(0.0, min(means) - room, min([*means, *ends]) - 0.005)
@@ -177,17 +183,21 @@ def _noise_key(board: Board) -> tuple[str, ...]:
 
 
 def _by_selector(boards: Sequence[Board]) -> dict[RowKey, list[tuple[float, Row]]]:
-    found: dict[RowKey, list[tuple[float, Row]]] = {}
+    cells: dict[RowKey, list[tuple[float, Row]]] = {}
     for board in boards:
-        for row in board.rows:
-            if row.accuracy and not row.stale:
-                found.setdefault(row.key, []).append((board.noise.nominal_rate or 0.0, row))
-    return found
+        for row in _current(board):
+            if row.accuracy:
+                cells.setdefault(row.key, []).append((board.noise.nominal_rate or 0.0, row))
+    return cells
+
+
+def _current(board: Board) -> list[Row]:
+    return [row for row in board.rows if not row.older]
 
 
 def _drawn(rows: Sequence[Row]) -> tuple[list[Row], int, int]:
-    """Return the bounds and the first selectors, and how many of how many selectors these are."""
-    selectors = [row for row in rows if not row.bound and not row.stale]
+    """Return the bounds and the first selectors, the number of these, and of all selectors."""
+    selectors = [row for row in rows if not row.bound]
     first = selectors[:MOST_SERIES]
     return [*(row for row in rows if row.bound), *first], len(first), len(selectors)
 
@@ -203,9 +213,9 @@ def _style(row: Row, places: Places) -> int | str:
 def _noise_line(row: Row, cells: Mapping[float, Row], rates: Sequence[float]) -> tuple[str, ...]:
     texts = []
     for rate in rates:
-        found = cells[rate].accuracy if rate in cells else None
-        half = f" ± {percent(found.half_width)}" if found and found.half_width is not None else ""
-        texts.append(f"{percent(found.mean if found else None)}{half}")
+        mean = cells[rate].accuracy if rate in cells else None
+        half = f" ± {percent(mean.half_width)}" if mean and mean.half_width is not None else ""
+        texts.append(f"{percent(mean.mean if mean else None)}{half}")
     return (row.name, *texts)
 
 

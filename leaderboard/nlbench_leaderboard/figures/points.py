@@ -16,10 +16,8 @@ from nlbench_leaderboard.figures.chart import (
     TOP,
     WIDTH,
     Figure,
-    Scale,
     axes,
     marker,
-    number,
     style,
     svg,
     text,
@@ -31,7 +29,8 @@ from nlbench_leaderboard.figures.curves import (
     pareto_front,
     quantiles,
 )
-from nlbench_leaderboard.figures.lines import Places, accuracy_scale
+from nlbench_leaderboard.figures.lines import Places, accuracy_scale, accuracy_title
+from nlbench_leaderboard.figures.scale import Scale, tick_text
 from nlbench_leaderboard.formats.numbers import percent
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
@@ -48,8 +47,12 @@ _Box = tuple[float, float, float, float]
 
 
 def cost_figure(board: Board, places: Places) -> Figure | None:
-    """Draw accuracy against seconds, with the selectors that nothing beats in both joined."""
-    have = [(row, spent) for row in board.rows if row.accuracy and (spent := cost(row))]
+    """Draw accuracy against seconds, with a line through the Pareto front."""
+    have = [
+        (row, spent)
+        for row in board.rows
+        if row.accuracy and not row.older and (spent := cost(row))
+    ]
     ranked = [pair for pair in have if pair[0].rank is not None]
     if not ranked:
         return None
@@ -61,7 +64,9 @@ def cost_figure(board: Board, places: Places) -> Figure | None:
     costs = [s for _, s in drawn]
     x = Scale(min(costs) / 1.15, max(costs) * 1.15, LEFT, _RIGHT, log=True)
     y = accuracy_scale([row.stats[RANKED_BY].mean for row, _ in drawn], [])
-    parts = axes(x, y, "embedding + selection + training, s (log scale)", "test accuracy, %", "y")
+    parts = axes(
+        x, y, "embedding + selection + training, s (log scale)", accuracy_title(board), "y"
+    )
     at = [(x(s), y(row.stats[RANKED_BY].mean)) for row, s in drawn]
     steps = "".join(f"{'H' if i else 'M'}{a:g}{f'V{b:g}' if i else f' {b:g}'}"
                     for i, (a, b) in enumerate(at[: len(front)]))  # fmt: skip
@@ -70,7 +75,8 @@ def cost_figure(board: Board, places: Places) -> Figure | None:
     return Figure(
         title="Cost against accuracy",
         note="Means over seeds. The line joins the selectors that no other beats in both (Pareto "
-        "front); bounds stand apart. Embeddings are cached: only the run that made them paid."
+        "front), bounds aside. Embedding time counts only in the first run; later runs use the "
+        "cache."
         + ("" if len(rest) + len(front) == len(ranked)
            else f" {len(rest) + len(front)} of {len(ranked)} selectors are drawn."),
         svg=svg(f"Test accuracy against seconds, {len(drawn)} points", parts),
@@ -84,45 +90,45 @@ def cost_figure(board: Board, places: Places) -> Figure | None:
 
 
 def histogram_figures(board: Board) -> Figure | None:
-    """Draw the scores of clean and of noisy samples, a small plot per selector."""
+    """Draw the scores of clean and of mislabelled samples, a small plot per selector."""
     have = [
-        (row, found)
+        (row, histogram)
         for row in board.rows
-        if row.rank is not None and (found := mean_histogram(finished(row)))
+        if row.rank is not None and (histogram := mean_histogram(finished(row)))
     ]
     if not have:
         return None
     drawn = have[:MOST_HISTOGRAMS]
     n_columns, cell_w, cell_h = 3, WIDTH / 3, 104.0
     parts = []
-    for i, (row, found) in enumerate(drawn):
+    for i, (row, histogram) in enumerate(drawn):
         left, top = (i % n_columns) * cell_w, (i // n_columns) * cell_h
         parts.append(
-            f'<g transform="translate({left:g} {top:g})">{_histogram(row.name, *found)}</g>'
+            f'<g transform="translate({left:g} {top:g})">{_histogram(row.name, *histogram)}</g>'
         )
     height = cell_h * -(-len(drawn) // n_columns)
     part = "" if len(drawn) == len(have) else f" The best {len(drawn)} of {len(have)} are drawn."
     return Figure(
-        title="Scores of clean and noisy samples",
-        note="Blue, from below: clean; orange, hanging: noisy. Samples per bin, mean over seeds, "
-        "each side to its own tallest bin; a higher score means cleaner. Score scales are the "
-        f"selectors' own.{part}",
-        svg=svg(f"Score histograms of {len(drawn)} selectors, clean and noisy", parts, WIDTH,
+        title="Scores of clean and mislabelled samples",
+        note="Blue (up): clean, orange (down): mislabelled. Samples per bin, mean over seeds; each "
+        "side is scaled to its own tallest bin. A higher score means cleaner; every selector has "
+        f"its own score scale.{part}",
+        svg=svg(f"Score histograms of {len(drawn)} selectors, clean and mislabelled", parts, WIDTH,
                 height),
-        head=("Selector", "Clean: quartiles of the score", "Noisy: quartiles of the score"),
+        head=("Selector", "Clean: quartiles of the score", "Mislabelled: quartiles of the score"),
         lines=tuple((row.name, _quartiles(e, c), _quartiles(e, n)) for row, (e, c, n) in drawn),
     )  # fmt: skip
 
 
-def rank_figure(found: Across) -> Figure | None:
-    """Draw the critical difference diagram: average ranks, and what cannot be told apart."""
-    distance = found.critical_difference
-    if distance is None or len(found.ranks) < 2:
+def rank_figure(across: Across) -> Figure | None:
+    """Draw the critical difference diagram: average ranks, and groups without a difference."""
+    distance = across.critical_difference
+    if distance is None or len(across.ranks) < 2:
         return None
-    drawn = found.ranks[:MOST_RANKS]
+    drawn = across.ranks[:MOST_RANKS]
     left, right, top = 140.0, 400.0, 52.0
     bottom = top + _LINE * len(drawn)
-    x = Scale(1.0, float(max(len(found.ranks), 2)), left, right)
+    x = Scale(1.0, float(max(len(across.ranks), 2)), left, right)
     parts = _rank_axis(x, top, bottom, distance)
     order = {place.name: i for i, place in enumerate(drawn)}
     for i, place in enumerate(drawn):
@@ -132,26 +138,26 @@ def rank_figure(found: Across) -> Figure | None:
             f'<g class="series {style(0)}">{text(left - 12, y + 4, place.name, "lb end")}'
             f'<path class="bar" d="M{low:g} {y:g}H{high:g}"/>{marker(0, x(place.rank), y)}</g>'
         )
-    parts += _group_bars(found, order, right + 14, top)
+    parts += _group_bars(across, order, right + 14, top)
     part = (
         ""
-        if len(drawn) == len(found.ranks)
-        else (f" The best {len(drawn)} of {len(found.ranks)} are drawn.")
+        if len(drawn) == len(across.ranks)
+        else (f" The best {len(drawn)} of {len(across.ranks)} are drawn.")
     )
     return Figure(
         title="Average rank and critical difference",
         note="Dot: average rank over the boards. Two selectors whose lines (half the critical "
         "difference to each side) do not overlap differ at 0.05 by Nemenyi's test; a bar on the "
-        f"right joins those that cannot be told apart.{part}",
+        f"right joins selectors that are not significantly different.{part}",
         svg=svg(f"Critical difference diagram, {len(drawn)} selectors", parts, WIDTH, bottom + 8),
         head=("Selector", "Average rank"),
-        lines=tuple((place.name, f"{place.rank:.2f}") for place in found.ranks),
+        lines=tuple((place.name, f"{place.rank:.2f}") for place in across.ranks),
     )  # fmt: skip
 
 
 def _named_points(rows: Sequence[Row], at: Sequence[tuple[float, float]], places: Places,
                   ) -> list[str]:  # fmt: skip
-    """Draw points with names where there is room; the others show theirs to the pointer."""
+    """Draw points with names where there is room; the others have theirs under the pointer."""
     taken: list[_Box] = [(a - 5, b - 5, a + 5, b + 5) for a, b in at]
     parts = []
     for row, (a, b) in zip(rows, at, strict=True):
@@ -206,9 +212,9 @@ def _histogram(name: str, edges: _Array, clean: _Array, noisy: _Array) -> str:
 
 
 def _area(x: Scale, edges: _Array, counts: _Array, base: float, height: float) -> str:
-    most = float(counts.max()) or 1.0
+    y = Scale(0.0, float(counts.max()) or 1.0, base, base + height)
     steps = "".join(
-        f"V{round(base + height * float(count) / most, 1):g}H{x(float(edge)):g}"
+        f"V{y(float(count)):g}H{x(float(edge)):g}"
         for count, edge in zip(counts, edges[1:], strict=True)
     )
     return f"M{x(float(edges[0])):g} {base:g}{steps}V{base:g}z"
@@ -221,14 +227,14 @@ def _end(edges: _Array, which: int) -> str:
 
 
 def _quartiles(edges: _Array, counts: _Array) -> str:
-    found = quantiles(edges, counts, (0.25, 0.5, 0.75))
-    return "–" if found is None else " / ".join(f"{value:.3g}" for value in found)
+    values = quantiles(edges, counts, (0.25, 0.5, 0.75))
+    return "–" if values is None else " / ".join(f"{value:.3g}" for value in values)
 
 
-def _group_bars(found: Across, order: Mapping[str, int], left: float, top: float) -> list[str]:
-    """Draw a bar, each in a column of its own, along the rows that cannot be told apart."""
+def _group_bars(across: Across, order: Mapping[str, int], left: float, top: float) -> list[str]:
+    """Draw a bar per group, each in its own column, along its rows."""
     parts = []
-    for column, group in enumerate(found.groups):
+    for column, group in enumerate(across.groups):
         rows = [order[name] for name in group if name in order]
         if len(rows) > 1:
             a, b = top + _LINE * (rows[0] + 0.2), top + _LINE * (rows[-1] + 0.8)
@@ -241,7 +247,7 @@ def _rank_axis(x: Scale, top: float, bottom: float, distance: float) -> list[str
     end = x(min(x.low + distance, x.high))
     return [
         f'<path class="grid" d="{grid}"/>',
-        *(text(x(tick), top - 6, number(tick, percent=False), "tl mid") for tick in x.ticks()),
+        *(text(x(tick), top - 6, tick_text(tick, percent=False), "tl mid") for tick in x.ticks()),
         f'<path class="cd" d="M{x.start:g} 18v8m0-4H{end:g}m0-4v8"/>',
         text(x.start, 12, f"critical difference {distance:.2f}", "tl", 60),
         text(x.start - 12, top - 6, "average rank", "tl end", 60),

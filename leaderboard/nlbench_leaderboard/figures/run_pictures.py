@@ -1,7 +1,7 @@
 """The pictures of a run's page as inline SVG and tables: curves, histogram, matrix.
 
-Written as text and not in the template: a page has hundreds of marks, and there are thousands of
-pages.
+Written as text and not in the template, because a page has hundreds of marks and there may be
+thousands of pages.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import TypeGuard
 from markupsafe import Markup, escape
 
 from nlbench_leaderboard.escape import shorten
+from nlbench_leaderboard.figures.scale import Scale
 
 WIDTH, HEIGHT = 280, 96
-_LEFT, _BOTTOM = 4, 4
+_PAD = 4
+_HISTOGRAM_WIDTH, _BAR_HEIGHT = 600, 56
 _SHADES = 10
 
 
@@ -39,9 +41,9 @@ def learning_curves(curves: Mapping[str, Sequence[float | None]]) -> list[Curve]
 
 
 def histogram(counts: Mapping[str, Sequence[float]]) -> Markup | None:
-    """Draw the scores of clean and noisy samples, one above the other; None where none fit.
+    """Draw the scores of clean and noisy samples, one above the other; None without a histogram.
 
-    Each group is drawn by its share of the group, so that a small one is seen.
+    Counts are drawn as shares of their group, so that a small group is visible.
     """
     edges = counts.get("edges", [])
     names = [name for name in ("clean", "noisy", "all") if counts.get(name)]
@@ -101,14 +103,9 @@ def _cell(value: float, share: float, as_percent: bool) -> str:
 def _curve(name: str, points: list[tuple[int, float]], n_epochs: int) -> Curve:
     values = [value for _, value in points]
     low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    inner_w, inner_h = WIDTH - 2 * _LEFT, HEIGHT - 2 * _BOTTOM
-
-    def place(epoch: int, value: float) -> str:
-        x = _LEFT + inner_w * (epoch - 1) / max(n_epochs - 1, 1)
-        return f"{x:.1f},{_BOTTOM + inner_h * (1 - (value - low) / span):.1f}"
-
-    places = [place(*point) for point in points]
+    x = Scale(1, n_epochs, _PAD, WIDTH - _PAD)
+    y = Scale(low, high, HEIGHT - _PAD, _PAD)
+    places = [f"{x(epoch):g},{y(value):g}" for epoch, value in points]
     end_x, end_y = places[-1].split(",")
     words = (
         f"epoch {points[0][0]}: {values[0]:.4g}; epoch {points[-1][0]}: {values[-1]:.4g}; "
@@ -124,10 +121,12 @@ def _curve(name: str, points: list[tuple[int, float]], n_epochs: int) -> Curve:
 
 
 def _bars(name: str, shares: Sequence[float], top: float, row: int) -> str:
-    width, base = 600 / len(shares), 74 * row + 72
+    base = 74 * row + 72
+    x = Scale(0, len(shares), 0, _HISTOGRAM_WIDTH)
+    y = Scale(0, top, 0, _BAR_HEIGHT)
     bars = "".join(
-        f'<rect x="{i * width:.1f}" y="{base - 56 * share / top:.1f}" width="{width - 1:.1f}" '
-        f'height="{56 * share / top:.1f}"/>'
+        f'<rect x="{x(i):g}" y="{base - y(share):g}" width="{max(x(i + 1) - x(i) - 1, 0.5):g}" '
+        f'height="{y(share):g}"/>'
         for i, share in enumerate(shares)
         if share
     )
@@ -141,7 +140,7 @@ def _label(name: str) -> str:
 
 
 def _where(name: str, counts: Sequence[float], edges: Sequence[float]) -> str:
-    """Say where the middle half of a group lies, by the edges of the bins."""
+    """Return in words where the middle half of a group is, by the edges of the bins."""
     total, seen = sum(counts), 0.0
     if not total:
         return f"{_label(name)}: none"

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from nlbench_leaderboard.escape import json_safe
+from nlbench_leaderboard.formats.warnings import NEXT_STEPS
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import COLUMNS, RANKED_BY, Board, Row, SeedRun
 from nlbench_leaderboard.ranking.stats import Summary
 from nlbench_leaderboard.sources.reported import Reported, reported_for
 
-FORMAT = "nlbench-leaderboard/2"
+FORMAT = "nlbench-leaderboard/3"
 
 
 def to_json(
@@ -25,7 +26,7 @@ def to_json(
         "ranked_by": RANKED_BY,
         "problems": list(problems),
         "boards": [_board(board) for board in boards],
-        "across": [asdict(found) for found in across],
+        "across": [asdict(one) for one in across],
     }
     # One line: with an indent, Python's encoder takes seconds for some thousand runs.
     return json.dumps(json_safe(content), allow_nan=False) + "\n"
@@ -39,6 +40,10 @@ def _board(board: Board) -> dict[str, Any]:
         "noise": board.noise.model_dump(mode="json", include={"kind", "nominal_rate", "params"}),
         "protocol": board.protocol.model_dump(mode="json"),
         "seeds": list(board.seeds),
+        "accuracy_against_noisy_labels": board.against_noisy_labels,
+        "older_versions": asdict(board.older) if board.older else None,
+        "disagreements": [asdict(one) for one in board.disagreements],
+        "next_for_disagreements": NEXT_STEPS if board.disagreements else None,
         "notes": list(board.notes),
         "verdict": board.verdict,
         "rows": [_row(row) for row in board.rows],
@@ -52,11 +57,11 @@ def _row(row: Row) -> dict[str, Any]:
         "rank": row.rank,
         "rank_is_provisional": row.rank is not None and not row.is_complete,
         "selector": row.label,
-        "tag": row.tag,
+        "name": row.name,
         "bound": row.bound or None,
         "status": row.status,
         "versus_best": row.verdict or None,
-        "stale": row.stale or None,
+        "older_versions": row.older or None,
         "knowledge": list(row.knowledge),
         "n": row.n,
         "n_expected": row.n_expected,
@@ -96,7 +101,7 @@ def _run(run: SeedRun) -> dict[str, Any]:
         "fingerprint": record.fingerprint,
         "noise_sha256": record.noise.sha256,
         "realized_noise_rate": record.noise.realized_rate,
-        "source_sha256": record.selector.source_sha256,
+        "versions": record.versions,
         "command": record.command,
         "values": {c.key: c.read(metrics, record.times) for c in COLUMNS} if metrics else {},
         "other_tests": metrics.test.other_tests if metrics else {},

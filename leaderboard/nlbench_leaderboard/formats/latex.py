@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nlbench_leaderboard.escape import latex, shorten
 from nlbench_leaderboard.formats.numbers import BOUNDS
-from nlbench_leaderboard.ranking.board import Board, Row
+from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, Row
 from nlbench_leaderboard.ranking.grouping import rate_text
 from nlbench_leaderboard.ranking.paired import ALPHA
 from nlbench_leaderboard.ranking.verdict import LEAST_N_TIE
@@ -22,7 +22,7 @@ _COLUMNS = {
 
 
 def to_latex(boards: Sequence[Board]) -> str:
-    """Return all boards, in percent: the best bold, what is tied with it underlined."""
+    """Return all boards, in percent: the best bold, ties with it underlined."""
     return "\n\n".join([_HEAD, *map(_table, boards)]) + "\n"
 
 
@@ -46,14 +46,14 @@ def _table(board: Board) -> str:
 
 
 def _body(board: Board) -> list[str]:
-    ranked = [_row(row) for row in board.rows if row.rank is not None]
-    others = [_row(row) for row in board.rows if row.rank is None]
+    ranked = [_row(row) for row in board.main_rows if row.rank is not None]
+    others = [_row(row) for row in board.main_rows if row.rank is None]
     rule = [r"\midrule"] if ranked and others else []
     return [*ranked, *rule, *others]
 
 
 def _row(row: Row) -> str:
-    kind = BOUNDS[row.bound] or ("stale" if row.stale else "")
+    kind = BOUNDS[row.bound] or ("older version" if row.older else "")
     name = latex(shorten(row.name, 60)) + (rf" \emph{{({kind})}}" if kind else "")
     n = str(row.n) if row.is_complete else f"{row.n} of {row.n_expected}"
     others = (_percent(row.stats[k].mean) if k in row.stats else "--" for k in _COLUMNS)
@@ -76,23 +76,25 @@ def _caption(board: Board) -> str:
     rate = board.noise.nominal_rate
     noise = latex(board.noise.kind) + ("" if rate is None else f" {rate_text(rate)}")
     n = len(board.seeds)
+    against = f" {AGAINST_NOISY_LABELS}" if board.against_noisy_labels else ""
+    older = f" {latex(shorten(board.older.line, 600))}" if board.older else ""
     return (
-        "Test accuracy (\\%) after the last epoch on "
+        f"Test accuracy (\\%){against} after the last epoch on "
         f"{latex(shorten(board.dataset.name, 60))} with {noise} noise: "
         f"mean $\\pm$ half the 95\\,\\% $t$-interval over $n$ of {n} "
         f"seed{'' if n == 1 else 's'}. {_marks(board)} F1, AUROC and precision at 50\\,\\% kept "
         f"(P@50\\,\\%) of the selection, and the share kept, in \\%. "
         f"Protocol {latex(shorten(board.protocol.id, 60))} "
-        f"(SHA-256 \\texttt{{{latex(board.protocol.sha256[:12])}}})."
+        f"(SHA-256 \\texttt{{{latex(board.protocol.sha256[:12])}}}).{older}"
     )
 
 
 def _marks(board: Board) -> str:
     best = next((row for row in board.rows if row.verdict == "best"), None)
     if best is None:
-        return "No row is marked: there is no contest between rows with every seed."
+        return "No row is marked: fewer than two rows have every seed."
     if best.n < LEAST_N_TIE:
-        return f"Bold: the best; ties are not marked, they take {LEAST_N_TIE} seeds."
+        return f"Bold: the best; ties are not marked, they need {LEAST_N_TIE} seeds."
     return (
         "Bold: the best; underlined: tied with it (paired $t$-test, Holm-corrected over the "
         f"board's pairs, $p \\ge {ALPHA}$)."

@@ -15,8 +15,9 @@ from nlbench_leaderboard.formats.numbers import (
     percent,
     points,
 )
+from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.ranking.across import Across
-from nlbench_leaderboard.ranking.board import Board, Row
+from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, Row
 from nlbench_leaderboard.ranking.paired import Comparison, least_n_wilcoxon
 from nlbench_leaderboard.sources.reported import HEADING, Reported, reported_for
 
@@ -36,19 +37,19 @@ _COLUMNS = {
 def to_markdown(
     boards: Sequence[Board], problems: Sequence[str] = (), across: Sequence[Across] = ()
 ) -> str:
-    """Return a table per board, its pairs, and the comparison across boards."""
+    """Return a table per board, its pairs, and the comparison over all boards."""
     lines = ["# nlbench leaderboard", ""]
     if not boards:
         lines += [f"No runs yet. Next: `{NEXT_COMMAND}`."]
     else:
         lines += [
             "Test accuracy after the last epoch in percent; ± is half the 95 % t-interval over "
-            "seeds. Bounds are not ranked; a rank in parentheses lacks seeds.",
+            "seeds. Bounds are not ranked; a rank in parentheses rests on fewer seeds.",
         ]
     if problems:
         lines += ["", *(f"- Left out: {markdown(shorten(p, 400))}" for p in problems)]
-    for found in across:
-        lines += ["", *_across(found)]
+    for one in across:
+        lines += ["", *_across(one)]
     for board in boards:
         lines += ["", *_board(board)]
     return "\n".join(lines).rstrip() + "\n"
@@ -63,28 +64,37 @@ def pairs_shown(board: Board) -> Sequence[Comparison]:
 
 
 def pairs_caption(board: Board) -> str:
-    """Say what the table of pairs holds and what its tests can find."""
+    """Return what the table of pairs contains and what its tests can detect."""
     n, shown = len(board.comparisons), len(pairs_shown(board))
-    part = "" if shown == n else f"; {shown} are shown here, the others are in comparisons.csv"
+    part = "" if shown == n else f"; {shown} are shown here, all are in comparisons.csv"
     tested = sum(c.t_p is not None for c in board.comparisons)
     return (
-        f"Paired differences of test accuracy in percent points over seeds with the same noisy "
+        f"Paired differences of test accuracy in percentage points over seeds with the same noisy "
         f"labels, {n} pair{'' if n == 1 else 's'}{part}. ± is half the 95 % t-interval, not "
         f"corrected; p is Holm-corrected. Wilcoxon's test needs 6 seeds that differ, and "
-        f"{least_n_wilcoxon(tested)} to pass 0.05 after the correction."
+        f"{least_n_wilcoxon(tested)} for p < 0.05 after the correction."
     )
 
 
 def _board(board: Board) -> list[str]:
-    head = ["Rank", "Selector", "Accuracy, %", "vs best", *_COLUMNS.values(), "Knows", "Notes"]
-    lines = [f"## {markdown(board.title)}", ""]
-    if board.notes:
-        lines += [*(f"- {markdown(shorten(note, 400))}" for note in board.notes), ""]
-    lines += [_line(head), _line(["---:", "---", "---:", "---", *["---:"] * 6, "---", "---"])]
-    lines += [_line(_cells(row)) for row in board.rows]
+    against = f" {AGAINST_NOISY_LABELS}" if board.against_noisy_labels else ""
+    head = ["Rank", "Selector", f"Accuracy{against}, %", "vs best", *_COLUMNS.values()]
+    lines = [f"## {markdown(board.title)}", "", *_said(board)]
+    lines += [_line([*head, "Knows", "Notes"])]
+    lines += [_line(["---:", "---", "---:", "---", *["---:"] * 6, "---", "---"])]
+    lines += [_line(_cells(row)) for row in board.main_rows]
     if board.verdict:
         lines += ["", f"- {markdown(shorten(board.verdict, 1000))}"]
     return lines + _pairs(board) + _reported(reported_for(board))
+
+
+def _said(board: Board) -> list[str]:
+    """Return what must be read before the table: warnings, older versions, notes."""
+    warnings = [f"- **Warning:** {markdown(shorten(line, 600))}"
+                for line in disagreement_lines(board)]  # fmt: skip
+    older = [f"- {markdown(shorten(board.older.line, 1000))}"] if board.older else []
+    lines = [*warnings, *older, *(f"- {markdown(shorten(note, 400))}" for note in board.notes)]
+    return [*lines, ""] if lines else []
 
 
 def _cells(row: Row) -> list[str]:
@@ -114,38 +124,45 @@ def _pairs(board: Board) -> list[str]:
     return lines
 
 
-def _across(found: Across) -> list[str]:
-    lines = [f"## All boards of protocol {markdown(shorten(found.protocol_id, 60))}", ""]
-    lines += [f"- {markdown(shorten(note, 400))}" for note in (*summary(found), *found.notes)]
+def _across(one: Across) -> list[str]:
+    lines = [f"## All boards of protocol {markdown(shorten(one.protocol_id, 60))}", ""]
+    lines += [f"- {markdown(shorten(note, 400))}" for note in (*summary(one), *one.notes)]
     lines += [
         f"- Left out: {left.kind} {markdown(shorten(left.name, 120))}: {markdown(left.reason)}"
-        for left in found.left_out
+        for left in one.left_out
     ]
-    if found.ranks:
+    if one.ranks:
         lines += ["", _line(["Selector", "Average rank"]), _line(["---", "---:"])]
-        lines += [_line([markdown(shorten(r.name, 120)), f"{r.rank:.2f}"]) for r in found.ranks]
+        lines += [_line([markdown(shorten(r.name, 120)), f"{r.rank:.2f}"]) for r in one.ranks]
     return lines
 
 
-def summary(found: Across) -> list[str]:
-    """Return in sentences what the boards of one protocol say together."""
-    if not found.ranks or found.critical_difference is None:
+def summary(one: Across) -> list[str]:
+    """Return the comparison over the boards of one protocol in sentences."""
+    if not one.ranks or one.critical_difference is None:
         return []
-    lines = [f"Average ranks of {len(found.ranks)} selectors over {len(found.boards)} boards."]
-    if found.friedman is not None:
+    lines = [f"Average ranks of {len(one.ranks)} selectors over {len(one.boards)} boards."]
+    if one.friedman is not None:
         lines.append(
-            f"Friedman chi-square {found.friedman:.2f}, {len(found.ranks) - 1} degrees of freedom, "
-            f"p {p_value(found.friedman_p)}."
+            f"Friedman chi-square {one.friedman:.2f}, {len(one.ranks) - 1} degrees of freedom, "
+            f"p {p_value(one.friedman_p)}."
         )
-    lines.append(f"Nemenyi critical difference at 0.05: {found.critical_difference:.2f}.")
-    lines += [f"Not separable: {', '.join(group)}." for group in found.groups]
+    lines.append(f"Nemenyi critical difference at 0.05: {one.critical_difference:.2f}.")
+    lines += [f"Not significantly different: {', '.join(group)}." for group in one.groups]
     return lines
 
 
 def _reported(rows: Sequence[Reported]) -> list[str]:
     if not rows:
         return []
-    head = ["Method", "Best epoch on test, %", "Last epoch, %", "Network", "Source", "Protocol"]
+    head = [
+        "Method",
+        "Best epoch (chosen on the test set), %",
+        "Last epoch, %",
+        "Network",
+        "Source",
+        "Protocol",
+    ]
     lines = ["", f"### {HEADING}", "", _line(head), _line(["---", "---:", "---:", *["---"] * 3])]
     for row in rows:
         numbers = (row.result.accuracy_best, row.result.accuracy_last)

@@ -6,7 +6,7 @@ from nlbench_leaderboard.ranking.board import Row, Verdict
 
 TIED = "≈"
 NEXT_COMMAND = "nlbench sweep"
-BOUNDS = {"upper": "upper bound", "lower": "no selection", "": ""}
+BOUNDS = {"upper": "upper bound", "lower": "reference", "": ""}
 VERDICTS: dict[Verdict, str] = {
     "": "",
     "best": "best",
@@ -26,7 +26,7 @@ def percent(share: float | None, digits: int = 2) -> str:
 
 
 def points(difference: float | None) -> str:
-    """Return a difference of shares in percent points, with its sign.
+    """Return a difference of shares in percentage points, with its sign.
 
     >>> points(0.0123), points(-0.0123)
     ('+1.23', '−1.23')

@@ -1,7 +1,8 @@
-"""The leaderboard as three flat tables, for CSV and Parquet: every number in full precision.
+"""The leaderboard as four flat tables, for CSV and Parquet: every number in full precision.
 
-`leaderboard` has a line per board and selector, `comparisons` one per board and pair of selectors,
-`runs` one per record. Shares are in [0, 1], times in seconds; what was not measured is empty.
+`boards` has a line per board, `leaderboard` one per board and selector, `comparisons` one per board
+and pair of selectors, `runs` one per record. Shares are in [0, 1], times in seconds; a cell is
+empty where nothing was measured.
 """
 
 from __future__ import annotations
@@ -14,10 +15,32 @@ from typing import Any
 
 from nlbench_leaderboard.escape import clean, csv_text, json_safe, shorten
 from nlbench_leaderboard.formats.numbers import BOUNDS
-from nlbench_leaderboard.ranking.board import COLUMNS, Board, Row, SeedRun
+from nlbench_leaderboard.formats.warnings import disagreement_lines
+from nlbench_leaderboard.ranking.board import (
+    AGAINST_NOISY_LABELS,
+    COLUMNS,
+    Board,
+    Row,
+    SeedRun,
+)
+from nlbench_leaderboard.ranking.currency import versions_text
 from nlbench_leaderboard.ranking.paired import Comparison
 
 _SUMMARY = {"mean": float, "sd": float, "ci95_half_width": float, "n": int}
+_BOARDS: dict[str, type] = {
+    "board": str,
+    "title": str,
+    "n_seeds": int,
+    "n_runs": int,
+    "best": str,
+    "test_labels": str,
+    "n_older_runs": int,
+    "older_versions": str,
+    "n_disagreements": int,
+    "disagreements": str,
+    "notes": str,
+    "verdict": str,
+}
 _RESULTS: dict[str, type] = {
     "board": str,
     "title": str,
@@ -32,7 +55,8 @@ _RESULTS: dict[str, type] = {
     "knowledge": str,
     "notes": str,
     "versus_best": str,
-    "stale": str,
+    "older_versions": str,
+    "test_labels": str,
     **{f"{c.key}_{part}": kind for c in COLUMNS for part, kind in _SUMMARY.items()},
 }
 _RUNS: dict[str, type] = {
@@ -45,7 +69,7 @@ _RUNS: dict[str, type] = {
     "noise_sha256": str,
     "realized_noise_rate": float,
     "protocol_sha256": str,
-    "source_sha256": str,
+    "versions": str,
     "command": str,
     **{c.key: float for c in COLUMNS},
 }
@@ -65,8 +89,9 @@ class Table:
 
 
 def tables_of(boards: Sequence[Board]) -> dict[str, Table]:
-    """Return the three tables by name, which is the name of their file."""
+    """Return the tables by name, which is the name of their file."""
     return {
+        "boards": Table(_BOARDS, [_board(board) for board in boards]),
         "leaderboard": Table(_RESULTS, [_result(b, r) for b in boards for r in b.rows]),
         "comparisons": Table(_COMPARISONS, list(_comparisons(boards))),
         "runs": Table(_RUNS, [_run(b, r, run) for b in boards for r in b.rows for run in r.runs]),
@@ -104,6 +129,27 @@ def _csv_cell(value: Any) -> Any:
     return csv_text(value) if isinstance(value, str) else value
 
 
+def _board(board: Board) -> dict[str, Any]:
+    return {
+        "board": board.id,
+        "title": board.title,
+        "n_seeds": len(board.seeds),
+        "n_runs": board.n_runs,
+        "best": board.best.name if board.best else None,
+        "test_labels": _test_labels(board),
+        "n_older_runs": board.older.n_runs if board.older else 0,
+        "older_versions": board.older.line if board.older else "",
+        "n_disagreements": len(board.disagreements),
+        "disagreements": " ".join(shorten(line, 400) for line in disagreement_lines(board)),
+        "notes": "; ".join(shorten(note, 400) for note in board.notes),
+        "verdict": board.verdict,
+    }
+
+
+def _test_labels(board: Board) -> str:
+    return AGAINST_NOISY_LABELS if board.against_noisy_labels else "clean"
+
+
 def _result(board: Board, row: Row) -> dict[str, Any]:
     line: dict[str, Any] = {
         "board": board.id,
@@ -119,7 +165,8 @@ def _result(board: Board, row: Row) -> dict[str, Any]:
         "knowledge": "; ".join(row.knowledge),
         "notes": "; ".join(shorten(note, 400) for note in row.notes),
         "versus_best": row.verdict,
-        "stale": row.stale,
+        "older_versions": row.older,
+        "test_labels": _test_labels(board),
     }
     for key, summary in row.stats.items():
         numbers = (summary.mean, summary.sd, summary.half_width, summary.n)
@@ -148,7 +195,7 @@ def _run(board: Board, row: Row, run: SeedRun) -> dict[str, Any]:
         "noise_sha256": record.noise.sha256,
         "realized_noise_rate": record.noise.realized_rate,
         "protocol_sha256": record.protocol.sha256,
-        "source_sha256": record.selector.source_sha256,
+        "versions": versions_text(record.versions),
         "command": record.command,
     }
     values = {c.key: json_safe(c.read(metrics, record.times)) for c in COLUMNS} if metrics else {}

@@ -13,12 +13,14 @@ from rich.text import Text
 from nlbench_leaderboard.escape import shorten
 from nlbench_leaderboard.formats.markdown import summary
 from nlbench_leaderboard.formats.numbers import NEXT_COMMAND, TIED, percent
+from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import Board, Row
 
 _LEGEND = (
     "Percent. Accuracy: test set, last epoch, ± half the 95 % t-interval over n seeds. "
-    f"Bounds (–) are not ranked; a rank in parentheses lacks seeds; {TIED} is tied with the best."
+    f"Bounds (–) are not ranked; a rank in parentheses rests on fewer seeds; {TIED}: tied with the "
+    "best."
 )
 _COLUMNS = {
     "F1": "selection_f1",
@@ -29,14 +31,14 @@ _COLUMNS = {
 
 
 def summary_table(boards: Sequence[Board], across: Sequence[Across] = ()) -> RenderableType:
-    """Return all boards as one renderable: a table each, what went wrong below it, and a legend."""
+    """Return all boards as one renderable: per board a table, warnings and notes; then a legend."""
     if not boards:
         return Text(f"No runs yet. Next: {NEXT_COMMAND}")
     parts: list[RenderableType] = []
     for board in boards:
-        parts += [_table(board), *_notes(board), *_verdict(board), Text()]
-    for found in across:
-        parts += [*_across(found), Text()]
+        parts += [_table(board), *_warnings(board), *_notes(board), *_verdict(board), Text()]
+    for one in across:
+        parts += [*_across(one), Text()]
     return Group(*parts, Text(_LEGEND, style="dim"))
 
 
@@ -53,9 +55,10 @@ def _table(board: Board) -> Table:
     # The one column that may shrink: rich narrows columns that may wrap before all others. The
     # cells themselves do not wrap (see below), they end in an ellipsis.
     table.add_column("Selector")
-    for title in ("Accuracy", "n", *_COLUMNS):
+    accuracy = "Accuracy" if not board.against_noisy_labels else "Accuracy vs\nnoisy labels"
+    for title in (accuracy, "n", *_COLUMNS):
         table.add_column(title, justify="right", no_wrap=True)
-    for row in board.rows:
+    for row in board.main_rows:
         style = "" if row.rank is not None else "dim" if row.accuracy else "yellow"
         cells = (Text(cell, no_wrap=True, overflow="ellipsis") for cell in _cells(row))
         table.add_row(*cells, style=style)
@@ -81,12 +84,18 @@ def _accuracy(row: Row) -> str:
     return f"{percent(row.accuracy.mean)}{spread}"
 
 
+def _warnings(board: Board) -> list[RenderableType]:
+    lines = [shorten(line, 600) for line in disagreement_lines(board)]
+    return [Padding(Text(f"! {line}", style="bold red"), (0, 0, 0, 2)) for line in lines]
+
+
 def _notes(board: Board) -> list[RenderableType]:
+    notes = [shorten(board.older.line, 1000)] if board.older else []
     # The row's own note says the same of an excluded run.
-    notes = [shorten(n, 400) for n in board.notes if not n.startswith("Excluded")]
-    for row in board.rows:
-        # The number of seeds is in the table already; what remains says why.
-        why = [n for n in row.notes if not n.startswith(("n = ", "single seed"))]
+    notes += [shorten(n, 400) for n in board.notes if not n.startswith("Excluded")]
+    for row in board.main_rows:
+        # The table already has the number of seeds, the line above the older versions.
+        why = [n for n in row.notes if not n.startswith(("n = ", "single seed", "older version"))]
         notes += [f"{shorten(row.name, 60)}: {shorten(note, 240)}" for note in why]
     return [Padding(Text(f"· {note}", style="yellow"), (0, 0, 0, 2)) for note in notes]
 
@@ -97,12 +106,12 @@ def _verdict(board: Board) -> list[RenderableType]:
     return [Padding(Text(f"· {shorten(board.verdict, 400)}"), (0, 0, 0, 2))]
 
 
-def _across(found: Across) -> list[RenderableType]:
-    title = f"All boards of protocol {shorten(found.protocol_id, 60)}"
-    lines = [*summary(found), *found.notes]
-    ranks = ", ".join(f"{shorten(r.name, 60)} {r.rank:.2f}" for r in found.ranks)
+def _across(one: Across) -> list[RenderableType]:
+    title = f"All boards of protocol {shorten(one.protocol_id, 60)}"
+    lines = [*summary(one), *one.notes]
+    ranks = ", ".join(f"{shorten(r.name, 60)} {r.rank:.2f}" for r in one.ranks)
     if ranks:
         lines.insert(1, f"{ranks}.")
-    lines += [f"Left out: {x.kind} {shorten(x.name, 60)}: {x.reason}." for x in found.left_out]
-    shown = (Padding(Text(f"· {line}"), (0, 0, 0, 2)) for line in lines)
-    return [Text(title, style="bold"), *shown]
+    lines += [f"Left out: {x.kind} {shorten(x.name, 60)}: {x.reason}." for x in one.left_out]
+    texts = (Padding(Text(f"· {line}"), (0, 0, 0, 2)) for line in lines)
+    return [Text(title, style="bold"), *texts]

@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 from nlbench_leaderboard.escape import clean, clean_lines, shorten
 from nlbench_leaderboard.figures import intervals as plot
+from nlbench_leaderboard.figures.scale import tick_text
 from nlbench_leaderboard.formats import markdown
 from nlbench_leaderboard.formats import numbers as printed
+from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.page.views import knowledge_word, views_of
 from nlbench_leaderboard.ranking.across import Across
-from nlbench_leaderboard.ranking.board import Board
+from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, RunPlace
 from nlbench_leaderboard.sources.reported import HEADING, reported_for
 
 
@@ -27,12 +29,12 @@ def to_html(
     problems: Sequence[str] = (),
     across: Sequence[Across] = (),
     beside: Sequence[str] = (),
-    run_pages: Mapping[int, str] | None = None,
+    run_pages: Mapping[RunPlace, str] | None = None,
 ) -> str:
     """Return the page; everything it needs is inside, and it loads nothing.
 
-    It links to the files of the formats that are written `beside` it, and to the `run_pages`, whose
-    names are given by the `id()` of the record.
+    It links to the files of the formats that are written `beside` it, and to the `run_pages`, which
+    are named by board, row and position in the row.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
@@ -98,12 +100,14 @@ def environment() -> Environment:
     )
     environment.globals.update(
         axis_of=plot.axis_of,
-        id_of=id,
+        tick_text=tick_text,
         describe=plot.describe,
         plot_width=plot.WIDTH,
         accuracy_text=printed.accuracy_text,
         pairs_shown=markdown.pairs_shown,
         pairs_caption=markdown.pairs_caption,
+        disagreement_lines=disagreement_lines,
+        against_noisy_labels=AGAINST_NOISY_LABELS,
         across_summary=markdown.summary,
         reported_for=reported_for,
         reported_heading=HEADING,
@@ -112,7 +116,7 @@ def environment() -> Environment:
 
 
 def seconds(value: float | None) -> str:
-    """Return a time or size: two decimals below 10, one below 100, else whole.
+    """Return a time or size with two decimals below 10, one below 100, else none.
 
     >>> seconds(3.14159), seconds(31.4159), seconds(1234.5), seconds(0.001)
     ('3.14', '31.4', '1234', '<0.01')
@@ -125,7 +129,7 @@ def seconds(value: float | None) -> str:
 
 
 def thousands(value: int) -> str:
-    """Return a count with its thousands set apart by a narrow space that does not break.
+    """Return a count with a narrow no-break space between thousands.
 
     >>> thousands(50000).split("\u202f")
     ['50', '000']
@@ -141,7 +145,7 @@ def _without_controls(value: Any) -> Any:
 
 
 def _latest(boards: Sequence[Board]) -> str:
-    """Return the time of the newest run, ``2026-01-31 12:00``, or nothing where none has one."""
+    """Return the time of the newest run, ``2026-01-31 12:00``, or "" where no run has one."""
     runs = [run.record for board in boards for row in board.rows for run in row.runs]
     times = [r.finished_at for r in runs if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", r.finished_at)]
     return max(times, default="")[:16].replace("T", " ")

@@ -1,4 +1,4 @@
-"""Where a run went wrong, counted: wrong labels that were kept, test images taken for others."""
+"""The mistakes of a run, counted: wrong labels that were kept, misclassified test images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 N_PAIRS = 10
 MAX_CLASSES = 20
-"""Up to so many classes a matrix or a list of classes is shown whole."""
+"""With at most this many classes a matrix or a list of classes is shown in full."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -44,16 +44,16 @@ class ClassResult:
 def kept_pairs(evidence: Evidence, n_classes: int) -> list[Pair] | None:
     """Return the pairs (clean, noisy) of wrong labels that were kept, most frequent first.
 
-    `of` counts the wrong labels of that pair, kept or not. None where the truth is not known.
+    `of` counts the wrong labels of that pair, kept or not. None where the clean labels are unknown.
 
     Raises:
-        ValueError: if the arrays do not fit each other or the classes.
+        ValueError: if the arrays do not match each other or the classes.
     """
     if evidence.clean_label is None:
         return None
     wrong = _counted(evidence.clean_label, evidence.noisy_label, n_classes)
     if len(evidence.keep) != len(evidence.noisy_label):
-        raise ValueError("keep has another length than the labels")
+        raise ValueError("keep and the labels differ in length")
     keep = evidence.keep
     kept = _counted(evidence.clean_label[keep], evidence.noisy_label[keep], n_classes)
     return off_diagonal(kept, wrong)
@@ -63,7 +63,7 @@ def prediction_matrix(evidence: Evidence, n_classes: int) -> Counts | None:
     """Return (K, K) counts, row = class of the test image, column = predicted; None without them.
 
     Raises:
-        ValueError: if the arrays do not fit each other or the classes.
+        ValueError: if the arrays do not match each other or the classes.
     """
     if evidence.test_label is None or evidence.predicted is None:
         return None
@@ -94,8 +94,8 @@ def worst_classes(record: RunRecord) -> list[ClassResult]:
         return []
     accuracy, recall = metrics.test.accuracy_per_class, metrics.selection.recall_per_class
     rates = record.noise.realized_rate_per_class
-    found = [ClassResult(i, _at(rates, i), _at(recall, i), _at(accuracy, i)) for i in range(n)]
-    measured = [c for c in found if c.recall is not None or c.accuracy is not None]
+    results = [ClassResult(i, _at(rates, i), _at(recall, i), _at(accuracy, i)) for i in range(n)]
+    measured = [c for c in results if c.recall is not None or c.accuracy is not None]
 
     def badness(result: ClassResult) -> tuple[float, float]:
         values = (result.accuracy, result.recall)
@@ -112,9 +112,9 @@ def _at(values: Sequence[float | None], index: int) -> float | None:
 
 def _counted(first: Counts, second: Counts, n_classes: int) -> Counts:
     if len(first) != len(second):
-        raise ValueError("labels that belong together differ in number")
+        raise ValueError("two arrays of labels differ in length")
     for labels in (first, second):
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
-            raise ValueError(f"a label lies outside of [0, {n_classes})")
+            raise ValueError(f"a label is outside of [0, {n_classes})")
     cells = np.bincount(first * n_classes + second, minlength=n_classes**2)
     return cells.reshape(n_classes, n_classes)

@@ -1,4 +1,4 @@
-"""A page per run: what it was asked to do, what came out, and where it went wrong."""
+"""A page per run: its configuration, its results, and its mistakes."""
 
 from __future__ import annotations
 
@@ -18,38 +18,45 @@ from nlbench_leaderboard.figures import run_pictures as drawn
 from nlbench_leaderboard.formats.numbers import percent
 from nlbench_leaderboard.page import mistakes
 from nlbench_leaderboard.page.board_page import asset, environment, seconds
-from nlbench_leaderboard.ranking.board import COLUMNS, Board, Column, Row, SeedRun
+from nlbench_leaderboard.ranking.board import (
+    AGAINST_NOISY_LABELS,
+    COLUMNS,
+    Board,
+    Column,
+    Row,
+    RunPlace,
+    SeedRun,
+)
 from nlbench_leaderboard.sources.run_files import Beside, RunFiles
 
 FOLDER = "runs"
 
 
-def page_names(boards: Sequence[Board]) -> dict[int, str]:
-    """Return the name of each run's page, without ``.html``, by the `id()` of its record.
+def page_names(boards: Sequence[Board]) -> dict[RunPlace, str]:
+    """Return the name of each run's page, without ``.html``.
 
-    The name is the start of the fingerprint. Two records may share it (a run that was done again
-    elsewhere, a fingerprint that is none): the later ones get a number.
+    The name is the start of the fingerprint. Several records may share it (a run that was repeated
+    elsewhere, a malformed fingerprint): the later ones get a number.
     """
-    names: dict[int, str] = {}
+    names: dict[RunPlace, str] = {}
     taken: set[str] = set()
-    for _, _, run in _all(boards):
+    for place, _, _, run in _all(boards):
         plain = _plain_name(run.record.fingerprint)
         name, number = plain, 1
         while name in taken:
             number += 1
             name = f"{plain}-{number}"
         taken.add(name)
-        names[id(run.record)] = name
+        names[place] = name
     return names
 
 
 def run_pages(boards: Sequence[Board], files: RunFiles) -> Iterator[tuple[str, str]]:
     """Return name and text of every run's page, one by one: together they may be large."""
     names, shared = page_names(boards), _Shared()
-    for board, row, run in _all(boards):
-        name = names[id(run.record)]
+    for place, board, row, run in _all(boards):
         view = RunView(board, row, run, files.of(run.record))
-        yield f"{FOLDER}/{name}.html", shared.render(view, name)
+        yield f"{FOLDER}/{names[place]}.html", shared.render(view, names[place])
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,17 @@ class RunView:
         metrics = self.record.metrics
         if metrics is None:
             return []
-        found = ((c, c.read(metrics, self.record.times)) for c in COLUMNS if c.unit == unit)
-        return [(c.title, _number(c, value)) for c, value in found if value is not None]
+        values = ((c, c.read(metrics, self.record.times)) for c in COLUMNS if c.unit == unit)
+        return [(self._title(c), _number(c, v)) for c, v in values if v is not None]
+
+    def _title(self, column: Column) -> str:
+        if column.title.startswith("Test") and not self.record.dataset.test_labels_are_clean:
+            return f"{column.title}, {AGAINST_NOISY_LABELS}"
+        return column.title
 
     @cached_property
     def noise_matrix(self) -> Markup | None:
-        """The transition matrix as a table, None where it is not known or has too many classes."""
+        """The transition matrix as a table; None where it is unknown or has too many classes."""
         values = self.record.noise.transition_matrix
         if not values or len(values) > mistakes.MAX_CLASSES:
             return None
@@ -106,7 +118,7 @@ class RunView:
 
     @cached_property
     def counts(self) -> Counted:
-        """What the decisions and predictions say, as far as they are there and fit."""
+        """The mistakes in the decisions and predictions, as far as they are available."""
         evidence, k = self.beside.evidence, self.record.dataset.n_classes
         if evidence is None:
             return Counted()
@@ -114,7 +126,7 @@ class RunView:
             kept = mistakes.kept_pairs(evidence, k)
             predicted = mistakes.prediction_matrix(evidence, k)
         except ValueError as error:
-            return Counted(problem=f"The samples beside this record do not fit it: {error}.")
+            return Counted(problem=f"The samples beside this record do not match it: {error}.")
         confused = [] if predicted is None else mistakes.off_diagonal(predicted)
         table = None
         if predicted is not None and k <= mistakes.MAX_CLASSES:
@@ -166,7 +178,7 @@ class RunView:
 
 @dataclass(frozen=True)
 class Counted:
-    """Mistakes of the selection and of the network; None and False where nothing is known."""
+    """Mistakes of the selection and of the network; None and False where they are unknown."""
 
     kept: list[mistakes.Pair] | None = None
     confused: list[mistakes.Pair] = field(default_factory=list)
@@ -176,7 +188,7 @@ class Counted:
 
 
 class _Shared:
-    """What all pages have in common, made once."""
+    """What all pages have in common, built once."""
 
     def __init__(self) -> None:
         made: Environment = environment()
@@ -195,11 +207,11 @@ class _Shared:
         return self._template.render(self._same, view=view, page_name=name)
 
 
-def _all(boards: Sequence[Board]) -> Iterator[tuple[Board, Row, SeedRun]]:
+def _all(boards: Sequence[Board]) -> Iterator[tuple[RunPlace, Board, Row, SeedRun]]:
     for board in boards:
         for row in board.rows:
-            for run in row.runs:
-                yield board, row, run
+            for position, run in enumerate(row.runs):
+                yield RunPlace(board.id, row.name, position), board, row, run
 
 
 def _plain_name(fingerprint: str) -> str:

@@ -1,4 +1,4 @@
-"""What the page adds to the boards: figures, deep links, and what its filters offer."""
+"""What the page adds to the boards: figures, deep links, and the choices of its filters."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ class BoardView:
     figures: tuple[Figure, ...]
     row_ids: Mapping[str, str]
     knowledge: Mapping[str, str]
+    best: tuple[Row, ...]
     tied: str
 
 
 @dataclass(frozen=True)
 class Views:
-    """Everything that is drawn: per board by its id, over noise rates, and per protocol."""
+    """Everything that is drawn: per board by its id, against noise rates, and per protocol."""
 
     boards: Mapping[str, BoardView]
     noise: tuple[Figure, ...]
@@ -51,12 +52,12 @@ def views_of(boards: Sequence[Board], across: Sequence[Across]) -> Views:
     return Views(
         boards={board.id: _board(board, places) for board in boards},
         noise=tuple(figure for figure in noise if figure),
-        ranks=tuple(rank_figure(found) for found in across),
+        ranks=tuple(rank_figure(one) for one in across),
     )
 
 
 def knowledge_word(text: str) -> str:
-    """Return what stands for a kind of knowledge in a link.
+    """Return the word for a kind of knowledge in a link.
 
     >>> knowledge_word("image-text pre-training")
     'image-text-pre-training'
@@ -71,11 +72,12 @@ def _board(board: Board, places: Mapping[RowKey, int]) -> BoardView:
         cost_figure(board, places),
         histogram_figures(board),
     )
-    known = sorted({text for row in board.rows for text in row.knowledge})
+    texts = sorted({text for row in board.rows for text in row.knowledge})
     return BoardView(
         figures=tuple(figure for figure in figures if figure),
         row_ids=_row_ids(board),
-        knowledge={knowledge_word(text): text for text in known},
+        knowledge={knowledge_word(text): text for text in texts},
+        best=_best(board),
         tied=_tied(board),
     )
 
@@ -93,8 +95,17 @@ def _row_ids(board: Board) -> dict[str, str]:
     return ids
 
 
+def _best(board: Board) -> tuple[Row, ...]:
+    """Return the best row with all that have the same mean and every seed."""
+    best = board.best
+    if best is None:
+        return ()
+    same = (row for row in board.rows if row.verdict == "best" and row.name != best.name)
+    return (best, *same)
+
+
 def _tied(board: Board) -> str:
-    """Say in a few words which rows are tied with the best."""
+    """Return in a few words how many rows are tied with the best."""
     best: Row | None = board.best
     if best is None or not any(row.verdict == "best" for row in board.rows):
         return "–"

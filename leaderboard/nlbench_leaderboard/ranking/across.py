@@ -1,13 +1,14 @@
 """Selectors over several boards of one protocol: average ranks, Friedman, Nemenyi.
 
 Sources: Friedman, JASA 32 (1937); Nemenyi, PhD thesis, Princeton (1963); both as Demsar,
-"Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006), puts them to use.
+"Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006), applies them.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,10 +18,13 @@ import numpy.typing as npt
 
 from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
 from nlbench_leaderboard.ranking.grouping import RowKey, tag_rows
+from nlbench_leaderboard.ranking.levels import levels
 from nlbench_leaderboard.ranking.paired import ALPHA
 
 _Array = npt.NDArray[np.float64]
 _RELIABLE_BOARDS = 10
+_Method = tuple[RowKey, str]
+"""A selector on all boards: its key, and its own version."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class AverageRank:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A board (by id) or a selector that does not count, and why."""
+    """A board (by id) or a selector that does not count, with the reason."""
 
     kind: Literal["board", "selector"]
     name: str
@@ -42,7 +46,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Across:
-    """What the boards of one protocol say together.
+    """The selectors compared over all boards of one protocol.
 
     Attributes:
         protocol_id, protocol_sha256: What the boards share.
@@ -52,7 +56,7 @@ class Across:
             all are equal everywhere.
         critical_difference: Nemenyi's at 5 %: average ranks that are closer cannot be told apart.
         groups: Largest sets of neighbours that cannot be told apart, as names, best first.
-        left_out: What does not count.
+        left_out: Boards and selectors that do not count.
         notes: What a reader must know.
     """
 
@@ -79,7 +83,7 @@ def compare_across(boards: Sequence[Board]) -> tuple[Across, ...]:
 def complete_block(
     has: Mapping[str, Mapping[str, bool]],
 ) -> tuple[list[str], list[str], list[LeftOut]]:
-    """Choose boards and selectors so that every selector is complete on every board.
+    """Return boards and selectors such that every selector is complete on every board.
 
     As long as a cell is missing, the board or selector with the largest share of missing cells is
     left out; of equals a selector before a board, and the last by name. Results play no part.
@@ -149,11 +153,11 @@ def inseparable(ranks: Sequence[float], distance: float) -> list[tuple[int, int]
 
 
 def _across(boards: Sequence[Board]) -> Across:
-    found = {board.id: _named_rows(board, _names(boards)) for board in boards}
-    has = {b: {name: row.is_complete for name, row in rows.items()} for b, rows in found.items()}
+    names = _names(boards)
+    rows = {board.id: _named_rows(board, names) for board in boards}
+    has = {b: {name: row.is_complete for name, row in mine.items()} for b, mine in rows.items()}
     kept, selectors, left_out = complete_block(has)
-    # Means are sums in some order: equal ones may differ in the last bits.
-    values = np.array([[round(_mean(found[b][s]), 12) for s in selectors] for b in kept])
+    values = np.array([levels([_mean(rows[b][s]) for s in selectors]) for b in kept])
     enough = len(kept) > 1 and len(selectors) > 1
     statistic, p = friedman(values) if enough else (None, None)
     distance = critical_difference(len(selectors), len(kept)) if enough else None
@@ -174,15 +178,25 @@ def _across(boards: Sequence[Board]) -> Across:
     )
 
 
-def _names(boards: Sequence[Board]) -> dict[RowKey, str]:
-    """Name selectors over all boards: by label, and by source where one label has several."""
-    keys = {row.key: None for board in boards for row in board.rows if row.rank is not None}
-    tags = tag_rows(list(keys))
-    return {key: f"{key.label} [{tag}]" if tag else key.label for key, tag in tags.items()}
+def _names(boards: Sequence[Board]) -> dict[_Method, str]:
+    """Name selectors over all boards: by label, and by version where one label has several."""
+    methods = {_method(row): None for board in boards for row in board.rows if row.rank is not None}
+    tags = tag_rows(key for key, _ in methods)
+    n_versions = Counter(key for key, _ in methods)
+    names = {}
+    for key, version in methods:
+        parts = [tags[key], version if n_versions[key] > 1 else ""]
+        tag = ", ".join(part for part in parts if part)
+        names[key, version] = f"{key.label} [{tag}]" if tag else key.label
+    return names
 
 
-def _named_rows(board: Board, names: Mapping[RowKey, str]) -> dict[str, Row]:
-    return {names[row.key]: row for row in board.rows if row.rank is not None}
+def _method(row: Row) -> _Method:
+    return row.key, row.selector_version
+
+
+def _named_rows(board: Board, names: Mapping[_Method, str]) -> dict[str, Row]:
+    return {names[_method(row)]: row for row in board.rows if row.rank is not None}
 
 
 def _mean(row: Row) -> float:
@@ -198,26 +212,28 @@ def _average_ranks(selectors: Sequence[str], values: _Array) -> tuple[AverageRan
 
 
 def _never_ranked(boards: Sequence[Board], compared: Sequence[str]) -> list[LeftOut]:
-    stale = {row.name: row.stale for board in boards for row in board.rows if row.stale}
-    found = sorted((name, reason) for name, reason in stale.items() if name not in compared)
-    return [LeftOut("selector", name, reason) for name, reason in found]
+    labels = {row.label for board in boards for row in board.rows if row.older and not row.bound}
+    taken = {row.label for board in boards for row in board.rows if row.rank is not None}
+    return [
+        LeftOut("selector", label, "all of its runs are from older versions")
+        for label in sorted(labels - taken - set(compared))
+    ]
 
 
 def _notes(boards: Sequence[Board], n_selectors: int) -> tuple[str, ...]:
-    notes = []
     if len(boards) < 2 or n_selectors < 2:
-        notes.append("Nothing is compared: fewer than two boards or selectors are complete.")
-        return tuple(notes)
+        return ("Not compared: fewer than two boards or selectors are complete.",)
+    notes = []
     if n_selectors == 2:
         notes.append("The Friedman test needs three selectors.")
     if len(boards) <= _RELIABLE_BOARDS:
         notes.append(
-            f"{len(boards)} boards: the chi-square p of the Friedman test is rough up to "
-            f"{_RELIABLE_BOARDS}."
+            f"With {_RELIABLE_BOARDS} boards or fewer (here {len(boards)}) the Friedman p is "
+            "approximate."
         )
     if len({board.dataset.name for board in boards}) < len(boards):
         notes.append(
-            "Boards of one data set share its images and are not independent: p and critical "
-            "difference are too small as statements about other data."
+            "Boards of one data set share its images and are not independent: as statements about "
+            "other data, p and critical difference are too small."
         )
     return tuple(notes)

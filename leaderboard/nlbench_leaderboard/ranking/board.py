@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nlbench.results.record import DatasetInfo, Metrics, NoiseInfo, ProtocolInfo, RunRecord, Times
 from nlbench_leaderboard.ranking.grouping import RowKey
 from nlbench_leaderboard.ranking.paired import Comparison
 from nlbench_leaderboard.ranking.stats import Summary
 
-RunStatus = Literal["finished", "failed", "running", "stale", "excluded", "superseded"]
+RunStatus = Literal["finished", "failed", "running", "interrupted", "excluded", "superseded"]
 Bound = Literal["", "upper", "lower"]
 Verdict = Literal["", "best", "tied", "worse", "untested"]
-"""How a complete, ranked row stands to the best one; nothing is said of other rows."""
+"""How a complete, ranked row compares with the best; empty for all other rows."""
 
 RANKED_BY = "accuracy_last"
 """The one number that decides a rank: test accuracy after the last epoch."""
 
+AGAINST_NOISY_LABELS = "against noisy labels"
+"""Marks an accuracy that was measured on a test set whose labels are not known to be right."""
+
 
 @dataclass(frozen=True)
 class Column:
-    """One number of a run: where it stands in a record, and how it is called."""
+    """One number of a run: its title, its unit, and how to read it from a record."""
 
     key: str
     title: str
@@ -40,7 +43,7 @@ COLUMNS = (
     ),
     Column(
         "accuracy_best_oracle",
-        "Test accuracy, best test epoch (peeks)",
+        "Test accuracy, best epoch (chosen on the test set)",
         "share",
         lambda m, _: m.test.accuracy_best_oracle,
     ),
@@ -88,17 +91,29 @@ class SeedRun:
         return self.record.seed
 
 
+class RunPlace(NamedTuple):
+    """Where a run is: its board, the unique name of its row there, and its position in that row.
+
+    It says which of several records with one fingerprint is meant.
+    """
+
+    board: str
+    row: str
+    position: int
+
+
 @dataclass(frozen=True)
 class Row:
-    """One selector on one board.
+    """One selector on one board, with one set of versions of all components.
 
-    `tag` tells apart rows that share a label; `n_expected` is the number of seeds on the board.
-    `rank` is None for bounds, for stale rows and for rows without a finished run. `stale` says
-    why a row is out of date, and is empty where it is not.
+    `name` is unique on the board: the label, with a tag where several rows have the same label.
+    `n_expected` is the number of seeds on the board. `older` says which components have newer
+    versions, and is empty for a current row. `rank` is None for bounds, for rows of older versions
+    and for rows without a finished run. `selector_version` is the selector's own version.
     """
 
     key: RowKey
-    tag: str
+    name: str
     bound: Bound
     knowledge: tuple[str, ...]
     runs: tuple[SeedRun, ...]
@@ -106,7 +121,8 @@ class Row:
     n_expected: int
     stats: Mapping[str, Summary]
     notes: tuple[str, ...]
-    stale: str = ""
+    older: str = ""
+    selector_version: str = ""
     rank: int | None = None
     verdict: Verdict = ""
 
@@ -114,11 +130,6 @@ class Row:
     def label(self) -> str:
         """The selector's name with the hyper-parameters that differ from the defaults."""
         return self.key.label
-
-    @property
-    def name(self) -> str:
-        """The label, with the tag where another row has the same label."""
-        return f"{self.label} [{self.tag}]" if self.tag else self.label
 
     @property
     def n(self) -> int:
@@ -132,12 +143,12 @@ class Row:
 
     @property
     def status(self) -> RunStatus:
-        """`finished` with one counted run, else what kept the row from having one."""
+        """`finished` with at least one run that counts, else the state of the others."""
         states = {run.status for run in self.runs}
         order: tuple[RunStatus, ...] = (
             "finished",
             "running",
-            "stale",
+            "interrupted",
             "failed",
             "excluded",
         )
@@ -161,11 +172,56 @@ class Row:
 
 
 @dataclass(frozen=True)
+class RecordedValue:
+    """One number as one of several records of a run has it, and where that record was made."""
+
+    value: float | None
+    torch: str
+    machine: str
+    finished_at: str
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Records of one run whose numbers differ.
+
+    Attributes:
+        row: Name of the row.
+        seed: The run's seed.
+        fingerprint: What the records share.
+        number: Title of the most important number that differs.
+        n_numbers: How many numbers differ.
+        records: That number in each record, oldest record first.
+    """
+
+    row: str
+    seed: int
+    fingerprint: str
+    number: str
+    n_numbers: int
+    records: tuple[RecordedValue, ...]
+
+
+@dataclass(frozen=True)
+class OlderRuns:
+    """The runs of a board that older versions made.
+
+    `parts` names what has a newer version, `line` says it in one sentence with the next step.
+    """
+
+    n_runs: int
+    n_without_versions: int
+    parts: tuple[str, ...]
+    line: str
+
+
+@dataclass(frozen=True)
 class Board:
     """Everything that may be compared: one data set, one noise, one protocol.
 
-    `comparisons` holds every pair of rows that are ranked, and of those with `none`; `verdict` says
-    in one sentence which rows are tied with the best, by what rule, or why nothing can be said.
+    `rows` are all rows, those of older versions last. `comparisons` holds every pair of rows that
+    are ranked, and of those with the lower reference; `verdict` says in a few words which rows are
+    tied with the best, by what rule, or why nothing can be said.
     """
 
     id: str
@@ -176,24 +232,46 @@ class Board:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    older: OlderRuns | None = None
+    disagreements: tuple[Disagreement, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     verdict: str = ""
 
     @property
+    def main_rows(self) -> tuple[Row, ...]:
+        """The rows of the table: the current ones, or all where no row is current."""
+        return tuple(row for row in self.rows if not row.older) or self.rows
+
+    @property
+    def older_rows(self) -> tuple[Row, ...]:
+        """The rows of older versions that are not among the main rows."""
+        if all(row.older for row in self.rows):
+            return ()
+        return tuple(row for row in self.rows if row.older)
+
+    @property
     def best(self) -> Row | None:
-        """The best row that has every seed; where no row has, the best of all."""
+        """The best row that has every seed; where no row has, the best of all.
+
+        Of several with the same mean it is the first by name.
+        """
         ranked = [row for row in self.rows if row.rank is not None]
         return next((row for row in ranked if row.is_complete), ranked[0] if ranked else None)
 
+    @property
+    def against_noisy_labels(self) -> bool:
+        """Whether the labels of the test set are as noisy as those of the training set."""
+        return not self.dataset.test_labels_are_clean
+
     def count(self, status: RunStatus) -> int:
-        """Return the number of runs in one state."""
-        return sum(len(row.seeds_with(status)) for row in self.rows)
+        """Return the number of current runs in one state."""
+        return sum(len(row.seeds_with(status)) for row in self.main_rows)
 
     @property
     def n_runs(self) -> int:
-        """How many records stand on this board, whatever became of them."""
+        """How many records the board has, whatever became of them."""
         return sum(len(row.runs) for row in self.rows)
 
     def bound(self, bound: Bound) -> Row | None:
         """Return the first finished row of a bound."""
-        return next((r for r in self.rows if r.bound == bound and r.accuracy), None)
+        return next((r for r in self.main_rows if r.bound == bound and r.accuracy), None)

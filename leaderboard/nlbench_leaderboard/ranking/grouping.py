@@ -1,4 +1,4 @@
-"""What belongs together: the key of a board, the key of a row, and their names.
+"""Which runs belong together: the key of a board, the key of a row, and their names.
 
 Titles are for people and may collide (a changed data set keeps its name); keys never do.
 """
@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nlbench.results.record import RunRecord
@@ -29,10 +29,9 @@ class BoardKey(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """Runs of one row differ in nothing but the seed."""
+    """One selector with its hyper-parameters; the same on every board of a page."""
 
     label: str
-    source_sha256: str
     params: str
 
 
@@ -51,15 +50,14 @@ def board_key(record: RunRecord) -> BoardKey:
 
 def row_key(record: RunRecord) -> RowKey:
     """Return the row of a record within its board."""
-    selector = record.selector
-    return RowKey(selector.label, selector.source_sha256, stable_text(selector.params))
+    return RowKey(record.selector.label, stable_text(record.selector.params))
 
 
 def group_boards(records: Sequence[RunRecord]) -> dict[BoardKey, list[RunRecord]]:
     """Group records by board.
 
     A run that failed before its data was read has no data fingerprint. It joins the board that
-    agrees in everything else, so that the failure is seen where it matters.
+    agrees in everything else, so that the failure is shown where it matters.
     """
     groups: dict[BoardKey, list[RunRecord]] = {}
     for record in records:
@@ -71,35 +69,13 @@ def group_boards(records: Sequence[RunRecord]) -> dict[BoardKey, list[RunRecord]
     return groups
 
 
-def group_rows(records: Sequence[RunRecord]) -> dict[RowKey, list[RunRecord]]:
-    """Group the records of one board by row.
-
-    A run that failed before its selector's source was read joins the row of its label, where
-    there is only one.
-    """
-    groups: dict[RowKey, list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault(row_key(record), []).append(record)
-    for key in [k for k in groups if not k.source_sha256]:
-        same = [k for k in groups if k.label == key.label and k.source_sha256]
-        if len(same) == 1 and all(r.status != "finished" for r in groups[key]):
-            groups[same[0]] += groups.pop(key)
-    return groups
-
-
-def tag_rows(keys: Sequence[RowKey]) -> dict[RowKey, str]:
-    """Return what tells rows of one label apart: the source, else the parameters; often nothing."""
-    tags = {}
-    for key in keys:
-        twins = [k for k in keys if k.label == key.label]
-        sources = Counter(k.source_sha256 for k in twins)
-        parts = []
-        if len(sources) > 1:
-            parts.append(f"source {key.source_sha256[:8] or 'unknown'}")
-        if sources[key.source_sha256] > 1:
-            parts.append(f"parameters {_digest(key.params)}")
-        tags[key] = ", ".join(parts)
-    return tags
+def tag_rows(keys: Iterable[RowKey]) -> dict[RowKey, str]:
+    """Return what distinguishes rows with the same label: mostly nothing, else the parameters."""
+    unique = dict.fromkeys(keys)
+    taken = Counter(key.label for key in unique)
+    return {
+        key: f"parameters {digest(key.params)}" if taken[key.label] > 1 else "" for key in unique
+    }
 
 
 def board_titles(groups: Mapping[BoardKey, Sequence[RunRecord]]) -> dict[BoardKey, str]:
@@ -119,7 +95,7 @@ def board_ids(titles: Mapping[BoardKey, str]) -> dict[BoardKey, str]:
     slugs = {key: _slug(title) for key, title in titles.items()}
     taken = Counter(slugs.values())
     return {
-        key: slug if slug and taken[slug] == 1 else f"{slug or 'board'}-{_digest(*key)}"
+        key: slug if slug and taken[slug] == 1 else f"{slug or 'board'}-{digest(*key)}"
         for key, slug in slugs.items()
     }
 
@@ -148,16 +124,17 @@ def _difference(key: BoardKey, twins: Sequence[BoardKey]) -> str:
     if len({k.dataset_fingerprint for k in twins}) > 1:
         parts.append(f"data {key.dataset_fingerprint[:8] or 'unknown'}")
     if len({(k.rate, k.noise_params) for k in twins}) > 1:
-        parts.append(f"noise {_digest(key.rate, key.noise_params)}")
+        parts.append(f"noise {digest(key.rate, key.noise_params)}")
     if len({k.protocol_sha256 for k in twins}) > 1:
         parts.append(f"protocol {key.protocol_sha256[:8]}")
     # Different data set names can still print alike; the digest of the whole key settles it.
-    return " · ".join(parts) or _digest(*key)
+    return " · ".join(parts) or digest(*key)
 
 
 def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.")[:80]
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """Return eight hexadecimal digits that stand for these texts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:8]

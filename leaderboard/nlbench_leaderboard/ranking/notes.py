@@ -1,4 +1,4 @@
-"""What is said aloud of a row or a board: what failed, lacks, is old, or was made differently."""
+"""What is said about a row or a board: failures, missing seeds, older versions, mixed devices."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from nlbench.results.record import RunRecord
-from nlbench_leaderboard.ranking.board import Row
-from nlbench_leaderboard.ranking.grouping import RowKey
+from nlbench_leaderboard.ranking.again import sweep_command
+from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, OlderRuns, Row
+from nlbench_leaderboard.ranking.currency import Currency
+from nlbench_leaderboard.ranking.grouping import row_key
 
-_VERSIONS = ("nlbench", "torch")
+_PACKAGES = ("nlbench", "torch")
+_MOST_NAMES = 3
 
 
 def row_notes(row: Row) -> tuple[str, ...]:
     """Return the notes of a row, the most important first."""
-    notes = [f"stale, not ranked: {row.stale}"] if row.stale else []
+    notes = [f"older version, not ranked: {row.older}"] if row.older else []
     if not row.is_complete:
         notes.append(f"n = {row.n} of {row.n_expected} seeds finished")
     if row.n == 1:
-        notes.append("single seed: no spread can be given")
-    for status in ("failed", "running", "stale", "excluded"):
+        notes.append("single seed: no standard deviation")
+    for status in ("failed", "running", "interrupted", "excluded"):
         reasons = {run.reason: None for run in row.runs if run.status == status}
         notes += [
             f"{_seeds([r.seed for r in row.runs if (r.status, r.reason) == (status, reason)])} "
@@ -31,19 +34,24 @@ def row_notes(row: Row) -> tuple[str, ...]:
     return (*notes, *_duplicate_notes(row))
 
 
-def board_notes(
-    rows: Iterable[Row], tags: Mapping[RowKey, str], records: Sequence[RunRecord]
-) -> tuple[str, ...]:
-    """Return the notes of a board: its protocol, equal names, excluded runs, mixed versions."""
-    notes = _protocol_notes(records[-1])
+def board_notes(rows: Sequence[Row], records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """Return the notes of a board: its protocol, equal names, excluded runs, mixed devices.
+
+    Args:
+        rows: All rows.
+        records: The current records, oldest first; all where none is current.
+    """
+    notes = [*_test_label_notes(records[-1]), *_protocol_notes(records[-1])]
+    labels = Counter(key.label for key in {row.key for row in rows})
     notes += [
-        f"More than one selector is called {label}: they differ in their source or parameters, "
-        "have a row each, and are never averaged together."
-        for label in sorted({key.label for key, tag in tags.items() if tag})
+        f"Several selectors are called {label}: they differ in their parameters, have one row "
+        "each, and are never averaged together."
+        for label, n in sorted(labels.items())
+        if n > 1
     ]
     for row in sorted(rows, key=lambda row: row.name):
         notes += [
-            f"Excluded for unequal noisy labels: {row.name}, seed {run.seed}, "
+            f"Excluded for different noisy labels: {row.name}, seed {run.seed}, "
             f"run {short_hash(run.record.fingerprint)}: {run.reason}."
             for run in row.runs
             if run.status == "excluded"
@@ -51,29 +59,22 @@ def board_notes(
     return (*notes, *_mixed_notes(records))
 
 
-def stale_reasons(grouped: Mapping[RowKey, Sequence[RunRecord]]) -> dict[RowKey, str]:
-    """Find the rows whose selector has since been run from another source file.
-
-    Parameters play no part: a newer source may have others. A source without a result, or one that
-    finished at the same time, makes nothing stale.
-
-    Returns:
-        The reason per stale row.
-    """
-    newest = {
-        key: max((r.finished_at for r in records if r.metrics), default="")
-        for key, records in grouped.items()
-    }
-    reasons = {}
-    for key in grouped:
-        others = [k for k in grouped if k.label == key.label and _another_source(k, key)]
-        latest = max(others, key=lambda k: (newest[k], k), default=key)
-        if newest[latest] > max(r.finished_at or r.started_at for r in grouped[key]):
-            reasons[key] = (
-                f"made with source {key.source_sha256[:8]}, source {latest.source_sha256[:8]} of "
-                "the same selector ran later"
-            )
-    return reasons
+def older_runs(standing: Iterable[tuple[RunRecord, Currency]]) -> OlderRuns | None:
+    """Return what is said of the runs of older versions; None where every run is current."""
+    pairs = list(standing)
+    older = [(record, currency) for record, currency in pairs if not currency.is_current]
+    if not older:
+        return None
+    current = {(row_key(r), r.seed) for r, c in pairs if c.is_current and r.metrics}
+    to_repeat = [r for r, _ in older if (row_key(r), r.seed) not in current]
+    n_without = sum(not currency.has_versions for _, currency in older)
+    parts = _older_parts(older)
+    return OlderRuns(
+        n_runs=len(older),
+        n_without_versions=n_without,
+        parts=parts,
+        line=f"{_how_many(len(older), len(pairs), n_without, parts)} {_next_step(to_repeat)}",
+    )
 
 
 def short_hash(sha: str) -> str:
@@ -81,9 +82,60 @@ def short_hash(sha: str) -> str:
     return sha[:12] or "(none recorded)"
 
 
-def _another_source(one: RowKey, other: RowKey) -> bool:
-    both = one.source_sha256 and other.source_sha256
-    return bool(both) and one.source_sha256 != other.source_sha256
+def plural(n: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> plural(1, "run"), plural(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def _older_parts(older: Iterable[tuple[RunRecord, Currency]]) -> tuple[str, ...]:
+    names: dict[str, set[str]] = {}
+    for record, currency in older:
+        for stale in currency.older:
+            names.setdefault(stale.part, set()).add(record.selector.name)
+    texts = []
+    for part in sorted(names):
+        if part != "selector":
+            texts.append(part.replace("_", " "))
+        elif len(names[part]) > _MOST_NAMES:
+            texts.append(f"{len(names[part])} selectors")
+        else:
+            texts += [f"selector {name}" for name in sorted(names[part])]
+    return tuple(texts)
+
+
+def _how_many(n: int, n_all: int, n_without: int, parts: Sequence[str]) -> str:
+    share = f"{n} of {plural(n_all, 'run')}"
+    verb = "is" if n == 1 else "are"
+    if n_without == n:
+        return f"{share} {verb} from before component versions were recorded: not ranked."
+    details = ", ".join(parts)
+    if n_without:
+        details += f"; {n_without} recorded no versions"
+    source = "an older version" if n == 1 else "older versions"
+    return f"{share} {verb} from {source} ({details}): not ranked."
+
+
+def _next_step(to_repeat: Sequence[RunRecord]) -> str:
+    if not to_repeat:
+        return "All of these have been run again with the current versions."
+    what = "it" if len(to_repeat) == 1 else "them"
+    command = sweep_command(to_repeat)
+    if command is None:
+        return f"Run {what} again to rank {what}, with the command of each run."
+    return f"Run {what} again to rank {what}: {command}"
+
+
+def _test_label_notes(record: RunRecord) -> list[str]:
+    if record.dataset.test_labels_are_clean:
+        return []
+    return [
+        f"Test accuracy is {AGAINST_NOISY_LABELS}: the labels of the test set are not known to be "
+        "right, so that even a perfect model stays below 100 %."
+    ]
 
 
 def _protocol_notes(record: RunRecord) -> list[str]:
@@ -91,8 +143,8 @@ def _protocol_notes(record: RunRecord) -> list[str]:
     if not isinstance(share, float | int):
         return []
     return [
-        f"Equal kept share: every selector trains on the {100 * share:g} % of the samples that it "
-        "scores highest, whatever it would keep itself."
+        f"Equal kept share: every selector trains on the {100 * share:g} % of the samples with its "
+        "highest scores, whatever it would keep itself."
     ]
 
 
@@ -101,27 +153,30 @@ def _duplicate_notes(row: Row) -> list[str]:
     for seed in sorted(set(row.seeds_with("superseded"))):
         left_out = [r.record for r in row.runs if (r.seed, r.status) == (seed, "superseded")]
         names = ", ".join(short_hash(record.fingerprint) for record in left_out)
-        newest = "newest finished" if seed in row.seeds_with("finished") else "newest"
-        notes.append(f"seed {seed} has more than one record: the {newest} counts, not {names}")
+        newest = "newest finished one" if seed in row.seeds_with("finished") else "newest"
+        notes.append(f"seed {seed} has several records: the {newest} counts, not {names}")
     return notes
 
 
 def _mixed_notes(records: Sequence[RunRecord]) -> list[str]:
-    """Say where runs that stand side by side were made on another device or with other versions."""
+    """Point out runs side by side that were made on different devices or with other packages."""
     environments = [r.environment for r in records if r.metrics]
     notes = []
-    for name in ("device", *_VERSIONS):
-        found = Counter(_fact(environment, name) for environment in environments)
-        found.pop("", None)
-        if len(found) > 1:
-            parts = ", ".join(f"{value} ({n} runs)" for value, n in sorted(found.items()))
-            notes.append(f"Made with more than one {name}: {parts}.")
+    for name in ("device", *_PACKAGES):
+        values = Counter(_fact(environment, name) for environment in environments)
+        values.pop("", None)
+        if len(values) > 1:
+            parts = ", ".join(
+                f"{value} ({plural(n, 'run')})" for value, n in sorted(values.items())
+            )
+            what = "devices" if name == "device" else f"versions of {name}"
+            notes.append(f"Made with different {what}: {parts}.")
     return notes
 
 
 def _fact(environment: Mapping[str, object], name: str) -> str:
     packages = environment.get("packages")
-    home = packages if name in _VERSIONS and isinstance(packages, Mapping) else environment
+    home = packages if name in _PACKAGES and isinstance(packages, Mapping) else environment
     return str(home.get(name) or "")
 
 

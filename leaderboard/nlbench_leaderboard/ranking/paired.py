@@ -1,7 +1,7 @@
 """Two selectors over the same seeds: paired t-test and Wilcoxon's signed ranks, Holm-corrected.
 
-A pair is compared on the seeds where both have a finished run on the same noisy labels, and on
-nothing else. Numbers that were not measured, and tests that cannot be made, are None.
+A pair is compared only on the seeds where both have a finished run on the same noisy labels.
+Numbers that were not measured, and tests that cannot be made, are None.
 
 Sources: Holm, Scandinavian Journal of Statistics 6 (1979); Wilcoxon, Biometrics Bulletin 1 (1945).
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nlbench_leaderboard.ranking.levels import levels
 from nlbench_leaderboard.ranking.stats import t_quantile
 
 ALPHA = 0.05
@@ -28,8 +29,6 @@ Cell = tuple[str, int]
 """The SHA-256 of the noisy labels, and the seed."""
 
 _Array = npt.NDArray[np.float64]
-# Shares are ratios of counts: what is equal in them may differ in the last bits of a difference.
-_DECIMALS = 12
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     >>> holm([0.01, 0.04, None, 0.03])
     [0.03, 0.06, None, 0.06]
     """
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    tests = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     highest = 0.0
-    for step, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - step) * p))
+    for step, (p, i) in enumerate(tests):
+        highest = max(highest, min(1.0, (len(tests) - step) * p))
         corrected[i] = highest
     return corrected
 
@@ -113,8 +112,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def wilcoxon_p(differences: _Array) -> float | None:
     """Return the exact two-sided p of the signed-rank test, zeros dropped.
 
-    scipy's exact distribution knows no ties, which accuracies are full of, and its permutations
-    grow as 2^n; the distribution over all signs is counted here instead, mid-ranks and all.
+    scipy's exact distribution does not handle ties, which are common in accuracies, and its
+    permutations grow as 2^n; here the distribution over all signs is counted, with mid-ranks.
 
     Returns:
         None below six non-zero differences: p < 0.05 could not be reached.
@@ -132,7 +131,7 @@ def wilcoxon_p(differences: _Array) -> float | None:
 
 
 def least_n_wilcoxon(n_pairs: int) -> int:
-    """Return the seeds from which Wilcoxon's test can pass Holm's first step among so many pairs.
+    """Return the fewest seeds with which Wilcoxon's test can pass Holm's first step of `n_pairs`.
 
     >>> least_n_wilcoxon(1), least_n_wilcoxon(21)
     (6, 10)
@@ -145,7 +144,10 @@ def least_n_wilcoxon(n_pairs: int) -> int:
 
 def _deltas(first: Mapping[Cell, float], second: Mapping[Cell, float]) -> _Array:
     shared = sorted(first.keys() & second.keys())
-    return np.round([first[c] - second[c] for c in shared], _DECIMALS)
+    deltas = np.array([first[c] - second[c] for c in shared], dtype=np.float64)
+    # Differences of equal counts are equal, and zero where the counts are.
+    sizes = levels([0.0, *np.abs(deltas).tolist()])[1:]
+    return np.copysign(sizes, deltas)
 
 
 def _describe(delta: _Array) -> tuple[int, float | None, float | None, float | None]:
@@ -160,7 +162,7 @@ def _describe(delta: _Array) -> tuple[int, float | None, float | None, float | N
 
 
 def _sd(delta: _Array) -> float:
-    # All equal: the rounding of their mean must not make a spread.
+    # All equal: rounding in their mean must not look like a spread.
     return 0.0 if np.ptp(delta) == 0 else float(np.std(delta, ddof=1))
 
 
@@ -174,8 +176,8 @@ def _t_tests(deltas: Sequence[_Array]) -> list[float | None]:
         if len(delta) >= LEAST_N_T and _sd(delta) > 0:
             by_n.setdefault(len(delta), []).append(i)
     for members in by_n.values():
-        found = ttest_1samp(np.stack([deltas[i] for i in members]), 0.0, axis=1).pvalue
-        for i, p in zip(members, found, strict=True):
+        tested = ttest_1samp(np.stack([deltas[i] for i in members]), 0.0, axis=1).pvalue
+        for i, p in zip(members, tested, strict=True):
             p_values[i] = float(p)
     return p_values
 

@@ -2,12 +2,13 @@
 
 The rules, in the order in which they are applied to a board:
 
-1. Finished runs with one seed must have the same noisy labels. The hash that most rows share
+1. Runs that an older version of some component made are not ranked (`currency`).
+2. Finished runs with one seed must have the same noisy labels. The hash that most rows share
    wins; runs with another one are excluded, and named.
-2. A seed counts once per row: of several records the newest finished one.
-3. Selectors are ranked by mean test accuracy after the last epoch. Bounds and stale rows are not
-   ranked; a row with missing seeds is ranked in parentheses; a row without a finished run comes
-   last.
+3. A seed counts once per row: of several records the newest finished one.
+4. Selectors are ranked by mean test accuracy after the last epoch; means that are equal but for
+   rounding share a rank. Bounds are not ranked; a row with missing seeds is ranked in
+   parentheses; a row without a finished run comes last.
 """
 
 from __future__ import annotations
@@ -18,41 +19,46 @@ from dataclasses import dataclass
 
 from nlbench.results.record import RunRecord
 from nlbench_leaderboard.ranking.board import COLUMNS, RANKED_BY, Board, Bound, Row, SeedRun
-from nlbench_leaderboard.ranking.grouping import (
-    RowKey,
-    board_ids,
-    board_titles,
-    group_boards,
-    group_rows,
-    row_key,
-    tag_rows,
+from nlbench_leaderboard.ranking.currency import Installed, selector_version
+from nlbench_leaderboard.ranking.disagreements import disagreements
+from nlbench_leaderboard.ranking.entries import (
+    Entry,
+    Group,
+    counts,
+    entries_of,
+    grouped,
+    row_names,
 )
-from nlbench_leaderboard.ranking.notes import board_notes, row_notes, short_hash, stale_reasons
+from nlbench_leaderboard.ranking.grouping import board_ids, board_titles, group_boards
+from nlbench_leaderboard.ranking.levels import levels
+from nlbench_leaderboard.ranking.notes import board_notes, older_runs, row_notes, short_hash
 from nlbench_leaderboard.ranking.stats import Summary, summarize
 from nlbench_leaderboard.ranking.verdict import compare_rows, judge
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What the rows of a board must know of the whole.
+class _Seeds:
+    """The seeds of the current rows of a board, or of the others.
 
-    Every row is to have the seeds that are `expected`: those of which a run has ended. One that
-    was only begun takes nothing from the rows that are complete without it.
+    Every row should have the seeds that are `expected`: those of which a run has ended. A seed
+    that is only running does not make other rows incomplete.
     """
 
-    seeds: tuple[int, ...]
+    every: tuple[int, ...]
     expected: tuple[int, ...]
-    excluded: dict[int, str]
-    stale: dict[RowKey, str]
-    killed: Collection[str]
 
 
-def rank_boards(records: Iterable[RunRecord], killed: Collection[str] = ()) -> list[Board]:
+def rank_boards(
+    records: Iterable[RunRecord],
+    killed: Collection[str] = (),
+    installed: Installed | None = None,
+) -> list[Board]:
     """Group records into boards and rank each, in a fixed order whatever the input's order.
 
     Args:
         records: Records from anywhere; exact copies count once.
-        killed: Fingerprints of running records whose process is gone.
+        killed: Fingerprints of running records whose process has ended.
+        installed: By fingerprint, the versions that a run would have with what is installed here.
 
     Returns:
         Boards in order of data set, noise and rate; the rows of each as they are shown.
@@ -60,37 +66,8 @@ def rank_boards(records: Iterable[RunRecord], killed: Collection[str] = ()) -> l
     groups = group_boards(_unique(records))
     titles = board_titles(groups)
     ids = board_ids(titles)
-    boards = [_board(ids[key], titles[key], groups[key], killed) for key in groups]
+    boards = [_board(ids[key], titles[key], groups[key], killed, installed or {}) for key in groups]
     return sorted(boards, key=lambda b: (b.dataset.name, b.noise.kind, _rate(b), b.title))
-
-
-def odd_noise(records: Sequence[RunRecord]) -> dict[int, str]:
-    """Find the finished runs whose noisy labels are not those of their seed.
-
-    One vote per row, so that a selector that ran often cannot outvote the others. A tie goes to
-    the labels that were finished first. A run that recorded no hash never wins.
-
-    Args:
-        records: The records of one board, oldest first.
-
-    Returns:
-        The index of each deviating record, with the hash it should have had.
-    """
-    votes: dict[int, dict[str, set[RowKey]]] = {}
-    for record in filter(_counts, records):
-        votes.setdefault(record.seed, {}).setdefault(record.noise.sha256, set()).add(
-            row_key(record)
-        )
-    # max() gives the first of equals, and dicts keep the order of insertion: oldest first.
-    winner = {
-        seed: max(by_hash, key=lambda sha: len(by_hash[sha]) if sha else 0)
-        for seed, by_hash in votes.items()
-    }
-    return {
-        i: winner[r.seed]
-        for i, r in enumerate(records)
-        if _counts(r) and r.noise.sha256 != winner[r.seed]
-    }
 
 
 def _unique(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -110,90 +87,104 @@ def _unique(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def _board(
-    board_id: str, title: str, records: Sequence[RunRecord], killed: Collection[str]
+    board_id: str,
+    title: str,
+    records: Sequence[RunRecord],
+    killed: Collection[str],
+    installed: Installed,
 ) -> Board:
-    odd = odd_noise(records)
-    grouped = group_rows(records)
-    tags = tag_rows(list(grouped))
-    seeds = tuple(sorted({record.seed for record in records}))
-    ended = {record.seed for record in records if record.status != "running"}
-    facts = _Facts(
-        seeds=seeds,
-        expected=tuple(seed for seed in seeds if seed in ended) or seeds,
-        excluded={id(records[i]): wanted for i, wanted in odd.items()},
-        stale=stale_reasons(grouped),
-        killed=killed,
+    entries = entries_of(records, installed)
+    groups = grouped(entries)
+    names = row_names(groups)
+    current, older = (
+        _seeds([e.record for e in entries if e.currency.is_current is which])
+        for which in (True, False)
     )
-    rows = _in_order([_row(key, tags[key], grouped[key], facts) for key in grouped])
-    newest = records[-1]
+    rows = _in_order(
+        _row(group, names[i], current if group.currency.is_current else older, killed)
+        for i, group in enumerate(groups)
+    )
+    main = [e.record for e in entries if e.currency.is_current] or list(records)
+    # A failed run may know less about the data than a finished one.
+    newest = next((r for r in reversed(main) if r.metrics), main[-1])
     board = Board(
         id=board_id,
         title=title,
-        # A failed run may know less about the data than a finished one.
-        dataset=next((r.dataset for r in records if r.metrics), newest.dataset),
-        noise=next((r.noise for r in records if r.metrics), newest.noise),
+        dataset=newest.dataset,
+        noise=newest.noise,
         protocol=newest.protocol,
-        seeds=facts.expected,
+        seeds=(current if current.every else older).expected,
         rows=rows,
-        notes=board_notes(rows, tags, records),
+        notes=board_notes(rows, main),
+        older=older_runs((entry.record, entry.currency) for entry in entries),
+        disagreements=disagreements(
+            {names[i]: [e.record for e in group.entries] for i, group in enumerate(groups)}
+        ),
         comparisons=compare_rows(rows),
     )
     judged, verdict = judge(rows, board.best, board.comparisons)
     return dataclasses.replace(board, rows=judged, verdict=verdict)
 
 
-def _row(key: RowKey, tag: str, records: Sequence[RunRecord], facts: _Facts) -> Row:
-    runs = [run for seed in facts.seeds for run in _runs_of_seed(seed, records, facts)]
+def _seeds(records: Sequence[RunRecord]) -> _Seeds:
+    every = tuple(sorted({record.seed for record in records}))
+    ended = {record.seed for record in records if record.status != "running"}
+    return _Seeds(every, tuple(seed for seed in every if seed in ended) or every)
+
+
+def _row(group: Group, name: str, seeds: _Seeds, killed: Collection[str]) -> Row:
+    records = [entry.record for entry in group.entries]
+    runs = [run for seed in seeds.every for run in _runs_of_seed(seed, group.entries, killed)]
     row = Row(
-        key=key,
-        tag=tag,
+        key=group.key,
+        name=name,
         bound=_bound(records[-1]),
         knowledge=tuple(sorted({k for r in records for k in r.selector.knowledge})),
         runs=tuple(runs),
-        missing_seeds=tuple(s for s in facts.expected if all(r.seed != s for r in records)),
-        n_expected=len(facts.expected),
+        missing_seeds=tuple(s for s in seeds.expected if all(r.seed != s for r in records)),
+        n_expected=len(seeds.expected),
         stats=_stats(runs),
         notes=(),
-        stale=facts.stale.get(key, ""),
+        older="" if group.currency.is_current else str(group.currency),
+        selector_version=selector_version(records[-1].versions),
     )
     return dataclasses.replace(row, notes=row_notes(row))
 
 
-def _runs_of_seed(seed: int, records: Sequence[RunRecord], facts: _Facts) -> list[SeedRun]:
+def _runs_of_seed(seed: int, entries: Sequence[Entry], killed: Collection[str]) -> list[SeedRun]:
     """Decide which of a row's records of one seed counts; the others are kept, with the reason."""
-    mine = [record for record in records if record.seed == seed]
-    fair = [record for record in mine if id(record) not in facts.excluded]
+    mine = [entry for entry in entries if entry.record.seed == seed]
+    fair = [place for place, entry in enumerate(mine) if not entry.right_labels]
     # The list is oldest first; a finished run beats a newer failed one.
-    best = max(enumerate(fair), key=lambda pair: (_counts(pair[1]), pair[0]), default=None)
-    runs = []
-    for record in mine:
-        if id(record) in facts.excluded:
-            reason = (
-                f"noisy labels {short_hash(record.noise.sha256)} differ from "
-                f"{short_hash(facts.excluded[id(record)])}, which the other runs of this seed have"
-            )
-            runs.append(SeedRun(record, "excluded", reason))
-        elif best and record is best[1]:
-            runs.append(_judge(record, facts.killed))
-        else:
-            runs.append(SeedRun(record, "superseded", "another record of this seed is shown"))
-    return runs
+    best = max(fair, key=lambda place: (counts(mine[place].record), place), default=None)
+    return [
+        _judge(entry.record, killed) if place == best else _passed_over(entry)
+        for place, entry in enumerate(mine)
+    ]
+
+
+def _passed_over(entry: Entry) -> SeedRun:
+    record = entry.record
+    if not entry.right_labels:
+        return SeedRun(record, "superseded", "another record of this seed counts")
+    reason = (
+        f"noisy labels {short_hash(record.noise.sha256)} differ from "
+        f"{short_hash(entry.right_labels)}, which the other runs of this seed have"
+    )
+    return SeedRun(record, "excluded", reason)
 
 
 def _judge(record: RunRecord, killed: Collection[str]) -> SeedRun:
-    if _counts(record):
+    if counts(record):
         return SeedRun(record, "finished")
     if record.status == "running" and record.fingerprint in killed:
-        return SeedRun(record, "stale", "its process is gone; the next sweep does the run again")
+        reason = "its process has ended; the next sweep repeats the run"
+        return SeedRun(record, "interrupted", reason)
     if record.status == "running":
         return SeedRun(record, "running", "not finished yet")
     if record.error is None:
-        return SeedRun(record, "failed", "the record holds neither metrics nor an error")
+        return SeedRun(record, "failed", "the record has neither metrics nor an error")
     return SeedRun(record, "failed", f"{record.error.type}: {record.error.message}")
-
-
-def _counts(record: RunRecord) -> bool:
-    return record.status == "finished" and record.metrics is not None
 
 
 def _stats(runs: Iterable[SeedRun]) -> dict[str, Summary]:
@@ -207,35 +198,42 @@ def _stats(runs: Iterable[SeedRun]) -> dict[str, Summary]:
 
 
 def _bound(record: RunRecord) -> Bound:
-    if record.selector.name == "none":
+    if record.selector.is_reference:
         return "lower"
     return "upper" if record.selector.is_bound else ""
 
 
 def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return rank to the rows and put all in the order in which they are shown."""
+    """Return the rows with their ranks, in the order in which they are shown."""
     by_name = sorted(rows, key=lambda row: row.name)
-    done = [row for row in by_name if row.accuracy]
-    fresh = [row for row in done if not row.stale]
-    contest = sorted((r for r in fresh if not r.bound), key=lambda r: -_mean(r))
-    ranked = [
-        # Equal means share the better rank.
-        dataclasses.replace(row, rank=1 + sum(_mean(other) > _mean(row) for other in contest))
-        for row in contest
-    ]
-    undone = [row for row in by_name if not row.accuracy]
+    current = [row for row in by_name if not row.older]
+    done = [row for row in current if row.accuracy]
+    undone = [row for row in current if not row.accuracy]
     return (
-        *(row for row in fresh if row.bound == "upper"),
-        *ranked,
-        *(row for row in fresh if row.bound == "lower"),
-        *(row for row in done if row.stale),
+        *(row for row in done if row.bound == "upper"),
+        *_ranked([row for row in done if not row.bound]),
+        *(row for row in done if row.bound == "lower"),
         *(row for row in undone if row.status != "failed"),
         *(row for row in undone if row.status == "failed"),
+        *_best_first([row for row in by_name if row.older]),
     )
 
 
-def _mean(row: Row) -> float:
-    return row.stats[RANKED_BY].mean
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    means = levels([row.stats[RANKED_BY].mean for row in rows])
+    placed = sorted(zip(means, rows, strict=True), key=lambda pair: -pair[0])
+    # Equal means share the better rank.
+    return [
+        dataclasses.replace(row, rank=1 + sum(other > mean for other in means))
+        for mean, row in placed
+    ]
+
+
+def _best_first(rows: Sequence[Row]) -> list[Row]:
+    done = [row for row in rows if row.accuracy]
+    means = levels([row.stats[RANKED_BY].mean for row in done])
+    placed = sorted(zip(means, done, strict=True), key=lambda pair: -pair[0])
+    return [*(row for _, row in placed), *(row for row in rows if not row.accuracy)]
 
 
 def _rate(board: Board) -> float:

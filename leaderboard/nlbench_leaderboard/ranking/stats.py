@@ -30,7 +30,7 @@ class Summary:
 
 
 def summarize(values: Iterable[float | None]) -> Summary | None:
-    """Summarize the values that are there, or give None where there is none.
+    """Return mean, SD and interval of the values, or None without a usable value.
 
     Args:
         values: One number per seed; None, NaN and infinite values are left out and lower `n`.
@@ -40,14 +40,14 @@ def summarize(values: Iterable[float | None]) -> Summary | None:
     >>> print(f"{summarize([0.90, 0.92, 0.94]).half_width:.4f}")
     0.0497
     """
-    known = [v for v in values if v is not None and is_usable(v)]
-    if not known:
+    usable = [v for v in values if v is not None and is_usable(v)]
+    if not usable:
         return None
-    n = len(known)
-    mean = math.fsum(known) / n
+    n = len(usable)
+    mean = math.fsum(usable) / n
     if n == 1:
         return Summary(1, mean, None, None)
-    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (n - 1))
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in usable) / (n - 1))
     return Summary(n, mean, sd, t_quantile(n - 1) * sd / math.sqrt(n))
 
 

@@ -1,9 +1,10 @@
-"""Which rows are tied with the best of a board, and the sentence that says so.
+"""Which rows of a board are tied with the best, and the sentence that says so.
 
-The rule: the best row is the ranked one with every seed and the highest mean. Another row with
-every seed is *worse* where the paired t-test against the best, Holm-corrected over all pairs of the
-board, has p < 0.05, and *tied* where it has not and there are at least five seeds. With fewer seeds
-the corrected test misses large differences, so that "not significant" says nothing: untested.
+The best row is the ranked one with every seed and the highest mean; rows with the same mean are
+best as well. Another row with every seed is *worse* where the paired t-test against the best,
+Holm-corrected over all pairs of the board, has p < 0.05, and *tied* where it has not and there are
+at least five seeds. With fewer seeds the corrected test misses large differences, so that "not
+significant" says nothing: untested.
 """
 
 from __future__ import annotations
@@ -19,15 +20,20 @@ LEAST_N_TIE = 5
 
 
 def compare_rows(rows: Sequence[Row]) -> tuple[Comparison, ...]:
-    """Compare all pairs of ranked rows, and these with `none`, by accuracy after the last epoch."""
-    mine = [r for r in rows if r.accuracy and (r.rank is not None or r.bound == "lower")]
+    """Compare all pairs of ranked rows, and these with the lower reference, by last accuracy."""
+    mine = [r for r in rows if r.accuracy and not r.older and r.bound != "upper"]
     return compare_all([(row.name, _cells(row)) for row in mine])
 
 
 def judge(
     rows: Sequence[Row], best: Row | None, comparisons: Sequence[Comparison]
 ) -> tuple[tuple[Row, ...], str]:
-    """Say of each complete row how it stands to the best.
+    """Return how each complete row compares with the best.
+
+    Args:
+        rows: All rows of a board; their names are unique.
+        best: The first of the best.
+        comparisons: Of all pairs.
 
     Returns:
         The rows with their verdict, and the sentence for the board.
@@ -36,14 +42,15 @@ def judge(
     if best is None or not rivals:
         return tuple(rows), ""
     if not best.is_complete:
-        return tuple(rows), "No selector has every seed: nothing is said of ties with the best."
+        return tuple(rows), "No selector has every seed, so no ties with the best are marked."
     against = {c.second if c.first == best.name else c.first: c for c in comparisons
                if best.name in (c.first, c.second)}  # fmt: skip
-    verdicts = {id(r): _verdict(against.get(r.name)) for r in rivals if r.is_complete}
-    verdicts[id(best)] = "best"
-    judged = tuple(dataclasses.replace(r, verdict=verdicts.get(id(r), "")) for r in rows)
+    verdicts = {r.name: _verdict(against.get(r.name)) for r in rivals if r.is_complete}
+    same = [best.name, *(r.name for r in rivals if r.is_complete and r.rank == best.rank)]
+    verdicts |= dict.fromkeys(same, "best")
+    judged = tuple(dataclasses.replace(r, verdict=verdicts.get(r.name, "")) for r in rows)
     n_pairs = sum(c.t_p is not None for c in comparisons)
-    return judged, _sentence(judged, best, n_pairs)
+    return judged, _sentence(judged, best.n, n_pairs)
 
 
 def _cells(row: Row) -> dict[tuple[str, int], float]:
@@ -64,20 +71,32 @@ def _verdict(comparison: Comparison | None) -> Verdict:
     return "tied" if comparison.n >= LEAST_N_TIE else "untested"
 
 
-def _sentence(rows: Sequence[Row], best: Row, n_pairs: int) -> str:
-    named = {v: [r.name for r in rows if r.verdict == v] for v in ("tied", "worse", "untested")}
-    if best.n < LEAST_N_TIE:
-        seeds = "1 seed" if best.n == 1 else f"{best.n} seeds"
-        found = f" Significantly worse all the same: {', '.join(named['worse'])}."
+def _sentence(rows: Sequence[Row], n_seeds: int, n_pairs: int) -> str:
+    names = {
+        v: ", ".join(r.name for r in rows if r.verdict == v)
+        for v in ("best", "tied", "worse", "untested")
+    }
+    if n_seeds < LEAST_N_TIE:
+        worse = f" Significantly worse even so: {names['worse']}." if names["worse"] else ""
         return (
-            f"No ties with the best are marked: {seeds}, and below {LEAST_N_TIE} the corrected "
-            f"test misses large differences.{found if named['worse'] else ''}"
+            f"Too few seeds ({n_seeds}) to say who is really best; run at least {LEAST_N_TIE}."
+            f"{worse}"
         )
+    n_best = sum(row.verdict == "best" for row in rows)
+    equal = f"The same mean: {names['best']}. " if n_best > 1 else ""
     rule = (
-        f"paired t-test over {best.n} seeds, Holm-corrected over {n_pairs} "
-        f"pair{'' if n_pairs == 1 else 's'}, p >= {ALPHA}"
+        f"paired t-test over {n_seeds} seeds, Holm-corrected over {n_pairs} "
+        f"pair{'' if n_pairs == 1 else 's'}, p {{}} {ALPHA}"
     )
-    tied = ", ".join(named["tied"]) or "nothing"
-    constant = ", ".join(named["untested"])
-    rest = f" Not tested, the same difference on every seed: {constant}." if constant else ""
-    return f"Tied with the best, {best.name} ({rule}): {tied}.{rest}"
+    untested = names["untested"]
+    rest = f" Not tested, the same difference on every seed: {untested}." if untested else ""
+    first = names["best"] if n_best == 1 else "the best"
+    if names["tied"]:
+        whom = "the best" if n_best > 1 else f"the best, {first}"
+        return f"{equal}Tied with {whom} ({rule.format('>=')}): {names['tied']}.{rest}"
+    if not names["worse"]:
+        return f"{equal}{rest}".strip()
+    others = "the others that were tested" if untested else "all others"
+    verb = "is" if n_best == 1 else "are"
+    who = first[0].upper() + first[1:] if n_best > 1 else first
+    return f"{equal}{who} {verb} significantly better than {others} ({rule.format('<')}).{rest}"

@@ -1,4 +1,4 @@
-"""Numbers that others have published, to stand beside the measured ones and never among them.
+"""Published numbers, shown beside the measured ones and never among them.
 
 A file in `reported/` holds one source. Its numbers come from another protocol, mostly the best
 epoch on the test set: they are not comparable, have no rank, and no statistics are made of them.
@@ -49,15 +49,16 @@ class Result(_Part):
     """One published number.
 
     Attributes:
-        datasets: Names of the data set, all of those that it has here.
+        datasets: All names that the data set has here.
         noise: Kind of noise; ``none`` where labels are noisy as shipped.
         rate: Nominal rate, where the kind has one.
-        noise_params: Parameters of the noise that a board must have; it may have others.
-        split: What the name of the data set's split must begin with.
-        noise_text: The noise in a reader's words.
+        noise_params: Parameters of the noise that a board must have; it may have others. With null,
+            the board must leave the parameter out.
+        split: Required start of the name of the data set's split.
+        noise_text: The noise in words.
         accuracy_best: Share at the best epoch on the test set.
         accuracy_last: Share at the last epoch.
-        n_seeds: How many seeds were averaged; None where the source does not say.
+        n_seeds: How many seeds were averaged; None where the source does not state it.
     """
 
     datasets: list[_Text] = Field(min_length=1)
@@ -75,7 +76,7 @@ class Result(_Part):
     @model_validator(mode="after")
     def _has_a_number(self) -> Result:
         if self.accuracy_best is None and self.accuracy_last is None:
-            raise ValueError("give accuracy_best, accuracy_last or both")
+            raise ValueError("must have accuracy_best, accuracy_last or both")
         return self
 
     def matches(self, dataset: DatasetInfo, noise: NoiseInfo) -> bool:
@@ -108,7 +109,7 @@ class Reported:
 
 @cache
 def shipped() -> tuple[Reported, ...]:
-    """Return the published numbers that come with nlbench."""
+    """Return the published numbers that are part of nlbench."""
     folder = files("nlbench_leaderboard.sources") / "reported"
     paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".yaml")]
     return tuple(row for path in sorted(paths) for row in read_reported(path))
@@ -118,7 +119,7 @@ def read_reported(path: Path) -> list[Reported]:
     """Read one file of published numbers.
 
     Raises:
-        DataError: if it is missing, not YAML, or lacks what a number needs to be understood.
+        DataError: if it is missing, not YAML, or incomplete.
     """
     try:
         content = ReportedFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -137,8 +138,8 @@ def read_reported(path: Path) -> list[Reported]:
 
 def reported_for(board: Board) -> tuple[Reported, ...]:
     """Return the numbers that belong beside a board: by method, then by source."""
-    found = [row for row in shipped() if row.result.matches(board.dataset, board.noise)]
-    return tuple(sorted(found, key=lambda row: (row.result.method.lower(), row.source.text)))
+    rows = [row for row in shipped() if row.result.matches(board.dataset, board.noise)]
+    return tuple(sorted(rows, key=lambda row: (row.result.method.lower(), row.source.text)))
 
 
 def _same_rate(reported: float | None, nominal: float | None) -> bool:

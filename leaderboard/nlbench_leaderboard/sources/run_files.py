@@ -1,4 +1,4 @@
-"""What lies beside a record: the decisions sample by sample, the predictions, the images."""
+"""What is stored beside a record: the decisions sample by sample, the predictions, the images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Beside:
-    """What was found of one run.
+    """The files of one run.
 
-    `place` says where the record comes from, `problems` which files were there and could not be
-    read.
+    `place` says where the record comes from, `problems` which of its files could not be read.
     """
 
     place: str
@@ -30,7 +29,11 @@ class Beside:
 
 
 class RunFiles:
-    """Finds what belongs to a record; reads it only when asked, and keeps nothing of it."""
+    """The files that belong to records; they are read on demand and not kept.
+
+    Several records may share a fingerprint, and only one of them these files: a record is found by
+    its fingerprint and then compared as a whole.
+    """
 
     def __init__(
         self,
@@ -38,21 +41,29 @@ class RunFiles:
         local: Collection[RunRecord] = (),
         contributed: Sequence[ContributedRun] = (),
     ) -> None:
-        # By identity: two records may have one fingerprint, and only one of them these files.
         self._store = store
-        self._local = {id(record): record for record in local}
-        self._contributed = {id(run.record): run for run in contributed}
+        self._local: dict[str, list[RunRecord]] = {}
+        for record in local:
+            self._local.setdefault(record.fingerprint, []).append(record)
+        self._contributed: dict[str, list[ContributedRun]] = {}
+        for run in contributed:
+            self._contributed.setdefault(run.record.fingerprint, []).append(run)
 
     def of(self, record: RunRecord) -> Beside:
-        """Return what there is of a run; files that are damaged are named, not raised."""
-        run = self._contributed.get(id(record))
+        """Return the files of a run; damaged ones are named, not raised."""
+        if self._store is not None and record in self._local.get(record.fingerprint, []):
+            return self._stored(self._store, record)
+        runs = self._contributed.get(record.fingerprint, [])
+        run = next((run for run in runs if run.record == record), None)
         if run is not None:
             return Beside("a file of runs, which carries no images", run.evidence)
-        if self._store is None or id(record) not in self._local:
-            return Beside("a tracking server, of which only records are read")
+        return Beside("a tracking server, of which only records are read")
+
+    @staticmethod
+    def _stored(store: RunStore, record: RunRecord) -> Beside:
         from nlbench.contribution import evidence_of
 
-        folder = self._store.folder(record.fingerprint)
+        folder = store.folder(record.fingerprint)
         problems: list[str] = []
         evidence: Evidence | None = None
         gallery: tuple[Group, ...] = ()

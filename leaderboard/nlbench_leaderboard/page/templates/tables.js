@@ -45,13 +45,13 @@ function addSorting(board) {
   }
 }
 
-// Only ranked rows move: bounds keep their place above and below, unfinished rows stay last.
+// Bounds keep their place above and below, unfinished rows stay last.
 function sortBy(board, head, way) {
   for (const h of board.heads) h.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", way === "up" ? "ascending" : "descending");
   board.sort = { head, way };
   const sign = way === "up" ? 1 : -1;
-  const ranked = [...board.table.querySelectorAll("tbody.ranked")];
+  const ranked = [...board.table.querySelectorAll("tbody.ranked, tbody.older")];
   if (!ranked.length) return;
   const mark = document.createComment("");
   ranked[0].before(mark);
@@ -59,7 +59,7 @@ function sortBy(board, head, way) {
   keyed.sort(([x], [y]) => {
     if (x === "" || y === "") return (x === "") - (y === "");
     const [m, n] = [Number(x), Number(y)];
-    return sign * (Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : m - n);
+    return sign * (Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : Math.abs(m - n) <= 1e-10 ? 0 : m - n);
   });
   mark.before(...keyed.map(([, body]) => body));
   mark.remove();
@@ -152,6 +152,7 @@ function fromAddress() {
 // A link to a row or to a run of it must show it, whatever was filtered; its seeds are opened.
 function showTarget(hash) {
   const target = hash && document.getElementById(hash);
+  for (let d = target && target.closest("details"); d; d = d.parentElement.closest("details")) d.open = true;
   const board = target && [...boards.values()].find((one) => one.table.contains(target));
   const body = board && [...board.table.tBodies].find((one) => one.contains(target));
   if (!body) return;

@@ -7,8 +7,7 @@ from typing import Any
 
 from nlbench.config.run_config import ProtocolConfig
 from nlbench.plugins import registry
-from nlbench.plugins.source_code import imports_scoring
-from nlbench.plugins.versions import Version, version_of
+from nlbench.plugins.versions import Version, uses_scoring, version_of
 
 
 def code_versions(
@@ -23,7 +22,7 @@ def code_versions(
 
     Returns:
         Version by part: ``dataset``, ``noise``, ``selector``, ``trainer``, the toolboxes
-        ``training`` and, where the selector's code imports it, ``scoring``, and each encoder.
+        ``training`` and, where the code of any part uses it, ``scoring``, and each encoder.
     """
     from nlbench import scoring, training  # not on top: they load torch
 
@@ -36,15 +35,16 @@ def code_versions(
     encoders = {
         "image_text_encoder": protocol.image_text_encoder,
         "image_encoder": protocol.image_encoder,
-        "selector_encoder": selector.get("encoder"),
+        # Any hyper-parameter may name an encoder, `encoder` is only the usual one.
+        **{f"selector_{key}": value for key, value in selector.items() if isinstance(value, str)},
     }
     kinds = registry.components("encoders")
     for part, name in encoders.items():
         kind = str(name).partition(":")[0]
-        if kind in kinds:  # not so where a selector's `encoder` is a role, or none is named
+        if kind in kinds:  # not so where it is a role or no encoder, or none is named
             parts[part] = ("encoders", kind)
     versions = {part: version_of(registry.find(*place)) for part, place in parts.items()}
     versions["training"] = training.VERSION
-    if imports_scoring(registry.find(*parts["selector"])):
+    if any(uses_scoring(registry.find(*place)) for place in parts.values()):
         versions["scoring"] = scoring.VERSION
     return versions

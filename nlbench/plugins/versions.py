@@ -7,12 +7,14 @@ number, the hash of the syntax tree stands in: formatting, comments and docstrin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
 from nlbench.errors import PluginError
-from nlbench.plugins.discovery import Component
-from nlbench.plugins.source_code import code_sha256
+from nlbench.plugins.discovery import KINDS, Component, discover
+from nlbench.plugins.source_code import code_sha256, imports_scoring
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,15 +41,69 @@ def version_of(component: Component) -> Version:
     """Return a component's version, or ``"code:<sha256>"`` where its source stands in.
 
     Raises:
-        PluginError: if the component cannot be imported, or a shipped one has no version.
+        PluginError: if the component cannot be imported, if a shipped one has no version, or if
+            source was edited after this process had imported it.
     """
     if not component.keeps_version:
-        return f"code:{code_sha256(component)}"
+        sha256 = code_sha256(component, _Versions())
+        _refuse_later_edit(component, sha256)
+        return f"code:{sha256}"
     version = getattr(component.load(), "version", None)
-    if not isinstance(version, int) or version < 1:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise PluginError(
             f"{component.kind[:-1]} {component.name!r} must have a `version` >= 1, "
             f"got {version!r}. Write `version: ClassVar[int] = 1` into its class, or "
             "`@versioned(1)` above its function."
         )
     return version
+
+
+# By module: the module itself, and the hash of its source when it was first asked for.
+_imported: dict[str, tuple[ModuleType, str]] = {}
+
+
+def _refuse_later_edit(component: Component, sha256: str) -> None:
+    """Refuse source that is not what runs: Python keeps what it has imported."""
+    module = sys.modules.get(component.module)
+    if module is None:
+        return
+    before = _imported.setdefault(component.module, (module, sha256))
+    if before[0] is not module:
+        _imported[component.module] = (module, sha256)
+    elif before[1] != sha256:
+        raise PluginError(
+            f"{component.kind[:-1]} {component.name!r} ({component.owner}): its source must be "
+            "what this process runs, but it was edited after the import. Start Python again."
+        )
+
+
+def uses_scoring(component: Component) -> bool:
+    """Return whether a component's source, or a helper's beside it, uses the scoring toolbox."""
+    return imports_scoring(component, _Versions())
+
+
+class _Versions(Mapping[str, str]):
+    """The versions that nlbench's own modules keep, by module; loaded when they are asked for.
+
+    A plugin may build on a built-in component: that one's version then counts for it.
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[str, list[Component]] = {}
+        for kind in KINDS:
+            for component in discover(kind).values():
+                if component.keeps_version:
+                    self._modules.setdefault(component.module, []).append(component)
+
+    def __getitem__(self, module: str) -> str:
+        components = self._modules[module]
+        return ",".join(f"{c.kind}/{c.name}={version_of(c)}" for c in components)
+
+    def __contains__(self, module: object) -> bool:
+        return module in self._modules  # and nothing is loaded
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)

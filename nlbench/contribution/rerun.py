@@ -104,21 +104,15 @@ def _repeated(
     config: RunConfig, stated: RunRecord, data_dir: Path | None, progress: Progress
 ) -> RunRecord:
     from nlbench.results.store import RunStore
-
-    with tempfile.TemporaryDirectory(prefix="nlbench-rerun-") as home:
-        return _run(
-            config, RunStore(Path(home)), _device_of(stated), data_dir,
-            bool(stated.environment.get("deterministic")), progress,
-        )  # fmt: skip
-
-
-def _run(
-    config: RunConfig, store: Any, device: torch.device, data_dir: Path | None,
-    deterministic: bool, progress: Progress,
-) -> RunRecord:  # fmt: skip
     from nlbench.runner.run import run_config
+    from nlbench.runner.workplace import Workplace
 
-    return run_config(config, store, device, None, data_dir, progress, deterministic=deterministic)
+    deterministic = bool(stated.environment.get("deterministic"))
+    with tempfile.TemporaryDirectory(prefix="nlbench-rerun-") as home:
+        place = Workplace(
+            RunStore(Path(home)), _device_of(stated), data_dir=data_dir, deterministic=deterministic
+        )
+        return run_config(config, place, progress)
 
 
 def _device_of(stated: RunRecord) -> torch.device:

@@ -45,7 +45,7 @@ def check_ranks_all_samples(selector_class: type[AnySelector]) -> None:
         if len(scores) > 1 and bool((scores == scores[0]).all()):
             raise ConformanceFailure(
                 f"Selection.score must rank all samples, got one value for {name} "
-                f"{len(scores)} samples. Give what `keep` was cut from (a probability, a margin, "
+                f"{len(scores)} samples. Return what `keep` was cut from (a probability, a margin, "
                 "a negative loss), not `keep` itself."
             )
 
@@ -91,8 +91,8 @@ def check_global_random_state(selector_class: type[AnySelector]) -> None:
     changed = observe(selector_class).random_states
     if changed:
         raise ConformanceFailure(
-            f"select must not touch the global random state of {' and '.join(changed)}, which the "
-            "run's other parts would feel. Use `data.generator()` or `data.uniform()`, and hand "
+            f"select must not touch the global random state of {' and '.join(changed)}, which "
+            "affects the rest of the run. Use `data.generator()` or `data.uniform()`, and hand "
             "scikit-learn a `random_state`."
         )
 
@@ -110,15 +110,15 @@ def check_declares_knowledge(selector_class: type[AnySelector]) -> None:
 
 
 def check_cannot_reach_clean_labels(selector_class: type[AnySelector]) -> None:
-    """The selector is no bound, and nothing handed to it leads to the clean labels."""
+    """The selector is not a bound, and nothing passed to it leads to the clean labels."""
     if issubclass(selector_class, BoundSelector):
         raise ConformanceFailure(
-            "a selector must not be given the clean labels, got a BoundSelector, which is. If it "
+            "a selector must not see the clean labels, got a BoundSelector, which does. If it "
             "is meant as a bound, name this check in `conformance_exempt` with the reason."
         )
     case = case_for(selector_class, UNINFORMATIVE)
-    given = [case.data, *dynamics_for(selector_class, case.data)]
-    path = path_to_labels(given, case.truth(), case.data.noisy_labels)
+    inputs = [case.data, *dynamics_for(selector_class, case.data)]
+    path = path_to_labels(inputs, case.truth(), case.data.noisy_labels)
     if path is not None:
         raise ConformanceFailure(
             f"clean labels must not be reachable from a selector's inputs, found them at {path}."
@@ -132,11 +132,11 @@ def check_does_not_peek(selector_class: type[AnySelector]) -> None:
     case = case_for(selector_class, UNINFORMATIVE)
     clean_labels = case.truth()  # the bait: a walk over callers' frames would find it here
     score = require_answer(select(selector_class, case), case.data).score
-    found = auroc(score, clean_labels == case.data.noisy_labels)
-    if abs(found - 0.5) > 0.15:
+    ranking = auroc(score, clean_labels == case.data.noisy_labels)
+    if abs(ranking - 0.5) > 0.15:
         raise ConformanceFailure(
             "score must tell nothing about the noise where the features do not (AUROC 0.5 ± 0.15),"
-            f" got {found:.3f}: the clean labels come from somewhere else than `data`."
+            f" got {ranking:.3f}: the clean labels come from elsewhere than `data`."
         )
 
 

@@ -81,12 +81,12 @@ def check_constant_scores(selector_class: type[AnySelector]) -> None:
 def check_planted_noise_is_found(selector_class: type[AnySelector]) -> None:
     """The score finds planted symmetric noise of 40 % on well-separated classes."""
     selection, case = observe(selector_class).answer(), case_for(selector_class)
-    found = auroc(selection.score, case.truth() == case.data.noisy_labels)
-    if found <= MIN_AUROC:
-        upside_down = " It looks upside down: higher must mean cleaner." if found < 0.5 else ""
+    ranking = auroc(selection.score, case.truth() == case.data.noisy_labels)
+    if ranking <= MIN_AUROC:
+        upside_down = " It looks upside down: higher must mean cleaner." if ranking < 0.5 else ""
         raise ConformanceFailure(
             f"score must find planted noise on well-separated classes (AUROC > {MIN_AUROC}), got "
-            f"{found:.3f}.{upside_down} Look at `nlbench.conformance.planted_data()`."
+            f"{ranking:.3f}.{upside_down} Look at `nlbench.conformance.planted_data()`."
         )
 
 
@@ -102,8 +102,8 @@ def check_keeps_clean_samples(selector_class: type[AnySelector]) -> None:
     precision = float(is_clean[keep].mean())
     if precision < MIN_PRECISION:
         raise ConformanceFailure(
-            f"kept samples of well-separated classes must be clean to at least {MIN_PRECISION:.0%},"
-            f" got {precision:.1%}, where all samples are to {float(is_clean.mean()):.1%}. `keep` "
+            f"kept samples of well-separated classes must be at least {MIN_PRECISION:.0%} clean,"
+            f" got {precision:.1%}; of all samples {float(is_clean.mean()):.1%} are. `keep` "
             "is True for the samples to train on."
         )
 

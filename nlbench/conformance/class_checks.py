@@ -59,7 +59,7 @@ def check_default_constructible(selector_class: type[AnySelector]) -> None:
     if missing:
         raise ConformanceFailure(
             f"every hyper-parameter of {selector_class.__name__} must have a default, "
-            f"{', '.join(map(repr, missing))} has none: give the published value."
+            f"{', '.join(map(repr, missing))} has none: use the published value."
         )
     if inspect.isabstract(selector_class):
         methods = ", ".join(sorted(selector_class.__abstractmethods__))
@@ -103,13 +103,13 @@ def check_wrong_type(selector_class: type[AnySelector]) -> None:
 
 def check_knowledge_names(selector_class: type[AnySelector]) -> None:
     """What the selector says it knows is in the leaderboard's words."""
-    known = get_args(Knowledge)
+    names = get_args(Knowledge)
     named = (*selector_class.knowledge, *selector_class().knowledge_used())
     for name in named:
-        if name not in known:
+        if name not in names:
             raise ConformanceFailure(
-                f"`knowledge` must hold names from the contract, got {name!r}. "
-                f"{did_you_mean(str(name), known)}"
+                f"`knowledge` must have names from the contract, got {name!r}. "
+                f"{did_you_mean(str(name), names)}"
             )
 
 

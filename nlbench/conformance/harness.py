@@ -79,8 +79,8 @@ class Case:
 def case_for(selector_class: type[AnySelector], plan: Plan | None = None) -> Case:
     """Plant the data of a plan, with the noise rate only for selectors that declare it."""
     plan = plan or Plan()
-    given = "noise rate" in selector_class.knowledge
-    return Case(planted_data(plan, give_noise_rate=given), lambda: planted_clean_labels(plan))
+    sees_rate = "noise rate" in selector_class.knowledge
+    return Case(planted_data(plan, give_noise_rate=sees_rate), lambda: planted_clean_labels(plan))
 
 
 def select(

@@ -118,14 +118,14 @@ def check_selector(
     """
     label = name or selector_class.__name__
     with suitable_threads(torch.device("cpu"), n_values=0):
-        return [_run(check, selector_class, label) for check in _chosen(only)]
+        return [_run(check, selector_class, label) for check in _checks_named(only)]
 
 
-def _chosen(only: Sequence[str] | None) -> list[Check]:
-    known = {check.__name__: check for check in CHECKS}
+def _checks_named(only: Sequence[str] | None) -> list[Check]:
+    checks = {check.__name__: check for check in CHECKS}
     for name in only or ():
-        if name not in known:
-            raise ConfigError(f"there is no check {name!r}. {did_you_mean(name, known)}")
+        if name not in checks:
+            raise ConfigError(f"unknown check {name!r}. {did_you_mean(name, checks)}")
     return [check for check in CHECKS if only is None or check.__name__ in only]
 
 

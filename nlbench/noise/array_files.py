@@ -15,7 +15,7 @@ def read_array(option: str, source: Any, dtype: type) -> Any:
     """Return an array, or read it from a file; pickled objects are refused.
 
     Raises:
-        ConfigError: if nothing is given, or no array of numbers.
+        ConfigError: if it is None, or not an array of numbers.
         DataError: if the file is missing or damaged.
     """
     if source is None:
@@ -27,7 +27,7 @@ def read_array(option: str, source: Any, dtype: type) -> Any:
             raise ConfigError(f"`{option}` must be an array of numbers: {error}") from None
     path = Path(source).expanduser()
     if not path.is_file():
-        raise DataError(f"`{option}` file '{path}' is not there. Check the path.")
+        raise DataError(f"`{option}` file '{path}' does not exist. Check the path.")
     try:
         array = _read_file(path)
         return array.astype(np.float64) if dtype is np.float64 else array

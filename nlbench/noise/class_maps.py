@@ -41,7 +41,7 @@ def resolved_map(
     Args:
         class_map: A map, or the name of one; None for the one of the data set.
         n_classes: K.
-        dataset: Name of the data set, None where nobody knows it.
+        dataset: Name of the data set, None where it is not known.
 
     Raises:
         ConfigError: if there is no such map, or it sends a class to itself or out of range.

@@ -73,7 +73,7 @@ def corrupt(
     """Corrupt labels.
 
     Args:
-        clean_labels: (N,) integers in [0, K).
+        clean_labels: (N,) integers in [0, K), or class names where `class_names` is passed.
         n_classes: K, from the data set; never guessed from the labels that are present.
         kind: A registered noise (``nlbench list noises``).
         rate: Nominal rate in [0, 1); left out for ``none``, ``matrix``, ``labels`` and ``human``.
@@ -85,7 +85,7 @@ def corrupt(
         dataset_label_file: The data set's own file for a kind with the option ``label_file``,
             where that is left out.
         sample_names: N file names, by which ``labels`` matches a file with names.
-        class_names: K names, for ``labels`` where they are names.
+        class_names: K names, for clean labels and ``labels`` that are names.
         **options: What the kind needs: ``class_map`` for ``asymmetric``, ``matrix`` (array or
             file) for ``matrix``, ``labels`` (array, mapping or file) and ``other_names`` for
             ``labels``, ``label_set`` and ``label_file`` for ``human``.
@@ -103,7 +103,7 @@ def corrupt(
     """
     from nlbench.plugins.registry import find
 
-    clean = checked_labels("clean_labels", clean_labels, n_classes)
+    clean = checked_labels("clean_labels", clean_labels, n_classes, class_names)
     draw: Callable[..., Drawn] = find("noises", kind).load()
     rate = checked_rate(kind, draw, rate)
     check_options(kind, draw, options)
@@ -114,8 +114,8 @@ def corrupt(
     parameters = inspect.signature(draw).parameters
     values = (features, subset, dataset, sample_names, class_names)
     of_runner = zip(GIVEN_BY_RUNNER, values, strict=True)
-    asked = {name: value for name, value in of_runner if name in parameters}
-    labels, matrix = draw(clean, n_classes, rate, rng, **asked, **options)
+    inputs = {name: value for name, value in of_runner if name in parameters}
+    labels, matrix = draw(clean, n_classes, rate, rng, **inputs, **options)
     labels = checked_labels(f"labels of noise {kind!r}", labels, n_classes)
     return _describe(kind, clean, labels, matrix, rate)
 

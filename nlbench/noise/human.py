@@ -30,7 +30,7 @@ LABEL_SETS = {
 }
 HOW_TO_GET = (
     "CIFAR-N's CIFAR-10_human.pt and CIFAR-100_human.pt come from "
-    "https://github.com/UCSC-REAL/cifar-10-100n (folder data); put them under DIR/cifar_n and give "
+    "https://github.com/UCSC-REAL/cifar-10-100n (folder data); put them under DIR/cifar_n and use "
     "--data-dir DIR, or name a file with --set noise.label_file=FILE"
 )
 
@@ -65,10 +65,10 @@ def human(
         raise ConfigError(f"noise 'human' needs a label file for this data set: {HOW_TO_GET}.")
     path = Path(label_file).expanduser()
     sets = read_human_labels(path)
-    chosen = np.ones(len(clean), dtype=bool) if subset is None else subset
-    given = sets[_chosen_set(path, sets, label_set)]
-    _check_same_data(path, sets["clean"], clean, chosen)
-    noisy = checked_labels(f"labels of '{path}'", given[chosen], n_classes)
+    present = np.ones(len(clean), dtype=bool) if subset is None else subset
+    people = sets[_set_name(path, sets, label_set)]
+    _check_same_data(path, sets["clean"], clean, present)
+    noisy = checked_labels(f"labels of '{path}'", people[present], n_classes)
     return noisy, counted_matrix(clean, noisy, n_classes)
 
 
@@ -76,14 +76,14 @@ def read_human_labels(path: Path) -> dict[str, Labels]:
     """Return the label sets of a CIFAR-N file by name, and the true labels as ``clean``.
 
     Raises:
-        DataError: if it is missing, is no such file, or its sets differ in length.
+        DataError: if it is missing, is not such a file, or its sets differ in length.
     """
     content = _read(path)
     keys = {"clean": "clean_label", **LABEL_SETS}
     sets = {name: content[key] for name, key in keys.items() if key in content}
     if "clean" not in sets or len(sets) < 2:
         raise DataError(
-            f"label file '{path}' must hold 'clean_label' and human labels, it has "
+            f"label file '{path}' must have 'clean_label' and human labels, got "
             f"{sorted(map(str, content))[:8]}: {HOW_TO_GET}."
         )
     for name, labels in sets.items():
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict[Any, Any]:
     import torch
 
     if not path.is_file():
-        raise DataError(f"label file '{path}' is not there: {HOW_TO_GET}.")
+        raise DataError(f"label file '{path}' does not exist: {HOW_TO_GET}.")
     integers = [type(np.dtype(code)) for code in ("i8", "i4", "u1")]
     # What arrays are unpickled with. numpy 2 moved it; files name either place.
     rebuild: Any = np.empty(0).__reduce__()[0]
@@ -119,31 +119,31 @@ def _read(path: Path) -> dict[Any, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _chosen_set(path: Path, sets: dict[str, Labels], wanted: str | None) -> str:
-    known = [name for name in sets if name != "clean"]
-    if wanted is None and len(known) == 1:
-        return known[0]
-    if wanted not in known:
-        asked = "`label_set` must be named" if wanted is None else f"no label set {wanted!r}"
+def _set_name(path: Path, sets: dict[str, Labels], name: str | None) -> str:
+    names = [key for key in sets if key != "clean"]
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        problem = "`label_set` must be named" if name is None else f"no label set {name!r}"
         raise ConfigError(
-            f"label file '{path.name}': {asked}. {did_you_mean(str(wanted), known)} "
-            f"Give --set noise.label_set={known[0]}."
+            f"label file '{path.name}': {problem}. {did_you_mean(str(name), names)} "
+            f"Use --set noise.label_set={names[0]}."
         )
-    return wanted
+    return name
 
 
 def _check_same_data(
-    path: Path, theirs: Labels, clean: Labels, chosen: npt.NDArray[np.bool_]
+    path: Path, theirs: Labels, clean: Labels, present: npt.NDArray[np.bool_]
 ) -> None:
-    if len(theirs) != len(chosen):
+    if len(theirs) != len(present):
         raise DataError(
-            f"label file '{path}' has {len(theirs)} labels, the data set has {len(chosen)} "
+            f"label file '{path}' has {len(theirs)} labels, the data set has {len(present)} "
             "training samples. Check that the file belongs to this data set."
         )
-    differ = np.flatnonzero(theirs[chosen] != clean)
+    differ = np.flatnonzero(theirs[present] != clean)
     if len(differ):
         first = int(differ[0])
-        position = int(np.flatnonzero(chosen)[first])
+        position = int(np.flatnonzero(present)[first])
         raise DataError(
             f"label file '{path}' belongs to other data or another order: its clean_label "
             f"differs from the data set's in {len(differ)} of {len(clean)} samples, first at "

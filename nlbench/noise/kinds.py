@@ -28,11 +28,11 @@ def no_noise(clean: Labels, n_classes: int, rate: float | None, rng: np.random.G
 @versioned(1)
 def symmetric(clean: Labels, n_classes: int, rate: float, rng: np.random.Generator) -> Drawn:
     """Exact share of every class to the other classes, uniformly; realized = nominal."""
-    chosen = exact_share_per_class(clean, np.full(n_classes, rate), rng)
+    flips = exact_share_per_class(clean, np.full(n_classes, rate), rng)
     labels = clean.copy()
-    other = rng.integers(0, n_classes - 1, size=int(chosen.sum()))
+    other = rng.integers(0, n_classes - 1, size=int(flips.sum()))
     # Skipping the true class: 0..K-2 becomes 0..K-1 without it.
-    labels[chosen] = other + (other >= clean[chosen])
+    labels[flips] = other + (other >= clean[flips])
     matrix = np.full((n_classes, n_classes), rate / (n_classes - 1))
     np.fill_diagonal(matrix, 1 - rate)
     return labels, matrix
@@ -43,9 +43,9 @@ def symmetric_inclusive(
     clean: Labels, n_classes: int, rate: float, rng: np.random.Generator
 ) -> Drawn:
     """DivideMix's symmetric: int(rN) samples redrawn over all classes, the true one included."""
-    chosen = rng.permutation(len(clean))[: int(rate * len(clean))]
+    flips = rng.permutation(len(clean))[: int(rate * len(clean))]
     labels = clean.copy()
-    labels[chosen] = rng.integers(0, n_classes, size=len(chosen))
+    labels[flips] = rng.integers(0, n_classes, size=len(flips))
     return labels, (1 - rate) * np.eye(n_classes) + rate / n_classes
 
 
@@ -155,11 +155,11 @@ def labels(
 def _by_target(clean: Labels, target: Labels, rate: float, rng: np.random.Generator) -> Drawn:
     n_classes = len(target)
     affected = target != np.arange(n_classes)
-    chosen = exact_share_per_class(clean, np.where(affected, rate, 0.0), rng)
+    flips = exact_share_per_class(clean, np.where(affected, rate, 0.0), rng)
     table = np.eye(n_classes)
     table[affected, affected.nonzero()[0]] = 1 - rate
     table[affected, target[affected]] = rate
-    return np.where(chosen, target[clean], clean), table
+    return np.where(flips, target[clean], clean), table
 
 
 def _checked_matrix(table: Matrix, n_classes: int) -> Matrix:

@@ -35,8 +35,8 @@ class TrainingSamples:
     Attributes:
         clean: (N,) clean labels.
         n_classes: K.
-        names: N names; None where nobody knows them.
-        class_names: K names; None where nobody knows them.
+        names: N names; None where they are not known.
+        class_names: K names; None where they are not known.
         subset: (M,) bool, which of the M published samples are here; None for all of them.
         ignore_other_names: Pass over names that no training sample has.
     """
@@ -80,10 +80,8 @@ def own_labels(source: Any, samples: TrainingSamples) -> Labels:
     if isinstance(content, Mapping) and content:
         names, cells = (list(map(str, part)) for part in zip(*content.items(), strict=True))
         return _labels_of(what, LabelTable(cells, _rows(cells), names), samples)
-    values = np.asarray(content)
-    if values.ndim == 1 and values.dtype.kind == "U":
-        return _labels_of(what, LabelTable(values.tolist(), _rows(values.tolist())), samples)
-    return _by_position(checked_labels("labels", values, samples.n_classes), samples)
+    labels = checked_labels("labels", content, samples.n_classes, samples.class_names)
+    return _by_position(labels, samples)
 
 
 def _rows(cells: Sequence[Any]) -> list[int]:
@@ -92,7 +90,7 @@ def _rows(cells: Sequence[Any]) -> list[int]:
 
 def _table(what: str, file: Path, samples: TrainingSamples) -> LabelTable:
     if not file.is_file():
-        raise DataError(f"{what} is not there. Check the path.")
+        raise DataError(f"{what} does not exist. Check the path.")
     try:
         return read_label_table(
             file, samples.words.is_label, lambda name: samples.by_name.find(name) != NO_SAMPLE

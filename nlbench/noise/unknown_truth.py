@@ -1,4 +1,4 @@
-"""Labels that are noisy as shipped: what can be said and done where nobody knows the truth."""
+"""Labels that are noisy as shipped: what can be said and done where the truth is not known."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def refuse_noise(dataset: str, kind: str) -> None:
 
 
 def no_truth(selector: str, dataset: str) -> ConfigError:
-    """Return the error of a bound that needs clean labels which nobody has."""
+    """Return the error of a bound that needs clean labels where they are not known."""
     return ConfigError(
         f"{selector!r} needs the clean labels, and those of {dataset!r} are not known: this data "
         "set has no such bound. Leave the selector out."

@@ -40,8 +40,8 @@ def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tens
     rounded = screen.Screen(embeddings)
 
     def screened(rows: slice) -> Tensor:
-        found = rounded.nearest(rows, k)
-        return nearest(embeddings, rows, k) if found is None else found
+        places = rounded.nearest(rows, k)
+        return nearest(embeddings, rows, k) if places is None else places
 
     return screened, screen.QUERIES
 
@@ -64,8 +64,8 @@ def nearest(embeddings: Tensor, rows: slice, k: int) -> Tensor:
         columns += start
         if best is not None:
             values, columns = torch.cat([best, values], 1), torch.cat([where, columns], 1)
-            values, chosen = values.topk(min(k, values.shape[1]), dim=1, sorted=False)
-            columns = columns.gather(1, chosen)
+            values, order = values.topk(min(k, values.shape[1]), dim=1, sorted=False)
+            columns = columns.gather(1, order)
         best, where = values, columns
     return where
 
@@ -90,5 +90,5 @@ def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     columns = (groups[:, None, :] + offsets[:, None]).flatten(1)
     rest = torch.arange(grouped, n_columns, device=values.device).expand(n_rows, -1)
     columns = torch.cat([columns, rest], dim=1)
-    found, chosen = values.gather(1, columns).topk(k, dim=1, sorted=False)
-    return found, columns.gather(1, chosen)
+    largest, order = values.gather(1, columns).topk(k, dim=1, sorted=False)
+    return largest, columns.gather(1, order)

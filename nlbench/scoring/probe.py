@@ -65,11 +65,11 @@ class Conditioner:
         mean = self.mean.float()
 
         def scatter(rows: slice) -> Tensor:
-            found = torch.zeros(x.shape[1], x.shape[1], device=x.device)
+            products = torch.zeros(x.shape[1], x.shape[1], device=x.device)
             for part in x[rows].split(_step(x)):
                 centred = part - mean
-                found.addmm_(centred.T, centred)
-            return found
+                products.addmm_(centred.T, centred)
+            return products
 
         self.covariance = sum_over_blocks(scatter, *size) / len(x)
 
@@ -98,14 +98,14 @@ def fit_probe(
     from scipy.optimize import minimize
 
     problem = _Problem(x, labels, sample_weights, n_classes, c, by)
-    found = minimize(
+    solution = minimize(
         problem.loss_and_slope,
         np.zeros((x.shape[1] + 1) * n_classes),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _MAX_STEPS, "gtol": _TOLERANCE, "ftol": _GAIN, "maxls": _TRIALS},
     )
-    weights, bias = problem.weights_and_bias(found.x)
+    weights, bias = problem.weights_and_bias(solution.x)
     return Probe(weights.float(), bias.float())
 
 

@@ -88,8 +88,8 @@ class Screen:
         exact = torch.where(surely, torch.inf, -torch.inf)
         unclear = possible & ~surely
         exact[unclear] = self._compare(rows, query[unclear], sample[unclear])
-        chosen = table(exact, -torch.inf).topk(k, dim=1, sorted=False).indices
-        return table(sample, -1).gather(1, chosen)
+        nearest = table(exact, -torch.inf).topk(k, dim=1, sorted=False).indices
+        return table(sample, -1).gather(1, nearest)
 
     def _candidates(self, rows: slice, k: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return query, sample and rounded similarity of all that may be near enough, by query.
@@ -103,7 +103,7 @@ class Screen:
         slack = 2 * self._largest_error(rows)
         best = np.full((n_queries, k), np.iinfo(np.int16).min, dtype=np.int16)
         low = torch.zeros(n_queries)
-        found = []
+        tiles = []
         tile = torch.empty(min(_SAMPLES, len(self._rounded)), n_queries, dtype=torch.bfloat16)
         for start in range(0, len(self._rounded), _SAMPLES):
             samples = self._rounded[start : start + _SAMPLES]
@@ -117,10 +117,10 @@ class Screen:
             best = best[:, -k:]
             reached = torch.from_numpy(best[:, 0].copy()).view(torch.bfloat16).float()
             low = reached * (1 - 2 * _LAST_PLACE) - slack
-            found.append(_at_least(bits.numpy(), low, start))
+            tiles.append(_at_least(bits.numpy(), low, start))
         if not bool((low > 0).all()):
             return None
-        query, sample, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        query, sample, value = (torch.cat(parts) for parts in zip(*tiles, strict=True))
         passed = (value >= low[query]).nonzero().squeeze(1)
         by_query = passed[torch.argsort(query[passed], stable=True)]
         return query[by_query], sample[by_query], value[by_query]

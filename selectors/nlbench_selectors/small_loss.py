@@ -21,7 +21,7 @@ from nlbench.scoring import gmm_posterior, keep_highest
 
 @dataclass(frozen=True)
 class SmallLoss(OnlineSelector):
-    """Keep the samples with small loss, anew after every epoch.
+    """Keep the samples with small loss, again after every epoch.
 
     Attributes:
         divider: "gmm" (two-component mixture on the losses) or "rate" (share 1 - R(t)).

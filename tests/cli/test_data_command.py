@@ -36,7 +36,7 @@ def test_human_labels_are_needed_only_where_they_are_the_point(tmp_path: Path) -
     assert "none, and none needed" in plain.stdout
     human = check("cifar10n", "--data-dir", str(tmp_path))
     assert human.exit_code == 3
-    assert "CIFAR-10_human.pt' is not there" in human.stderr
+    assert "CIFAR-10_human.pt' does not exist" in human.stderr
     assert "cifar-10-100n" in human.stderr
 
 

@@ -429,7 +429,7 @@ BROKEN: list[tuple[type, str, str, set[str]]] = [
     ),
     (MinMaxNormalises, "check_constant_scores", "Selection.score must be finite", set()),
     (UpsideDown, "check_planted_noise_is_found", "upside down", set()),
-    (KeepsTheNoise, "check_keeps_clean_samples", "must be clean to at least 70%", set()),
+    (KeepsTheNoise, "check_keeps_clean_samples", "must be at least 70% clean", set()),
     (KeepsNothing, "check_keeps_clean_samples", "got 0 of 600 samples", set()),
 ]
 

@@ -419,7 +419,7 @@ def test_a_subset_keeps_its_human_labels(tmp_path: Path) -> None:
 
 def test_human_noise_on_other_data_is_refused(tmp_path: Path) -> None:
     put_parquet(tmp_path)
-    with pytest.raises(DataError, match=r"CIFAR-10_human\.pt' is not there.*DIR/cifar_n"):
+    with pytest.raises(DataError, match=r"CIFAR-10_human\.pt' does not exist.*DIR/cifar_n"):
         run(tmp_path, dataset="cifar10n")
     put_human(tmp_path, human_sets(np.roll(labels(N_TRAIN), 1)))
     with pytest.raises(DataError, match="first at index 0"):

@@ -90,7 +90,7 @@ def test_another_length_is_refused(file: Path, n: int) -> None:
 def test_no_file_and_a_missing_file_say_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cifar-10-100n.*DIR/cifar_n"):
         noisy(None)
-    with pytest.raises(DataError, match=r"nowhere.pt' is not there.*cifar-10-100n"):
+    with pytest.raises(DataError, match=r"nowhere.pt' does not exist.*cifar-10-100n"):
         noisy(tmp_path / "nowhere.pt")
 
 
@@ -185,5 +185,5 @@ def test_published_rate_of_cifar100n(real_data: Path) -> None:
 def test_the_data_sets_own_file_stands_in_where_no_option_names_one(file: Path) -> None:
     own = noisy(None, dataset_label_file=file)
     assert own.labels.tolist() == human_sets(CLEAN)["worse_label"].tolist()
-    with pytest.raises(DataError, match=r"'elsewhere\.pt' is not there"):
+    with pytest.raises(DataError, match=r"'elsewhere\.pt' does not exist"):
         noisy(Path("elsewhere.pt"), dataset_label_file=file)

@@ -457,13 +457,19 @@ def test_asymmetric_knows_the_maps_of_data_sets() -> None:
         ([0, float("nan")], "whole numbers"),
         ([[0, 1]], "1-D"),
         ([], "not empty"),
-        (["a", "b"], "whole numbers"),
+        (["a", "b"], r"are text, such as 'a': pass `class_names"),
         ([True, False], "whole numbers"),
     ],
 )
 def test_clean_labels_are_checked(labels: list[Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         corrupt(labels, 2, "symmetric", 0.4)
+
+
+def test_clean_labels_may_be_class_names() -> None:
+    names = ["cat", "dog"]
+    text = corrupt(["dog", "cat"] * 50, 2, "pair", 0.4, class_names=names)
+    assert text.sha256 == corrupt([1, 0] * 50, 2, "pair", 0.4).sha256
 
 
 @pytest.mark.parametrize("n_classes", [1, 0, -3, 2.5, True, "2"])
@@ -639,7 +645,7 @@ def test_yaml_runs_no_code(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["matrix", "labels"])
 def test_missing_file_is_named(option: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"`{option}` file '.*nowhere.npy' is not there"):
+    with pytest.raises(DataError, match=f"`{option}` file '.*nowhere.npy' does not exist"):
         corrupt([0, 1], 2, option, **{option: tmp_path / "nowhere.npy"})
 
 

@@ -54,8 +54,8 @@ class Across:
         ranks: Average ranks, best first.
         friedman, friedman_p: Statistic and p; None below three selectors or two boards, or where
             all are equal everywhere.
-        critical_difference: Nemenyi's at 5 %: average ranks that are closer cannot be told apart.
-        groups: Largest sets of neighbours that cannot be told apart, as names, best first.
+        critical_difference: Nemenyi's at 5 %: closer average ranks are not significantly different.
+        groups: Largest sets of neighbours without a significant difference, as names, best first.
         left_out: Boards and selectors that do not count.
         notes: What a reader must know.
     """

@@ -24,7 +24,7 @@ from typing import Any
 
 VIEW_KEY = "nlbench-leaderboard"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# The assistant's panel opens by itself in a new browser and covers a quarter of the page.
+# In a new browser the assistant's panel opens by itself and covers a quarter of the page.
 NO_ASSISTANT = """
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
 localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="name of the pictures, ending in .png")
     parser.add_argument("--width", type=int, action="append", help="may be repeated")
     parser.add_argument("--height", type=int, default=900)
-    parser.add_argument("--dark", action="store_true", help="ask pages for their dark colours")
+    parser.add_argument("--dark", action="store_true", help="use the dark colours of pages")
     parser.add_argument("--wait", type=float, default=6.0, help="seconds for MLflow to draw")
     parser.add_argument("--chromium", help="path of the browser")
     parser.add_argument("--no-sandbox", action="store_true", help="needed as root in a container")
@@ -68,17 +68,17 @@ def browser(path: str | None, *, sandbox: bool) -> Iterator[Any]:
     """Start a headless Chromium with an empty profile."""
     from playwright.sync_api import sync_playwright
 
-    found = path or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    program = path or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=found, args=QUIET, chromium_sandbox=sandbox
+            executable_path=program, args=QUIET, chromium_sandbox=sandbox
         )
         yield chromium
         chromium.close()
 
 
 def page_pictures(chromium: Any, arguments: argparse.Namespace) -> int:
-    """Take the whole page at each width; fails where the page is wider than the window."""
+    """Take the whole page at each width; return 1 where the page is wider than the window."""
     file = Path(arguments.address)
     url = file.absolute().as_uri() if file.exists() else arguments.address
     too_wide = 0
@@ -115,9 +115,9 @@ def mlflow_pictures(chromium: Any, arguments: argparse.Namespace) -> int:
 
 
 def nlbench_experiments(base: str) -> list[dict[str, Any]]:
-    """Ask an MLflow server for its nlbench experiments."""
+    """Return the nlbench experiments of an MLflow server."""
     if not base.startswith(("http://", "https://")):
-        raise SystemExit(f"the address must start with http:// or https://, got {base!r}")
+        raise SystemExit(f"the address must start with http:// or https://, got {base!r}.")
     body = json.dumps({"filter": "name LIKE 'nlbench%'", "max_results": 100}).encode()
     request = urllib.request.Request(  # noqa: S310 - checked above
         f"{base}/api/2.0/mlflow/experiments/search",

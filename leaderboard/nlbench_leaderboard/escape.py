@@ -94,8 +94,8 @@ def _latex_character(character: str) -> str:
     if character in _LATEX:
         return _LATEX[character]
     # pdflatex knows few characters beyond Latin-1 and stops at the others.
-    known = character.isprintable() and ord(character) < 256
-    return character if known else rf"\texttt{{U+{ord(character):04X}}}"
+    is_latin = character.isprintable() and ord(character) < 256
+    return character if is_latin else rf"\texttt{{U+{ord(character):04X}}}"
 
 
 def csv_text(text: str) -> str:

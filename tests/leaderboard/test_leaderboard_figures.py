@@ -154,6 +154,18 @@ def test_the_front_is_what_no_other_point_beats(drawn: list[tuple[float, int]]) 
     assert front == set(points) - beaten
 
 
+@pytest.mark.parametrize("n_epochs", [2, 3, 8, 30, 300])
+def test_epochs_are_whole_numbers_on_the_axis(n_epochs: int) -> None:
+    ticks = Scale(1.0, float(n_epochs), 0.0, 100.0, whole=True).ticks()
+    assert 2 <= len(ticks) <= 6
+    assert all(tick == int(tick) for tick in ticks)
+
+
+def test_a_range_without_width_has_a_place_and_a_tick() -> None:
+    flat = Scale(0.5, 0.5, 0.0, 100.0)
+    assert (flat(0.5), flat.ticks(), flat.holds(0.5), flat.holds(0.6)) == (50.0, [0.5], True, False)
+
+
 def test_an_accuracy_that_is_higher_by_rounding_only_is_not_on_the_front() -> None:
     assert pareto_front([(1.0, 0.3), (2.0, 0.1 + 0.2)]) == [0]
 

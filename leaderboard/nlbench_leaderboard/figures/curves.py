@@ -136,6 +136,6 @@ def style_places(boards: Sequence[Board]) -> dict[RowKey, int]:
     return {key: place for place, key in enumerate(order)}
 
 
-def _rebinned(edges: Sequence[float], counts: Sequence[float], wanted: _Array) -> _Array:
+def _rebinned(edges: Sequence[float], counts: Sequence[float], new_edges: _Array) -> _Array:
     total = np.concatenate([[0.0], np.cumsum(counts)])
-    return np.diff(np.interp(wanted, edges, total))
+    return np.diff(np.interp(new_edges, edges, total))

@@ -147,7 +147,7 @@ def learning_figure(board: Board, places: Places) -> Figure | None:
         marked = () if row.bound else (len(kept) - 1,)
         series.append(Series(row.name, _style(row, places), points, band, True, marked))
         table.append((row.name, *(percent(mean[i]) for i in thinned(len(mean), 5))))
-    x = Scale(1.0, float(n_epochs), LEFT, RIGHT)
+    x = Scale(1.0, float(n_epochs), LEFT, RIGHT, whole=True)
     y = accuracy_scale([p[1] for s in series for p in s.points], [])
     parts = axes(x, y, "epoch", accuracy_title(board), percent="y")
     return Figure(
@@ -170,9 +170,10 @@ def accuracy_title(board: Board, when: str = "") -> str:
 def accuracy_scale(means: Sequence[float], spread: Iterable[tuple[float, float]]) -> Scale:
     """Return the accuracy axis: all means, and of intervals at most half that range more."""
     room = max((max(means) - min(means)) / 2, 0.01)
+    margin = max(0.005, (max(means) - min(means)) / 25)  # markers stay off the axis
     ends = [end for interval in spread for end in interval]
-    low = max(0.0, min(means) - room, min([*means, *ends]) - 0.005)
-    high = min(1.0, max(means) + room, max([*means, *ends]) + 0.005)
+    low = max(0.0, min(means) - room, min([*means, *ends]) - margin)
+    high = min(1.0, max(means) + room, max([*means, *ends]) + margin)
     return Scale(low, max(high, low + 0.01), BOTTOM, TOP)
 
 

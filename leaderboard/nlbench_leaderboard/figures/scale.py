@@ -14,6 +14,7 @@ class Scale:
         log: Equal factors are equal distances.
         fixed: Ticks to use instead of round ones.
         most: At most so many round ticks.
+        whole: Round ticks are whole numbers, as of epochs.
     """
 
     low: float
@@ -23,6 +24,7 @@ class Scale:
     log: bool = False
     fixed: tuple[float, ...] = ()
     most: int = 6
+    whole: bool = False
 
     def __call__(self, value: float) -> float:
         """Return the position of a value, kept between the ends; the middle of an empty range."""
@@ -40,14 +42,20 @@ class Scale:
             return list(self.fixed)
         if self.log:
             return log_ticks(self.low, self.high)
-        return linear_ticks(self.low, self.high, self.most)
+        return linear_ticks(self.low, self.high, self.most, 1.0 if self.whole else 0.0)
 
     def _of(self, value: float) -> float:
         return math.log10(max(value, 1e-9)) if self.log else value
 
 
-def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
+def linear_ticks(low: float, high: float, most: int = 6, least: float = 0.0) -> list[float]:
     """Return round values from low to high, counted in whole steps so that no error adds up.
+
+    Args:
+        low: Lower end of the axis.
+        high: Upper end.
+        most: At most so many values.
+        least: Smallest distance of two values; a round one.
 
     >>> linear_ticks(0.0, 1.0)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -55,7 +63,7 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
     if not high > low:
         return [low]
     size = 10.0 ** math.floor(math.log10((high - low) / most))
-    for step in (size * f for f in (1, 2, 5, 10, 20)):
+    for step in (max(size * f, least) for f in (1, 2, 5, 10, 20)):
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if last - first < most:
             return [round(i * step, 12) for i in range(first, last + 1)]

@@ -54,8 +54,8 @@ class Across:
         ranks: Average ranks, best first.
         friedman, friedman_p: Statistic and p; None below three selectors or two boards, or where
             all are equal everywhere.
-        critical_difference: Nemenyi's at 5 %: average ranks that are closer cannot be told apart.
-        groups: Largest sets of neighbours that cannot be told apart, as names, best first.
+        critical_difference: Nemenyi's at 5 %: closer average ranks are not significantly different.
+        groups: Largest sets of neighbours without a significant difference, as names, best first.
         left_out: Boards and selectors that do not count.
         notes: What a reader must know.
     """
@@ -73,11 +73,12 @@ class Across:
 
 
 def compare_across(boards: Sequence[Board]) -> tuple[Across, ...]:
-    """Compare selectors over the boards of each protocol that has at least two."""
+    """Compare selectors over the boards of each protocol that has at least two with a ranking."""
     by_protocol: dict[str, list[Board]] = {}
     for board in boards:
         by_protocol.setdefault(board.protocol.sha256, []).append(board)
-    return tuple(_across(group) for group in by_protocol.values() if len(group) > 1)
+    groups = (([b for b in some if b.best], some) for some in by_protocol.values())
+    return tuple(_across(ranked, some) for ranked, some in groups if len(ranked) > 1)
 
 
 def complete_block(
@@ -152,7 +153,7 @@ def inseparable(ranks: Sequence[float], distance: float) -> list[tuple[int, int]
     return runs
 
 
-def _across(boards: Sequence[Board]) -> Across:
+def _across(boards: Sequence[Board], every: Sequence[Board]) -> Across:
     names = _names(boards)
     rows = {board.id: _named_rows(board, names) for board in boards}
     has = {b: {name: row.is_complete for name, row in mine.items()} for b, mine in rows.items()}
@@ -173,7 +174,7 @@ def _across(boards: Sequence[Board]) -> Across:
         friedman_p=p,
         critical_difference=distance,
         groups=tuple(tuple(r.name for r in ranks[a : b + 1]) for a, b in groups),
-        left_out=(*left_out, *_never_ranked(boards, selectors)),
+        left_out=(*left_out, *_never_ranked(every, selectors)),
         notes=_notes([b for b in boards if b.id in kept], len(selectors)),
     )
 
@@ -212,11 +213,16 @@ def _average_ranks(selectors: Sequence[str], values: _Array) -> tuple[AverageRan
 
 
 def _never_ranked(boards: Sequence[Board], compared: Sequence[str]) -> list[LeftOut]:
-    labels = {row.label for board in boards for row in board.rows if row.older and not row.bound}
-    taken = {row.label for board in boards for row in board.rows if row.rank is not None}
+    """Name the boards and selectors that have nothing but runs of older versions."""
+    reason = "all of its runs are from older versions"
+    old = [board for board in boards if all(row.older for row in board.rows)]
+    others = [board for board in boards if any(not row.older for row in board.rows)]
+    rest = [row for board in others for row in board.rows]
+    labels = {row.label for row in rest if row.older and not row.bound}
+    current = {row.label for row in rest if not row.older}
     return [
-        LeftOut("selector", label, "all of its runs are from older versions")
-        for label in sorted(labels - taken - set(compared))
+        *(LeftOut("board", board.id, reason) for board in old),
+        *(LeftOut("selector", label, reason) for label in sorted(labels - current - set(compared))),
     ]
 
 

@@ -41,7 +41,7 @@ class OlderPart:
 
 @dataclass(frozen=True)
 class Currency:
-    """How one run stands to the current versions: `older` is empty for a current run."""
+    """How the versions of one run compare with the current ones; `older` is empty where all are."""
 
     older: tuple[OlderPart, ...] = ()
     has_versions: bool = True
@@ -63,7 +63,7 @@ class Currency:
 
 
 def currencies(records: Sequence[RunRecord], installed: Installed) -> list[Currency]:
-    """Return for each record of a board how it stands to the current versions.
+    """Return for each record of a board how its versions compare with the current ones.
 
     Args:
         records: All records of one board.

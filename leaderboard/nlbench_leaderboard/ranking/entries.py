@@ -1,4 +1,4 @@
-"""The records of a board one by one: are they current, are their labels right, whose are they."""
+"""The records of a board, one by one: whether they are current, their labels, their rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Group:
 
     @property
     def currency(self) -> Currency:
-        """How the group stands to the current versions."""
+        """How the versions of the group compare with the current ones."""
         return self.entries[0].currency
 
 

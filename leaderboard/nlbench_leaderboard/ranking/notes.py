@@ -17,7 +17,7 @@ _MOST_NAMES = 3
 
 def row_notes(row: Row) -> tuple[str, ...]:
     """Return the notes of a row, the most important first."""
-    notes = [f"older version, not ranked: {row.older}"] if row.older else []
+    notes = [f"older version: {row.older}"] if row.older else []
     if not row.is_complete:
         notes.append(f"n = {row.n} of {row.n_expected} seeds finished")
     if row.n == 1:

@@ -36,7 +36,7 @@ class Comparison:
     """What n shared seeds say about `first` minus `second`.
 
     Attributes:
-        first, second: Names of the rows; `first` stands higher on the board.
+        first, second: Names of the rows; `first` is higher on the board.
         n: Seeds that both have, with the same noisy labels.
         difference: Mean of the paired differences, None for n = 0.
         sd: Their sample SD, None below n = 2.

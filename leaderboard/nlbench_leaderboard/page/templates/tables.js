@@ -1,6 +1,6 @@
 "use strict";
 // Without this script the tables are complete and in order of rank; it only sorts and filters.
-// The address keeps what was done: #BOARD?q=clip&knows=only-noisy-labels&sort=selection_f1.down
+// The address keeps the sorting and the filters: #BOARD?q=clip&knows=only-noisy-labels&sort=selection_f1.down
 const MOST_ROWS = 100; // of a longer table; laying out 500 rows after each key stroke takes too long
 const boards = new Map();
 for (const section of document.querySelectorAll("section.board")) {
@@ -83,14 +83,14 @@ function addFilters(board) {
   show(board);
 }
 
-// Rows beyond MOST_ROWS are only put aside on the screen: they are printed, and a button shows them.
+// Rows beyond MOST_ROWS are hidden on the screen only: they are printed, and a button shows them.
 function show(board) {
   const q = board.q.value.trim().toLowerCase();
   const knows = board.knows.value;
   let [fitting, ranked] = [0, 0];
   for (const body of board.table.tBodies) {
-    const { name, knows: known } = board.rows.get(body);
-    const fits = name.includes(q) && allows(knows, known);
+    const { name, knows: words } = board.rows.get(body);
+    const fits = name.includes(q) && allows(knows, words);
     fitting += fits;
     ranked += fits && !body.classList.contains("bound");
     const over = board.isLong && fits && ranked > MOST_ROWS && !body.classList.contains("bound");
@@ -110,11 +110,11 @@ function showAll(board) {
   show(board);
 }
 
-function allows(wanted, known) {
-  if (wanted === "") return true;
-  if (wanted === "only-noisy-labels") return known.length === 0;
-  const [kind, word] = [wanted.slice(0, wanted.indexOf(".")), wanted.slice(wanted.indexOf(".") + 1)];
-  return known.includes(word) === (kind === "with");
+function allows(choice, words) {
+  if (choice === "") return true;
+  if (choice === "only-noisy-labels") return words.length === 0;
+  const [kind, word] = [choice.slice(0, choice.indexOf(".")), choice.slice(choice.indexOf(".") + 1)];
+  return words.includes(word) === (kind === "with");
 }
 
 function clear(board) {

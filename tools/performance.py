@@ -36,7 +36,9 @@ def main() -> None:
     sections = parser.add_subparsers(dest="section", required=True)
     for name in ("noise", "selection", "steps", "curves"):
         section = sections.add_parser(name)
-        section.add_argument("--rounds", type=int, default=1, help="of the baseline (default 1)")
+        section.add_argument(
+            "--rounds", type=int, default=1, help="of the baseline (default 1; 0: ours alone)"
+        )
         section.add_argument("--device", default="cpu", help="of ours: cpu or cuda")
         section.add_argument("--n", type=int, default=50_000, help="samples")
         section.add_argument("--classes", type=int, nargs="+", default=[10, 100])

@@ -38,6 +38,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def readable(name: str) -> str:
+    """Return a file name or label that can be written anywhere: what is not UTF-8 as escapes.
+
+    >>> readable("caf\\udce9")
+    'caf\\\\xe9'
+    """
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, as JSON can hold it
+        return name.encode("utf-8", "backslashreplace").decode()
+
+
 def canonical_json(value: Mapping[str, Any]) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces; the input of every fingerprint.
 

@@ -62,7 +62,7 @@ def check(
         options["download"] = True
     source = make_component("datasets", plain, options)
     where = None if data_dir is None else data_dir.expanduser()
-    from nlbench.data.class_folders import readable
+    from nlbench.files import readable
 
     for file in source.found(where):
         _say("path", f"{readable(str(file))}{_size(file)}")

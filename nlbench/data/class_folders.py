@@ -18,7 +18,7 @@ import numpy as np
 from nlbench.data.decoding import opens, suffixes
 from nlbench.data.file_memory import remembered
 from nlbench.errors import DataError
-from nlbench.files import cache_dir, home_dir
+from nlbench.files import cache_dir, home_dir, readable
 
 TRAIN = frozenset(["train", "training", "trn"])
 TEST = frozenset(["test", "testing", "tst"])
@@ -70,15 +70,6 @@ class Splits(NamedTuple):
 
     train: Path
     test: Path
-
-
-def readable(name: str) -> str:
-    """Return a file name that can be written anywhere: bytes that are not UTF-8 as escapes.
-
-    >>> readable("caf\\udce9")
-    'caf\\\\xe9'
-    """
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def find_splits(root: Path, tally: Tally) -> Splits | None:

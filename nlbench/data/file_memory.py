@@ -196,7 +196,7 @@ def _joined(root: Path, old: _Entries | None, new: _Entries) -> _Entries:
 def _read(file: Path, kind: np.dtype[Any]) -> _Entries | None:
     """Return what is remembered; None, with a warning, where the memory is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             names = stored["names"].tobytes().split(b"\0")[:-1]
             entries = _Entries(names, stored["stats"], stored["values"])
         if entries.stats.shape != (len(names), _STATS) or entries.values.shape != (len(names),):

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nlbench.data.class_folders import ClassFile, Tally, class_files, find_splits, readable
+from nlbench.data.class_folders import ClassFile, Tally, class_files, find_splits
 from nlbench.data.copies import Copies, class_of_groups, find_copies, group_of
 from nlbench.data.file_contents import add_contents, digests, new_digest
 from nlbench.data.file_images import FileImages
@@ -18,6 +18,7 @@ from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.imagenet_names import wnid_warning
 from nlbench.data.looks import Looks, common_range, looks_at, mostly_flat
 from nlbench.errors import DataError
+from nlbench.files import readable
 
 MAX_UNREADABLE = 0.01
 

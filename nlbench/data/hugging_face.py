@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,15 +19,24 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from nlbench.data.copies import find_copies
 from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
 from nlbench.data.file_contents import contents_sha256, new_digest
 from nlbench.data.file_images import READERS, CompactNames, required_size
 from nlbench.data.image_data import Dataset, ImageData
+from nlbench.data.imagenet_names import wnid_warning
 from nlbench.data.images import ImageSource
-from nlbench.data.parquet import TEST_PARTS, check_range, chosen_column
+from nlbench.data.parquet import TEST_PARTS
+from nlbench.data.tables import (
+    Column,
+    Labels,
+    check_shards,
+    chosen_column,
+    class_labels,
+    refuse_missing,
+)
 from nlbench.errors import ConfigError, DataError
-
-Labels = npt.NDArray[np.int64]
+from nlbench.files import readable
 
 _ROWS = 1000
 
@@ -42,13 +52,13 @@ class HuggingFace(Dataset):
         train_split: Of the data set; slices such as ``train[:80%]`` work.
         test_split: The same; "test" or else "validation" where left out.
         image_column: Column of images; by default the only one.
-        label_column: Column of classes or of whole numbers from 0; by default "label" or the only
+        label_column: Column of classes, whole numbers or text; by default "label" or the only
             one there is.
         labels_are_clean: Whether the training labels are the truth. False for a data set that is
             noisy by itself: no noise is added, and nothing is measured against these labels.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     path: str = ""
     subset: str = ""
@@ -79,23 +89,30 @@ class HuggingFace(Dataset):
             for split in (self.train_split, test_split)
         ]
         image, label = self._columns(parts[0].features)
-        names = list(getattr(parts[0].features[label], "names", ()))
-        labels = [_labels(part, label, self._what) for part in parts]
-        n_classes = len(names) or max(int(values.max()) for values in labels) + 1
-        for split, values in zip((self.train_split, test_split), labels, strict=True):
-            check_range(f"{self._what}, {split}", label, values, n_classes)
+        columns = [
+            [_labels(part, label, f"{self._what}, {split}")]
+            for split, part in zip((self.train_split, test_split), parts, strict=True)
+        ]
+        names, labels = class_labels(columns, label)
         train, test = (_images(part, image, self._what) for part in parts)
+        contents = (train.contents(), test.contents())
+        ids = [
+            CompactNames(f"{split}:{row}" for row in range(len(part)))
+            for split, part in ((self.train_split, train), (test_split, test))
+        ]
         return ImageData(
             name=self._what,
-            class_names=tuple(names or map(str, range(n_classes))),
+            class_names=names,
             train_images=train,
             train_labels=labels[0],
-            train_ids=CompactNames(f"{self.train_split}:{row}" for row in range(len(train))),
+            train_ids=ids[0],
             test_images=test,
             test_labels=labels[1],
-            fingerprint=_fingerprint((train, test), labels),
+            fingerprint=_fingerprint(contents, names, labels),
             split=f"{self.train_split} and {test_split} as given",
             labels_are_clean=self.labels_are_clean,
+            copies=find_copies(contents, (labels[0], labels[1]), (ids[0], ids[1])),
+            warnings=tuple(filter(None, [wnid_warning(names)])),
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
@@ -108,11 +125,13 @@ class HuggingFace(Dataset):
             }
         every = (p.relative_to(root) for p in root.rglob("*") if p.is_file())
         names = sorted(p.as_posix() for p in every if not any(x[0] == "." for x in p.parts))
+        _check_all_shards(root, names)
         return {"content_sha256": contents_sha256(root, names)}
 
     @property
     def _what(self) -> str:
-        return f"hf:{Path(self.path).name if Path(self.path).is_absolute() else self.path}"
+        name = Path(self.path).name if Path(self.path).is_absolute() else self.path
+        return f"hf:{readable(name)}"
 
     def _folder(self, data_dir: Path | None) -> Path | None:
         if not self.path:
@@ -154,18 +173,36 @@ class HuggingFace(Dataset):
 
     def _columns(self, features: Mapping[str, Any]) -> tuple[str, str]:
         library = _library()
+        types = {name: _type_text(kind) for name, kind in features.items()}
         images = [name for name, kind in features.items() if isinstance(kind, library.Image)]
-        labels = [
-            name
-            for name, kind in features.items()
-            if isinstance(kind, library.ClassLabel)
-            or (isinstance(kind, library.Value) and "int" in kind.dtype)
+        raw = [name for name in types if types[name] in ("binary", "large_binary")]
+        numbers = [
+            name for name, kind in types.items() if re.fullmatch(r"ClassLabel|u?int\d+", kind)
         ]
-        image = chosen_column("image_column", self.image_column, images, self._what)
-        preferred = ["label"] if "label" in labels else labels
-        return image, chosen_column(
-            "label_column", self.label_column, preferred, self._what, labels
+        texts = [name for name in types if types[name] in ("string", "large_string")]
+        image = chosen_column(
+            "image_column", self.image_column, images or raw, types, self._what, [*images, *raw]
         )
+        accepted = [*numbers, *texts]
+        preferred = ["label"] if "label" in accepted else numbers or texts
+        return image, chosen_column(
+            "label_column", self.label_column, preferred, types, self._what, accepted
+        )
+
+
+def _type_text(kind: Any) -> str:
+    return str(
+        getattr(kind, "dtype", None) if type(kind).__name__ == "Value" else type(kind).__name__
+    )
+
+
+def _check_all_shards(root: Path, names: Sequence[str]) -> None:
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        if name.endswith((".parquet", ".arrow")):
+            parts.setdefault(re.split(r"-\d{5}-of-", name)[0], []).append(name)
+    for files in parts.values():
+        check_shards(files, str(root))
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,19 +273,22 @@ def _images(part: Any, column: str, what: str) -> HubImages:
     return HubImages(rows, column, what)
 
 
-def _labels(part: Any, column: str, what: str) -> Labels:
+def _labels(part: Any, column: str, where: str) -> Column:
     if column not in part.column_names or not len(part):
-        raise DataError(f"a split of '{what}' has no rows with a column {column!r}. Name another.")
-    values = part.select_columns([column]).with_format("arrow")[:].column(column).cast("int64")
-    if values.null_count:
-        raise DataError(f"{values.null_count} labels of '{what}' are missing. Name another split.")
-    labels: Labels = np.array(values.to_numpy())  # a copy: arrow's memory is read-only
-    return labels
+        raise DataError(f"split '{where}' has no rows with a column {column!r}. Name another.")
+    kind = part.features[column]
+    values = part.select_columns([column]).with_format("arrow")[:].column(column)
+    refuse_missing(values.null_count, len(values), where, column)
+    is_text = _type_text(kind) in ("string", "large_string")
+    array = np.array(values.to_pylist(), dtype=object if is_text else np.int64)
+    return Column(where, array, tuple(getattr(kind, "names", ()) or ()))
 
 
-def _fingerprint(parts: Sequence[HubImages], labels: Sequence[Labels]) -> str:
-    """Hash the bytes of all images, and all labels."""
-    digest = new_digest()
-    for part, values in zip(parts, labels, strict=True):
-        digest.update(b"\0".join(part.contents()) + values.astype("<i8").tobytes())
+def _fingerprint(
+    contents: Sequence[Sequence[bytes]], names: Sequence[str], labels: Sequence[Labels]
+) -> str:
+    """Hash the bytes of all images, the classes and all labels."""
+    digest = new_digest(str(list(names)))
+    for part, values in zip(contents, labels, strict=True):
+        digest.update(b"\0".join(part) + values.astype("<i8").tobytes())
     return digest.hexdigest()

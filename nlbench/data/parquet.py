@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,12 +19,23 @@ from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
 from nlbench.data.file_contents import contents_sha256, new_digest
 from nlbench.data.file_images import READERS, CompactNames, required_size
 from nlbench.data.image_data import Dataset, ImageData
+from nlbench.data.imagenet_names import wnid_warning
 from nlbench.data.images import ImageSource
-from nlbench.errors import ConfigError, DataError, did_you_mean
+from nlbench.data.tables import (
+    Column,
+    Labels,
+    check_shards,
+    chosen_column,
+    class_labels,
+    refuse_missing,
+)
+from nlbench.errors import DataError
+from nlbench.files import readable
 
-TEST_PARTS = ("test", "validation")
+TRAIN_PARTS = ("train", "training")
+TEST_PARTS = ("test", "testing", "validation", "valid", "val", "dev", "eval")
 
-Labels = npt.NDArray[np.int64]
+_PART = re.compile(r"[A-Za-z]+")
 
 
 @dataclass(frozen=True)
@@ -32,15 +44,18 @@ class Parquet(Dataset):
 
     Attributes:
         path: The folder, absolute or relative to ``--data-dir``.
-        image_column: Column of {bytes, path}; by default the only one of that shape.
-        label_column: Column of whole numbers from 0; by default "label" or the only one there is.
+        test_split: What the names of the test files begin with; "test" or else "validation" where
+            left out.
+        image_column: Column of {bytes, path} or of bytes; by default the only one of that shape.
+        label_column: Column of whole numbers or text; by default "label" or the only one there is.
         labels_are_clean: Whether the training labels are the truth. False for a data set that is
             noisy by itself: no noise is added, and nothing is measured against these labels.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     path: str = ""
+    test_split: str = ""
     image_column: str = ""
     label_column: str = ""
     labels_are_clean: bool = True
@@ -59,30 +74,30 @@ class Parquet(Dataset):
     def load(self, data_dir: Path | None) -> ImageData:
         """Read the labels; the images are read when they are asked for."""
         root = self._root(data_dir)
-        train_files, test_files, test_name = self._files(root)
-        image, label, names = self._columns(train_files[0])
-        parts = [_read_labels(files, label) for files in (train_files, test_files)]
-        n_classes = len(names) or max(int(part.max()) for part in parts) + 1
-        for files, part in zip((train_files, test_files), parts, strict=True):
-            check_range(files[0], label, part, n_classes)
-        sources = [_images(files, image) for files in (train_files, test_files)]
+        parts = self._files(root)
+        image, label = self._columns(parts.train[0])
+        columns = [[_labels(file, label) for file in files] for files in parts[:2]]
+        names, labels = class_labels(columns, label)
+        train, test = (_images(files, image) for files in parts[:2])
         return ImageData(
-            name=f"parquet:{root.name}",
-            class_names=tuple(names or map(str, range(n_classes))),
-            train_images=sources[0],
-            train_labels=parts[0],
-            train_ids=CompactNames(sources[0].names()),
-            test_images=sources[1],
-            test_labels=parts[1],
-            fingerprint=_fingerprint([*train_files, *test_files], image, parts),
-            split=f"train and {test_name} as given",
+            name=f"parquet:{readable(root.name)}",
+            class_names=names,
+            train_images=train,
+            train_labels=labels[0],
+            train_ids=CompactNames(train.names()),
+            test_images=test,
+            test_labels=labels[1],
+            fingerprint=_fingerprint([*parts.train, *parts.test], image, names, labels),
+            split=f"{parts.train_name} and {parts.test_name} as given",
             labels_are_clean=self.labels_are_clean,
+            passed_over=parts.passed_over(),
+            warnings=tuple(filter(None, [wnid_warning(names)])),
         )
 
     def content_key(self, data_dir: Path | None) -> Mapping[str, str]:
         """Return a hash of the names and contents of the files."""
-        train, test, _ = self._files(self._root(data_dir))
-        return {"content_sha256": _contents([*train, *test])}
+        parts = self._files(self._root(data_dir))
+        return {"content_sha256": _contents([*parts.train, *parts.test])}
 
     def _root(self, data_dir: Path | None) -> Path:
         if not self.path:
@@ -92,32 +107,83 @@ class Parquet(Dataset):
             raise DataError(f"folder '{root}' is not there: {self.how_to_get}.")
         return root
 
-    def _files(self, root: Path) -> tuple[list[Path], list[Path], str]:
+    def _files(self, root: Path) -> _Files:
         folder = root if any(root.glob("*.parquet")) else root / "data"
-        parts = {p: sorted(folder.glob(f"{p}*.parquet")) for p in ("train", *TEST_PARTS)}
-        test = next((part for part in TEST_PARTS if parts[part]), "")
-        if not parts["train"] or not test:
+        parts: dict[str, list[Path]] = {}
+        for file in sorted(folder.glob("*.parquet")):
+            match = _PART.match(file.name.removesuffix(".parquet"))
+            parts.setdefault(match[0].lower() if match else file.stem, []).append(file)
+        train = next((name for name in TRAIN_PARTS if name in parts), "")
+        wishes = (self.test_split.lower(),) if self.test_split else TEST_PARTS
+        test = next((name for name in wishes if name in parts), "")
+        if not train or not test:
+            n = sum(map(len, parts.values()))
+            names = "train*.parquet and test*.parquet or validation*.parquet"
+            if self.test_split:
+                names = f"train*.parquet and {self.test_split}*.parquet"
+            splits = f" (parts: {', '.join(map(readable, parts))})" if parts else ""
             raise DataError(
-                f"folder '{root}' needs train*.parquet and test*.parquet or validation*.parquet, "
-                f"it has {sum(map(len, parts.values()))} such files: {self.how_to_get}."
+                f"folder '{root}' needs {names}, it has {n} such files{splits}: "
+                f"{self.how_to_get}. Another test part: --set data.test_split=NAME."
             )
-        return parts["train"], parts[test], test
+        for name in (train, test):
+            check_shards([file.name for file in parts[name]], str(folder))
+        others = [
+            file for name, files in parts.items() if name not in (train, test) for file in files
+        ]
+        return _Files(parts[train], parts[test], train, test, others)
 
-    def _columns(self, file: Path) -> tuple[str, str, list[str]]:
-        """Return the image column, the label column and the class names, if there are any."""
+    def _columns(self, file: Path) -> tuple[str, str]:
+        """Return the image column and the label column."""
         import pyarrow as pa
 
         schema = _read(file, lambda opened: opened.schema_arrow)
-        images = [
+        types = {field.name: str(field.type) for field in schema}
+        structs = [
             f.name
             for f in schema
             if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0
         ]
-        labels = [f.name for f in schema if pa.types.is_integer(f.type)]
-        image = chosen_column("image_column", self.image_column, images, file)
-        preferred = ["label"] if "label" in labels else labels
-        label = chosen_column("label_column", self.label_column, preferred, file, labels)
-        return image, label, _class_names(schema, label)
+        raw = [f.name for f in schema if _is_binary(f.type)]
+        numbers = [f.name for f in schema if pa.types.is_integer(f.type)]
+        texts = [f.name for f in schema if _is_text(f.type)]
+        image = chosen_column(
+            "image_column", self.image_column, structs or raw, types, str(file), [*structs, *raw]
+        )
+        accepted = [*numbers, *texts]
+        preferred = ["label"] if "label" in accepted else numbers or texts
+        label = chosen_column(
+            "label_column", self.label_column, preferred, types, str(file), accepted
+        )
+        return image, label
+
+
+class _Files(NamedTuple):
+    """The files of both parts, what these are called, and files of other parts."""
+
+    train: list[Path]
+    test: list[Path]
+    train_name: str
+    test_name: str
+    others: list[Path]
+
+    def passed_over(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """Return the files that are not used."""
+        names = tuple(readable(file.name) for file in self.others)
+        return {"file of another part": (len(names), names[:5])} if names else {}
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 class RowGroup(NamedTuple):
@@ -148,7 +214,8 @@ class ParquetImages(ImageSource):
     def names(self) -> Iterator[str]:
         """Return FILE:ROW for every image."""
         for group, count in zip(self.groups, np.diff(self.starts).tolist(), strict=True):
-            yield from (f"{group.file.name}:{group.first + row}" for row in range(count))
+            name = readable(group.file.name)
+            yield from (f"{name}:{group.first + row}" for row in range(count))
 
     def load(self, indices: Tensor, size: int | None = None) -> Tensor:
         """Return uint8 RGB images (B, 3, size, size).
@@ -181,12 +248,9 @@ class ParquetImages(ImageSource):
 
     def _group(self, group: int) -> Any:
         if group not in self._last:
-            where, columns = self.groups[group], [f"{self.column}.bytes"]
+            where = self.groups[group]
             self._last.clear()
-            self._last[group] = _read(
-                where.file,
-                lambda f: f.read_row_group(where.number, columns).flatten().column(columns[0]),
-            )
+            self._last[group] = _read(where.file, lambda f: _bytes_of(f, where.number, self.column))
         return self._last[group]
 
 
@@ -203,6 +267,14 @@ def _images(files: Sequence[Path], column: str) -> ParquetImages:
     return ParquetImages(column, np.cumsum(counts, dtype=np.int64), tuple(groups))
 
 
+def _bytes_of(file: Any, group: int, column: str) -> Any:
+    """Return the images' bytes in a row group, from a column of {bytes, path} or of bytes."""
+    if _is_binary(file.schema_arrow.field(column).type):
+        return file.read_row_group(group, [column]).column(column)
+    inner = f"{column}.bytes"
+    return file.read_row_group(group, [inner]).flatten().column(inner)
+
+
 def _read(file: Path, what: Callable[[Any], Any]) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -210,85 +282,46 @@ def _read(file: Path, what: Callable[[Any], Any]) -> Any:
     try:
         with pq.ParquetFile(file) as opened:
             return what(opened)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise DataError(f"file '{file}' cannot be read: {error}. Get it anew.") from error
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+        raise DataError(f"file '{file}' cannot be read: {error}. Download it again.") from error
 
 
-def _read_labels(files: Sequence[Path], column: str) -> Labels:
-    parts = []
-    for file in files:
-        values = _read(file, lambda f: f.read([column]).column(column).cast("int64"))
-        if values.null_count:
-            raise DataError(f"{values.null_count} labels in '{file}' are missing. Remove the rows.")
-        parts.append(values.to_numpy())
-    labels: Labels = np.concatenate(parts)
-    if not len(labels):
-        raise DataError(f"file '{files[0]}' holds no images. Get it anew.")
-    return labels
+def _labels(file: Path, column: str) -> Column:
+    """Read the labels of a file with the class names that the file itself gives."""
+
+    def read(opened: Any) -> tuple[Any, Any]:
+        return opened.schema_arrow, opened.read([column]).column(column)
+
+    schema, values = _read(file, read)
+    if not len(values):
+        raise DataError(f"file '{file}' holds no images. Download it again, or remove it.")
+    refuse_missing(values.null_count, len(values), str(file), column)
+    is_text = _is_text(values.type)
+    kind = "string" if is_text else "int64"
+    numbers = _read(file, lambda _: values.cast(kind).to_pylist())
+    array = np.array(numbers, dtype=object if is_text else np.int64)
+    return Column(str(file), array, _class_names(schema, column))
 
 
-def check_range(file: Path | str, column: str, labels: Labels, n_classes: int) -> None:
-    """Check that labels are in range and that there are classes to tell apart.
-
-    Raises:
-        DataError: naming the first wrong rows and their number.
-    """
-    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
-    if n_classes < 2 or len(wrong):
-        entries = ", ".join(f"row {i}: {labels[i]}" for i in wrong[:3].tolist())
-        raise DataError(
-            f"column {column!r} of '{file}' must hold labels in [0, {n_classes}) of at least 2 "
-            f"classes, {len(wrong)} are not: {entries or 'there is one class'}. "
-            "Rows without a label must be removed."
-        )
-
-
-def chosen_column(
-    setting: str, wanted: str, found: Sequence[str], file: Path | str, known: Sequence[str] = ()
-) -> str:
-    """Return the column that a setting names, else the only one that could be meant.
-
-    Args:
-        setting: Its name.
-        wanted: Its value, empty for the only one.
-        found: Columns that could be meant.
-        file: Where, for messages.
-        known: Columns that may be named; those found where left out.
-
-    Raises:
-        ConfigError: naming the columns.
-    """
-    known = known or found
-    if wanted:
-        if wanted in known:
-            return wanted
-        hint = did_you_mean(wanted, known)
-        raise ConfigError(f"setting {setting!r}: '{file}' has no such column {wanted!r}. {hint}")
-    if len(found) == 1:
-        return found[0]
-    raise ConfigError(
-        f"'{file}' has {len(found)} columns that could be the {setting.replace('_', ' ')}: "
-        f"{', '.join(found) or 'none'}. Give one with --set data.{setting}=NAME."
-    )
-
-
-def _class_names(schema: Any, label: str) -> list[str]:
+def _class_names(schema: Any, label: str) -> tuple[str, ...]:
     """Return the names that the Hugging Face library wrote into the file, or none."""
     try:
         described = json.loads((schema.metadata or {})[b"huggingface"])
         names = described["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
-        return []
-    return [str(name) for name in names] if isinstance(names, list) else []
+        return ()
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _contents(files: Sequence[Path]) -> str:
     return contents_sha256(files[0].parent, [file.name for file in files])
 
 
-def _fingerprint(files: Sequence[Path], image: str, parts: Sequence[Labels]) -> str:
-    """Hash names and contents of the files, and all labels."""
-    digest = new_digest(f"{image}\0{_contents(files)}")
+def _fingerprint(
+    files: Sequence[Path], image: str, names: Sequence[str], parts: Sequence[Labels]
+) -> str:
+    """Hash names and contents of the files, the classes and all labels."""
+    digest = new_digest(f"{image}\0{_contents(files)}\0{list(names)}")
     for part in parts:
         digest.update(part.astype("<i8").tobytes() + b"\0")
     return digest.hexdigest()

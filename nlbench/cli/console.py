@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from nlbench.errors import NlbenchError
+from nlbench.runner.library_warnings import log_library_warnings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +27,7 @@ def guarded(command: F) -> F:
 
     @functools.wraps(command)
     def inner(*args: Any, **kwargs: Any) -> Any:
-        _quiet()
+        _start_log()
         try:
             return command(*args, **kwargs)
         except NlbenchError as error:
@@ -63,15 +62,14 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-def _quiet() -> None:
-    """Send our log to stderr, and keep other libraries' warnings from between the lines."""
+def _start_log() -> None:
+    """Send our log to stderr, and the warnings of libraries to our log."""
     logger = logging.getLogger("nlbench")
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
         logger.addHandler(handler)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
+    log_library_warnings()
 
 
 def print_table(table: Table, stderr: bool = False) -> None:

@@ -163,15 +163,8 @@ def _print_rerun(number: str, result: Rerun) -> None:
     )
     typer.secho(result.outcome, fg=colours[result.outcome])
     if result.tolerance is not None:
-        limits = (
-            ""
-            if result.tolerance.is_exact
-            else (
-                f"{result.tolerance.selection:g} for selection metrics, "
-                f"{result.tolerance.test:g} for test accuracies: "
-            )
-        )
-        typer.echo(printable(f"  tolerance {limits}{result.tolerance.reason}"))
+        tolerance = f"{result.tolerance.summary} ({result.tolerance.reason})"
+        typer.echo(printable(f"  tolerance: {tolerance}"))
     for detail in result.details:
         typer.echo(printable(f"  {detail}"))
     if result.outcome == "differs" and record.command:

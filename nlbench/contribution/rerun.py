@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nlbench.contribution.at_hand import config_here
 from nlbench.contribution.comparison import Difference, first_epoch, result_differences
 from nlbench.contribution.origin import NotAtHandError
-from nlbench.contribution.tolerance import Tolerance, is_online, tolerance_for
+from nlbench.contribution.tolerance import Tolerance, tolerance_for
 from nlbench.errors import DataError, NlbenchError
 from nlbench.results.record import RunRecord
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 _SHOWN = 6
-_JUDGED_TEST = ("test.accuracy_last", "test.accuracy_noisy_val", "test.accuracy_best_oracle")
-_PER_CLASS = ("selection.recall_per_class", "selection.worst_class_recall")
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,8 @@ def judged(stated: RunRecord, repeated: RunRecord) -> Rerun:
     differences = result_differences(stated, repeated)
     if not differences:
         return Rerun(stated, "equal", (), tolerance, repeated)
-    beyond = list(_beyond(differences, tolerance, is_online(stated)))
-    shown = [_text(d) for d in beyond or _judged(differences, is_online(stated))]
+    beyond = list(_beyond(differences, tolerance))
+    shown = [_text(d) for d in beyond or _judged(differences, tolerance)]
     more = [f"and {len(shown) - _SHOWN} more"] if len(shown) > _SHOWN else []
     epoch = first_epoch(differences)
     parting = [] if epoch is None else [f"the curves part at epoch {epoch}"]
@@ -107,11 +105,11 @@ def _repeated(
     from nlbench.runner.run import run_config
     from nlbench.runner.workplace import Workplace
 
-    deterministic = bool(stated.environment.get("deterministic"))
     with tempfile.TemporaryDirectory(prefix="nlbench-rerun-") as home:
         place = Workplace(
-            RunStore(Path(home)), _device_of(stated), data_dir=data_dir, deterministic=deterministic
-        )
+            store=RunStore(Path(home)), device=_device_of(stated), data_dir=data_dir,
+            deterministic=bool(stated.environment.get("deterministic")),
+        )  # fmt: skip
         return run_config(config, place, progress)
 
 
@@ -127,35 +125,21 @@ def _device_of(stated: RunRecord) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _beyond(
-    differences: Sequence[Difference], tolerance: Tolerance, online: bool
-) -> Iterator[Difference]:
+def _beyond(differences: Sequence[Difference], tolerance: Tolerance) -> Iterator[Difference]:
     """Return what no rounding explains."""
-    if tolerance.is_exact:
-        yield from differences
-        return
     for difference in differences:
-        if difference.part in ("status", "noise"):
+        if not tolerance.limits or difference.part in ("status", "noise"):
             yield difference
-    for difference in _judged(differences, online):
-        limit = tolerance.test if difference.name.startswith("test.") else tolerance.selection
-        if difference.delta is None or abs(difference.delta) > limit:
+    for difference in _judged(differences, tolerance):
+        limit = tolerance.limit_of(difference.name)
+        if limit is not None and (difference.delta is None or abs(difference.delta) > limit):
             yield difference
 
 
-def _judged(differences: Sequence[Difference], online: bool) -> Iterator[Difference]:
-    """Return the metrics that a tolerance applies to.
-
-    A class of a small test set has few images, and an epoch number is all or nothing: what
-    depends on training is judged over all classes, and by accuracies.
-    """
+def _judged(differences: Sequence[Difference], tolerance: Tolerance) -> Iterator[Difference]:
+    """Return the metrics that a tolerance applies to."""
     for difference in differences:
-        name = difference.name
-        if difference.part != "metrics":
-            continue
-        if name.startswith((*_JUDGED_TEST, "test.other_tests.")) or (
-            name.startswith("selection.") and not (online and name.startswith(_PER_CLASS))
-        ):
+        if difference.part == "metrics" and tolerance.limit_of(difference.name) is not None:
             yield difference
 
 

@@ -9,11 +9,12 @@ import logging
 import multiprocessing
 import os
 import threading
-import warnings
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from nlbench.runner.library_warnings import log_library_warnings
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,13 @@ class WorkerSetup:
         n_threads: torch's threads for large data: the parent's, for the same bits.
         plugins: Files that define extra selectors.
         log_level: Of the logger "nlbench".
-        hides_warnings: Whether the parent shows no warnings of other libraries.
+        logs_warnings: Whether the parent sends warnings of libraries to the log.
     """
 
     n_threads: int
     plugins: tuple[Path, ...]
     log_level: int
-    hides_warnings: bool
-
-
-def hides_warnings() -> bool:
-    """Return whether this process shows no warnings, as the command line has it."""
-    return ("ignore", None, Warning, None, 0) in warnings.filters
+    logs_warnings: bool
 
 
 class _Line:
@@ -98,8 +94,8 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
 
 
 def _speak_as_told(line: _Line, setup: WorkerSetup) -> None:
-    if setup.hides_warnings:
-        warnings.simplefilter("ignore")
+    if setup.logs_warnings:
+        log_library_warnings()
     logger = logging.getLogger("nlbench")
     logger.setLevel(setup.log_level)
     logger.addHandler(_LogToParent(line))

@@ -21,7 +21,8 @@ from nlbench.errors import RunError
 from nlbench.machine import takes_all_cores
 from nlbench.plugins import registry
 from nlbench.runner.cell import Cell
-from nlbench.runner.worker import WorkerSetup, hides_warnings, serve
+from nlbench.runner.library_warnings import logs_warnings
+from nlbench.runner.worker import WorkerSetup, serve
 
 if TYPE_CHECKING:
     from nlbench.config.run_config import RunConfig
@@ -53,7 +54,7 @@ class Workers:
             n_threads=torch.get_num_threads(),
             plugins=registry.plugin_files(),
             log_level=_log.getEffectiveLevel(),
-            hides_warnings=hides_warnings(),
+            logs_warnings=logs_warnings(),
         )
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, _Worker] = {}

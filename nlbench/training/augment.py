@@ -29,8 +29,8 @@ def augmented_input(
 
     Args:
         images: (B, C, H, W) uint8.
-        kind: As in `augment`, or a policy: ``"autoaugment-cifar10"``, ``"autoaugment-imagenet"``,
-            ``"randaugment"``, each after crop and flip. New borders are black.
+        kind: As in `augment`, or a policy of `policies` after crop and flip. Borders that a crop
+            opens are black.
         generator: On the CPU.
         side: What the network sees of larger images: a part of this side at random, instead of a
             zero-padded shift. ``"none"`` leaves the images as they are.
@@ -39,7 +39,7 @@ def augmented_input(
     Returns:
         (B, C, H, W) float, mean about 0; H = W = `side` where one is given.
     """
-    geometric = _geometric(kind)
+    geometric, policy = _parts(kind)
     if geometric != "none" and (side is not None or resized):
         side = images.shape[-1] if side is None else side
         mirror = geometric == "crop-flip"
@@ -50,13 +50,16 @@ def augmented_input(
             images = random_crop(images, side, generator, mirror)
     else:
         images = augment(images, geometric, generator)
-    if kind == "autoaugment-cifar10" or kind == "autoaugment-imagenet" or kind == "randaugment":
-        images = apply_policy(images, kind, generator)
+    if policy is not None:
+        images = apply_policy(images, policy, generator)
     return as_input(images)
 
 
-def _geometric(kind: Augmentation) -> Geometric:
-    return kind if kind == "none" or kind == "shift" else "crop-flip"
+def _parts(kind: Augmentation) -> tuple[Geometric, Policy | None]:
+    """Return the crop, and the policy that follows it."""
+    if kind == "none" or kind == "shift" or kind == "crop-flip":
+        return kind, None
+    return "crop-flip", kind
 
 
 def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tensor:

@@ -15,47 +15,40 @@ from torch import Tensor
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 
-_MOST_SHEAR = 0.3
-_MOST_SHIFT = 150 / 331  # of the side; the paper's 150 pixels are of 331
+MOST_SHEAR = 0.3
+MOST_SHIFT = 150 / 331  # of the side; the paper's 150 pixels are of 331
 _MOST_DEGREES = 30.0
 _MOST_CHANGE = 0.9
 _MOST_BITS_LOST = 4
 
 
-def operate(name: str, images: Tensor, amounts: Tensor) -> Tensor:
-    """Return a uint8 batch after one operation.
-
-    Args:
-        name: One of `OPERATIONS`.
-        images: (B, C, H, W) uint8, C 1 or 3, on any device.
-        amounts: (B,) in [-1, 1] on the CPU, as a share of the operation's range; its sign counts
-            where the operation has a direction.
-
-    Returns:
-        (B, C, H, W) uint8.
-    """
-    return OPERATIONS[name](images, amounts)
-
-
 def _shear_x(images: Tensor, amounts: Tensor) -> Tensor:
-    return _warp(images, _matrices(len(amounts), {(0, 1): _MOST_SHEAR * amounts}))
+    return warp(images, matrices(len(amounts), {(0, 1): MOST_SHEAR * amounts}))
 
 
 def _shear_y(images: Tensor, amounts: Tensor) -> Tensor:
-    return _warp(images, _matrices(len(amounts), {(1, 0): _MOST_SHEAR * amounts}))
+    return warp(images, matrices(len(amounts), {(1, 0): MOST_SHEAR * amounts}))
 
 
 def _translate_x(images: Tensor, amounts: Tensor) -> Tensor:
-    pixels = (_MOST_SHIFT * images.shape[3] * amounts).trunc()
-    return _warp(images, _matrices(len(amounts), {(0, 2): pixels}))
+    pixels = (MOST_SHIFT * images.shape[3] * amounts).trunc()
+    return warp(images, matrices(len(amounts), {(0, 2): pixels}))
 
 
 def _translate_y(images: Tensor, amounts: Tensor) -> Tensor:
-    pixels = (_MOST_SHIFT * images.shape[2] * amounts).trunc()
-    return _warp(images, _matrices(len(amounts), {(1, 2): pixels}))
+    pixels = (MOST_SHIFT * images.shape[2] * amounts).trunc()
+    return warp(images, matrices(len(amounts), {(1, 2): pixels}))
 
 
 def _rotate(images: Tensor, amounts: Tensor) -> Tensor:
+    return warp(images, rotations(images, amounts))
+
+
+def rotations(images: Tensor, amounts: Tensor) -> Tensor:
+    """Return (B, 2, 3) maps from output to input pixels, about the images' centre.
+
+    Positive amounts turn the picture counter-clockwise.
+    """
     angle = amounts * math.radians(_MOST_DEGREES)
     cos, sin = angle.cos(), angle.sin()
     x, y = images.shape[3] / 2, images.shape[2] / 2
@@ -67,21 +60,21 @@ def _rotate(images: Tensor, amounts: Tensor) -> Tensor:
         (1, 1): cos,
         (1, 2): y - sin * x - cos * y,
     }
-    return _warp(images, _matrices(len(amounts), entries))
+    return matrices(len(amounts), entries)
 
 
-def _matrices(n: int, entries: dict[tuple[int, int], Tensor]) -> Tensor:
+def matrices(n: int, entries: dict[tuple[int, int], Tensor]) -> Tensor:
     """Return (n, 2, 3) maps from output to input pixels, the identity but for the entries."""
-    matrices = torch.eye(2, 3).repeat(n, 1, 1)
+    maps = torch.eye(2, 3).repeat(n, 1, 1)
     for (row, column), values in entries.items():
-        matrices[:, row, column] = values
-    return matrices
+        maps[:, row, column] = values
+    return maps
 
 
-def _warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Fetch every pixel's centre from where its image's matrix says, black from outside."""
+def warp(images: Tensor, maps: Tensor, fill: int = 0) -> Tensor:
+    """Fetch every pixel's centre from where its image's map says, one grey from outside."""
     n, channels, height, width = images.shape
-    matrix = matrices.to(images.device, non_blocking=True)[..., None]
+    matrix = maps.to(images.device, non_blocking=True)[..., None]
     pixel = torch.arange(height * width, device=images.device)
     across, down = pixel % width + 0.5, pixel // width + 0.5
     source = (matrix[:, :, 0] * across + matrix[:, :, 1] * down + matrix[:, :, 2]).floor().long()
@@ -89,7 +82,7 @@ def _warp(images: Tensor, matrices: Tensor) -> Tensor:
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     position = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
     fetched = images.flatten(2).gather(2, position[:, None].expand(n, channels, -1))
-    return (fetched * inside[:, None]).reshape(images.shape)
+    return torch.where(inside[:, None], fetched, fill).reshape(images.shape)
 
 
 def _blend(images: Tensor, plain: Tensor, amounts: Tensor) -> Tensor:
@@ -177,3 +170,21 @@ OPERATIONS: dict[str, Operation] = {
     "Equalize": _equalize,
     "Invert": _invert,
 }
+
+
+def operate(
+    name: str, images: Tensor, amounts: Tensor, operations: dict[str, Operation] = OPERATIONS
+) -> Tensor:
+    """Return a uint8 batch after one operation.
+
+    Args:
+        name: A key of `operations`.
+        images: (B, C, H, W) uint8, C 1 or 3, on any device.
+        amounts: (B,) in [-1, 1] on the CPU, as a share of the operation's range; its sign counts
+            where the operation has a direction.
+        operations: By name.
+
+    Returns:
+        (B, C, H, W) uint8.
+    """
+    return operations[name](images, amounts)

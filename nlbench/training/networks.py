@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from nlbench.encoders.hub import offline_where_unreachable
 from nlbench.errors import ConfigError, DataError, did_you_mean
 from nlbench.seeds import derive_seed
-from nlbench.training.preact_resnet import PreActResNet18
+from nlbench.training.preact_resnet import DivideMixPreActResNet18, PreActResNet18
 from nlbench.training.resnet import ResNet34
-from nlbench.training.vgg import VGG19BN
+from nlbench.training.vgg import VGG19BN, ClipCleanerVGG19BN
 
 
 class SmallCNN(nn.Module):
@@ -71,8 +71,10 @@ class Renormalised(nn.Module):
 _OWN: dict[str, Callable[[int, int], nn.Module]] = {
     "small-cnn": SmallCNN,
     "preact-resnet18": PreActResNet18,
+    "preact-resnet18-dividemix": DivideMixPreActResNet18,
     "resnet34-cifar": ResNet34,
     "vgg19-bn-64": VGG19BN,
+    "vgg19-bn-clipcleaner": ClipCleanerVGG19BN,
 }
 
 
@@ -80,17 +82,19 @@ def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.M
     """Return a freshly initialised network; the weights depend on (seed, name) only.
 
     Args:
-        name: ``"small-cnn"``, ``"preact-resnet18"``, ``"resnet34-cifar"``, ``"vgg19-bn-64"``,
-            ``"timm:MODEL"`` (from scratch) or ``"timm-pretrained:MODEL"`` (timm's weights, a new
-            classifier). All take pixels in [-1, 1]; pretrained ones turn them into what they
-            were trained on, by the mean and deviation of their own configuration.
+        name: ``"small-cnn"``, ``"preact-resnet18"``, ``"preact-resnet18-dividemix"``,
+            ``"resnet34-cifar"``, ``"vgg19-bn-64"``, ``"vgg19-bn-clipcleaner"``, ``"timm:MODEL"``
+            (from scratch) or ``"timm-pretrained:MODEL"`` (timm's weights, a new classifier).
+            Names that end in a paper's name are networks as its authors released them. All take
+            pixels in [-1, 1]; pretrained ones turn them into what they were trained on, by the
+            mean and deviation of their own configuration.
         in_channels: 1 or 3.
         n_classes: K.
         seed: The run's seed.
 
     Raises:
         ConfigError: if there is no such network.
-        DataError: if pretrained weights are out of reach.
+        DataError: if pretrained weights cannot be loaded.
     """
     source, _, model = name.partition(":")
     # torch initialises from its global generator; the fork keeps this from touching anyone else.

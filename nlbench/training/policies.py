@@ -3,30 +3,47 @@
 Papers: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data", CVPR 2019 (arXiv
 1805.09501), tables 7 and 9; Cubuk et al., "RandAugment", NeurIPS 2020 (arXiv 1909.13719).
 
+Policies that end in "-clipcleaner" are those of CLIPCleaner's released code (arXiv 2408.10012): its
+operations (`clipcleaner_operations`), one other probability in CIFAR-10's table, and a RandAugment
+that goes back to UDA (Xie et al., NeurIPS 2020, arXiv 1904.12848): two of fifteen operations, each
+carried out with probability 0.5 and a magnitude of 1 to 9 of 9, Invert and Cutout among them.
+
 Every image draws its own sub-policy, as in the papers. torchvision's transforms draw one for all
-images they are given, from torch's global generator. Here all draws come from the given generator
-at once, and images that meet the same operation go through it together, each with its own amount:
-at most 28 calls a batch whatever its size. On one CPU core 128 images of 32 pixels take 5 ms, and
-18 ms through torchvision image by image; at 64 pixels 13 ms and 20 ms. Tests compare tables and
-operations with torchvision's.
+images of a batch, from torch's global generator. Here all draws come from one generator at once,
+and images that meet the same operation go through it together, each with its own amount: at most
+30 calls a batch whatever its size. On one CPU core 128 images of 32 pixels take 5 ms, and 18 ms
+through torchvision image by image; at 64 pixels 13 ms and 20 ms. Tests compare tables and
+operations with torchvision's and Pillow's.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nlbench.training.image_operations import OPERATIONS, operate
+from nlbench.training.clipcleaner_operations import CLIPCLEANER_OPERATIONS, CUTOUT, cut_out
+from nlbench.training.image_operations import OPERATIONS, Operation, operate
 
-Policy = Literal["autoaugment-cifar10", "autoaugment-imagenet", "randaugment"]
+Policy = Literal[
+    "autoaugment-cifar10",
+    "autoaugment-imagenet",
+    "randaugment",
+    "autoaugment-cifar10-clipcleaner",
+    "autoaugment-imagenet-clipcleaner",
+    "randaugment-clipcleaner",
+]
 
-_NAMES = list(OPERATIONS)
+NAMES = [*OPERATIONS, CUTOUT]
+_IDENTITY = NAMES.index("Identity")
 _N_RANDOM = 2  # RandAugment: operations per image
 _RANDOM_AMOUNT = 9 / 30
-_RANDOM_NAMES = [name for name in _NAMES if name != "Invert"]
+_RANDOM_NAMES = [name for name in OPERATIONS if name != "Invert"]
+_N_MAGNITUDES = 9
+_CLIPCLEANER_CHANCE = 0.5
+_CLIPCLEANER_NAMES = [name for name in NAMES if name != "Identity"]
 
 # Two operations each: name, probability in tenths, magnitude of 9 (none where it has none).
 CIFAR10 = """
@@ -53,46 +70,89 @@ Equalize 8, Equalize 6
 """
 
 
+CLIPCLEANER_CIFAR10 = CIFAR10.replace("Equalize 2, Equalize 6", "Equalize 2, Equalize 8")
+
+_TABLES: dict[Policy, str] = {
+    "autoaugment-cifar10": CIFAR10,
+    "autoaugment-imagenet": IMAGENET,
+    "autoaugment-cifar10-clipcleaner": CLIPCLEANER_CIFAR10,
+    "autoaugment-imagenet-clipcleaner": IMAGENET,
+}
+
+
+class Draws(NamedTuple):
+    """What n images go through, in two stages.
+
+    Attributes:
+        names: (2, n) positions in `NAMES`.
+        amounts: (2, n) in [-1, 1], shares of the operations' ranges.
+        places: (2, n, 2) in [0, 1), where Cutout cuts, down and across.
+    """
+
+    names: Tensor
+    amounts: Tensor
+    places: Tensor
+
+
 def apply_policy(images: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
     """Return a uint8 batch, each image after the two operations it drew.
 
     Args:
         images: (B, C, H, W) uint8, C 1 or 3.
-        policy: Which policy; RandAugment with two operations of magnitude 9 of 30.
+        policy: Which policy; ``"randaugment"`` is two operations of magnitude 9 of 30.
         generator: On the CPU, so that every device draws the same numbers.
 
     Returns:
         (B, C, H, W) uint8.
     """
-    names, amounts = draw_operations(policy, len(images), generator)
-    for chosen, amount in zip(names, amounts, strict=True):
-        images = _stage(images, chosen, amount)
+    operations = CLIPCLEANER_OPERATIONS if policy.endswith("-clipcleaner") else OPERATIONS
+    for stage in zip(*draw_operations(policy, len(images), generator), strict=True):
+        images = _carried_out(images, operations, *stage)
     return images
 
 
-def _stage(images: Tensor, chosen: Tensor, amounts: Tensor) -> Tensor:
+def _carried_out(
+    images: Tensor, operations: dict[str, Operation], names: Tensor, amounts: Tensor, places: Tensor
+) -> Tensor:
     out = images.clone()
-    for code, name in enumerate(_NAMES):
-        members = (chosen == code).nonzero().flatten()
-        if name != "Identity" and len(members):
-            place = members.to(images.device, non_blocking=True)
-            out.index_copy_(0, place, operate(name, images[place], amounts[members]))
+    for code, name in enumerate(NAMES):
+        members = (names == code).nonzero().flatten()
+        if name == "Identity" or not len(members):
+            continue
+        position = members.to(images.device, non_blocking=True)
+        part, amount = images[position], amounts[members]
+        if name == CUTOUT:
+            part = cut_out(part, amount, places[members])
+        else:
+            part = operate(name, part, amount, operations)
+        out.index_copy_(0, position, part)
     return out
 
 
-def draw_operations(policy: Policy, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return what n images go through: (2, n) positions in `OPERATIONS`, (2, n) signed amounts."""
+def draw_operations(policy: Policy, n: int, generator: torch.Generator) -> Draws:
+    """Return what n images go through."""
     direction = torch.randint(0, 2, (2, n), generator=generator) * 2 - 1
+    nowhere = torch.zeros(2, n, 2)
     if policy == "randaugment":
-        known = torch.tensor([_NAMES.index(name) for name in _RANDOM_NAMES])
-        drawn = torch.randint(0, len(known), (_N_RANDOM, n), generator=generator)
-        return known[drawn], _RANDOM_AMOUNT * direction
-    table = CIFAR10 if policy == "autoaugment-cifar10" else IMAGENET
-    codes, chances, amounts = _table(table)
+        return Draws(_uniform(_RANDOM_NAMES, n, generator), _RANDOM_AMOUNT * direction, nowhere)
+    if policy == "randaugment-clipcleaner":
+        names = _uniform(_CLIPCLEANER_NAMES, n, generator)
+        magnitude = torch.randint(1, _N_MAGNITUDES + 1, (2, n), generator=generator)
+        applied = torch.rand(2, n, generator=generator) < _CLIPCLEANER_CHANCE
+        places = torch.rand(2, n, 2, generator=generator)
+        names = torch.where(applied, names, _IDENTITY)
+        return Draws(names, magnitude / _N_MAGNITUDES * direction, places)
+    codes, chances, amounts = _table(_TABLES[policy])
     row = torch.randint(0, len(codes), (n,), generator=generator)
     applied = torch.rand(2, n, generator=generator) < chances[row].T
-    names = torch.where(applied, codes[row].T, _NAMES.index("Identity"))
-    return names, amounts[row].T * direction
+    names = torch.where(applied, codes[row].T, _IDENTITY)
+    return Draws(names, amounts[row].T * direction, nowhere)
+
+
+def _uniform(names: list[str], n: int, generator: torch.Generator) -> Tensor:
+    """Return (2, n) positions in `NAMES`, each of these names equally likely."""
+    codes = torch.tensor([NAMES.index(name) for name in names])
+    return codes[torch.randint(0, len(codes), (_N_RANDOM, n), generator=generator)]
 
 
 def parse_policy(table: str) -> list[list[tuple[str, float, int | None]]]:
@@ -112,7 +172,9 @@ def _operation(name: str, tenths: str, magnitude: str = "") -> tuple[str, float,
 def _table(text: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return (R, 2) operations, probabilities and amounts."""
     rows = parse_policy(text)
-    codes = torch.tensor([[_NAMES.index(name) for name, _, _ in row] for row in rows])
+    codes = torch.tensor([[NAMES.index(name) for name, _, _ in row] for row in rows])
     chances = torch.tensor([[chance for _, chance, _ in row] for row in rows])
-    amounts = torch.tensor([[(magnitude or 0) / 9 for _, _, magnitude in row] for row in rows])
+    amounts = torch.tensor(
+        [[(magnitude or 0) / _N_MAGNITUDES for _, _, magnitude in row] for row in rows]
+    )
     return codes, chances, amounts

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from nlbench.errors import ConfigError, DataError
 from nlbench.training.networks import make_network
-from nlbench.training.preact_resnet import PreActResNet18
+from nlbench.training.preact_resnet import DivideMixPreActResNet18, PreActResNet18
 from nlbench.training.resnet import ResNet34
 
-OWN = ("small-cnn", "preact-resnet18", "resnet34-cifar", "vgg19-bn-64")
-LARGE = OWN[1:]
+LARGE = ("preact-resnet18", "preact-resnet18-dividemix", "resnet34-cifar", "vgg19-bn-64")
 
 
 def n_weights(network: nn.Module) -> int:
@@ -91,11 +90,11 @@ def test_logits_are_finite_and_one_per_class(name: str, channels: int, side: int
     assert all(weight.grad is not None for weight in network.parameters())
 
 
-@pytest.mark.parametrize("network", [PreActResNet18, ResNet34])
+@pytest.mark.parametrize("network", [PreActResNet18, DivideMixPreActResNet18, ResNet34])
 def test_the_stem_keeps_32_pixels_and_the_last_stage_has_4(network: Any) -> None:
     made = network(3, 10)
     sides = []
-    for part in (made.stem, *(made.units if network is PreActResNet18 else made.blocks)):
+    for part in (made.stem, *(made.blocks if network is ResNet34 else made.units)):
         part.register_forward_hook(lambda _, __, output: sides.append(output.shape[-1]))
     made(torch.zeros(1, 3, 32, 32))
     assert (sides[0], sides[-1]) == (32, 4)
@@ -113,7 +112,7 @@ def test_the_vgg_head_drops_a_fifth_in_training_only() -> None:
 
 def test_images_too_small_for_vgg_are_told_what_to_set() -> None:
     network = make_network("vgg19-bn-64", 1, 10, seed=0)
-    with pytest.raises(ConfigError, match=r"at least 32 pixels, got 8.*protocol\.image_size=64"):
+    with pytest.raises(ConfigError, match=r"at least 32 pixels a side, got 8.*image_size=64"):
         network(torch.zeros(1, 1, 8, 8))
 
 

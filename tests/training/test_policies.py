@@ -15,11 +15,14 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from nlbench.training.augment import Augmentation, augment, augmented_input
+from nlbench.training.clipcleaner_operations import CLIPCLEANER_OPERATIONS, CUTOUT, cut_out
 from nlbench.training.image_operations import OPERATIONS, operate
 from nlbench.training.loop import as_input
 from nlbench.training.policies import (
     CIFAR10,
+    CLIPCLEANER_CIFAR10,
     IMAGENET,
+    NAMES,
     Policy,
     apply_policy,
     draw_operations,
@@ -27,7 +30,7 @@ from nlbench.training.policies import (
 )
 
 POLICIES = get_args(Policy)
-NAMES = list(OPERATIONS)
+OURS = list(OPERATIONS)
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 
 
@@ -80,17 +83,17 @@ def by_torchvision(name: str, image: Tensor, amount: float) -> Tensor:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in GEOMETRIC])
+@pytest.mark.parametrize("name", [name for name in OURS if name not in GEOMETRIC])
 def test_colour_operations_are_torchvisions_image_by_image(name: str, channels: int) -> None:
     images = pictures(channels=channels)
     amounts = torch.linspace(-1, 1, len(images))
-    found = operate(name, images, amounts)
+    result = operate(name, images, amounts)
     expected = torch.stack(
         [by_torchvision(name, i, float(a)) for i, a in zip(images, amounts, strict=True)]
     )
-    assert found.dtype == torch.uint8
+    assert result.dtype == torch.uint8
     # One level of 255: torchvision cuts the fraction off where we round.
-    assert int((found.int() - expected.int()).abs().max()) <= 1
+    assert int((result.int() - expected.int()).abs().max()) <= 1
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
@@ -117,8 +120,8 @@ def test_shear_is_that_of_the_authors_code(name: str, entries: tuple[int, int]) 
     expected = np.asarray(
         pil.transform(pil.size, Image.Transform.AFFINE, matrix.flatten().tolist())
     )
-    found = operate(name, image, torch.tensor([0.7]))[0].permute(1, 2, 0).numpy()
-    assert (found == expected).mean() > 0.999
+    result = operate(name, image, torch.tensor([0.7]))[0].permute(1, 2, 0).numpy()
+    assert (result == expected).mean() > 0.999
 
 
 def test_a_translation_fetches_pixels_and_leaves_black() -> None:
@@ -135,7 +138,7 @@ def test_no_amount_is_no_change(name: str) -> None:
     assert torch.equal(operate(name, images, torch.zeros(4)), images)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OURS)
 def test_operations_leave_their_input_alone(name: str) -> None:
     images = pictures(n=4)
     before = images.clone()
@@ -160,22 +163,33 @@ def test_a_policy_is_repeatable_and_leaves_the_global_generator_alone(
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_image_goes_through_what_it_drew(policy: Any) -> None:
     images = pictures(n=48)
-    found = apply_policy(images, policy, seeded(5))
-    names, amounts = draw_operations(policy, 48, seeded(5))
+    result = apply_policy(images, policy, seeded(5))
+    operations = CLIPCLEANER_OPERATIONS if policy.endswith("-clipcleaner") else OPERATIONS
+    names, amounts, places = draw_operations(policy, 48, seeded(5))
     for i in range(48):
         image = images[i : i + 1]
         for stage in range(2):
-            image = operate(NAMES[int(names[stage, i])], image, amounts[stage, i : i + 1])
-        assert torch.equal(found[i], image[0])
+            name, amount = NAMES[int(names[stage, i])], amounts[stage, i : i + 1]
+            if name == CUTOUT:
+                image = cut_out(image, amount, places[stage, i : i + 1])
+            else:
+                image = operate(name, image, amount, operations)
+        assert torch.equal(result[i], image[0])
 
 
 def drawn(policy: Any, n: int = 40_000) -> Counter[tuple[str, str]]:
-    names, _ = draw_operations(policy, n, seeded())
+    names = draw_operations(policy, n, seeded()).names
     return Counter((NAMES[a], NAMES[b]) for a, b in names.T.tolist())
 
 
 @pytest.mark.parametrize(
-    ("policy", "table"), [("autoaugment-cifar10", CIFAR10), ("autoaugment-imagenet", IMAGENET)]
+    ("policy", "table"),
+    [
+        ("autoaugment-cifar10", CIFAR10),
+        ("autoaugment-imagenet", IMAGENET),
+        ("autoaugment-cifar10-clipcleaner", CLIPCLEANER_CIFAR10),
+        ("autoaugment-imagenet-clipcleaner", IMAGENET),
+    ],
 )
 def test_sub_policies_are_drawn_with_their_probabilities(policy: str, table: str) -> None:
     expected: Counter[tuple[str, str]] = Counter()
@@ -191,18 +205,16 @@ def test_sub_policies_are_drawn_with_their_probabilities(policy: str, table: str
 
 
 def test_randaugment_draws_all_operations_but_invert_alike() -> None:
-    names, amounts = draw_operations("randaugment", 14_000, seeded())
+    names, amounts, _ = draw_operations("randaugment", 14_000, seeded())
     counts = torch.bincount(names.flatten(), minlength=len(NAMES)) / 28_000
-    assert float(counts[NAMES.index("Invert")]) == 0
-    torch.testing.assert_close(
-        counts[: len(NAMES) - 1], torch.full((14,), 1 / 14), atol=0.006, rtol=0
-    )
+    assert float(counts[14:].sum()) == 0
+    torch.testing.assert_close(counts[:14], torch.full((14,), 1 / 14), atol=0.006, rtol=0)
     assert sorted(set(amounts.flatten().tolist())) == pytest.approx([-0.3, 0.3])
-    assert set(v2.RandAugment._AUGMENTATION_SPACE) == set(NAMES) - {"Invert"}
+    assert set(v2.RandAugment._AUGMENTATION_SPACE) == set(OURS) - {"Invert"}
 
 
 def test_directions_are_drawn_alike() -> None:
-    _, amounts = draw_operations("autoaugment-cifar10", 10_000, seeded())
+    amounts = draw_operations("autoaugment-cifar10", 10_000, seeded()).amounts
     moved = amounts[amounts != 0]
     assert 0.48 < float((moved > 0).double().mean()) < 0.52
 
@@ -210,17 +222,17 @@ def test_directions_are_drawn_alike() -> None:
 @pytest.mark.parametrize("kind", get_args(Augmentation))
 def test_a_networks_input_is_the_augmented_batch(kind: Any) -> None:
     images = pictures(n=20)
-    found = augmented_input(images, kind, seeded(2))
-    assert (found.shape, found.dtype) == (images.shape, torch.float32)
-    assert float(found.min()) >= -1
-    assert float(found.max()) <= 1
+    result = augmented_input(images, kind, seeded(2))
+    assert (result.shape, result.dtype) == (images.shape, torch.float32)
+    assert float(result.min()) >= -1
+    assert float(result.max()) <= 1
     if kind in POLICIES:
         generator = seeded(2)
         cropped = augment(images, "crop-flip", generator)
         expected = as_input(apply_policy(cropped, kind, generator))
     else:
         expected = as_input(augment(images, kind, seeded(2)))
-    assert torch.equal(found, expected)
+    assert torch.equal(result, expected)
 
 
 @pytest.mark.parametrize(("side", "pad"), [(32, 4), (64, 8)])

@@ -104,6 +104,11 @@ def _apply_noise(merged: dict[str, Any], noise: str | None, rate: float | None) 
         merged["noise"] = {"kind": kind, "rate": merged["noise"].get("rate")}
     draw = registry.find("noises", kind).load()
     check_options(kind, draw, [key for key in merged["noise"] if key not in ("kind", "rate")])
+    if inline and rate is not None:
+        raise ConfigError(
+            f"the noise rate is given twice, in --noise {noise} and as --noise-rate {rate:g}. "
+            "Leave one of them out."
+        )
     asked = inline or rate
     if asked is None and noise_takes_rate(draw):
         # A recipe's rate; it was meant for another noise where this one takes none.

@@ -234,6 +234,11 @@ def test_inline_settings() -> None:
         resolve(noise="pair:lots")
 
 
+def test_a_noise_rate_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"given twice.*--noise-rate 0\.2.*Leave one"):
+        resolve(noise="pair:0.4", noise_rate=0.2)
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 40.0, math.nan, math.inf])
 def test_a_noise_rate_out_of_range(rate: float) -> None:
     for given_as in ({"noise_rate": rate}, {"noise": f"pair:{rate}"}):

@@ -37,7 +37,7 @@ def make_images(root: Path, per_class: int = 5) -> Path:
     for name in ("cat", "dog"):
         (root / name).mkdir(parents=True)
         for i in range(per_class):
-            Image.new("RGB", (8, 8), (i, 0, 0)).save(root / name / f"{i}.png")
+            Image.new("RGB", (8, 8), (i, ord(name[0]), 0)).save(root / name / f"{i}.png")
     return root
 
 
@@ -337,6 +337,8 @@ CHANGES: list[dict[str, Any]] = [
     *({"settings": {f"selector.{key}": value}} for key, value in [
         ("temperature", 0.01), ("theta_gmm", 0.6), ("theta_cons", 0.7), ("probe_c", 2.0),
         ("prompts", "templates"), ("encoder", "image"), ("faithful", True),
+        ("zero_shot_loss", False), ("zero_shot_consistency", False),
+        ("probe_loss", False), ("probe_consistency", False),
     ]),
 ]  # fmt: skip
 
@@ -394,7 +396,9 @@ def test_an_edited_plugin_is_another_run(plugin_file: PluginFile) -> None:
     add_plugin_file(path)
     before = resolve(selector="mine").fingerprint
     assert resolve(selector="mine").fingerprint == before
-    path.write_text(path.read_text() + "# edited\n")
+    path.write_text(path.read_text() + "# explained\n")
+    assert resolve(selector="mine").fingerprint == before
+    path.write_text(path.read_text() + "EDITED = True\n")
     assert resolve(selector="mine").fingerprint != before
 
 

@@ -18,7 +18,7 @@ from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
 from nlbench.data.file_contents import contents_sha256, new_digest
 from nlbench.data.file_images import READERS, CompactNames, required_size
 from nlbench.data.image_data import Dataset, ImageData
-from nlbench.data.images import ImageSource
+from nlbench.data.images import CENTRE, Fit, ImageSource
 from nlbench.errors import ConfigError, DataError, did_you_mean
 
 TEST_PARTS = ("test", "validation")
@@ -150,7 +150,7 @@ class ParquetImages(ImageSource):
         for group, count in zip(self.groups, np.diff(self.starts).tolist(), strict=True):
             yield from (f"{group.file.name}:{group.first + row}" for row in range(count))
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
         """Return uint8 RGB images (B, 3, size, size).
 
         Raises:
@@ -163,10 +163,12 @@ class ParquetImages(ImageSource):
         for group in np.unique(groups).tolist():
             mine = np.flatnonzero(groups == group)
             rows = (positions[mine] - self.starts[group]).tolist()
-            images |= zip(mine.tolist(), self._decoded(group, rows, side), strict=True)
+            images |= zip(mine.tolist(), self._decoded(group, rows, side, fit), strict=True)
         return as_batch([images[i] for i in range(len(positions))], side)
 
-    def _decoded(self, group: int, rows: Sequence[int], side: int) -> list[npt.NDArray[np.uint8]]:
+    def _decoded(
+        self, group: int, rows: Sequence[int], side: int, fit: Fit
+    ) -> list[npt.NDArray[np.uint8]]:
         values, where = self._group(group), self.groups[group]
 
         def one(row: int) -> npt.NDArray[np.uint8]:
@@ -174,7 +176,7 @@ class ParquetImages(ImageSource):
             content = values[row].as_py()
             if not content:
                 raise DataError(f"image '{what}' has no bytes. Store the images in the file.")
-            return decode(io.BytesIO(content), side, what)
+            return decode(io.BytesIO(content), side, what, fit=fit)
 
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(one, rows))

@@ -14,7 +14,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from nlbench.data.images import TensorImages
+from nlbench.data.images import CENTRE, Fit, TensorImages
 from nlbench.encoders.cache import EmbeddingCache, cache_dir
 from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError
@@ -23,7 +23,9 @@ IDENTITY = {
     "data": "digits",
     "data_key": "d0",
     "encoder": "bundled-clip",
+    "encoder_version": "1",
     "weights_sha256": "w0",
+    "activations": "ReLU",
     "preprocessing": "p0",
     "precision": "float32",
 }
@@ -196,7 +198,13 @@ def test_info_and_clear(cache: EmbeddingCache) -> None:
     assert cache.clear() == 0
     cache.get(IDENTITY, 4, Counted())
     size = entry(cache).stat().st_size
-    expected = {"encoder": "bundled-clip", "data": "digits", "rows": 4, "dimensions": 3}
+    expected = {
+        "encoder": "bundled-clip",
+        "data": "digits",
+        "rows": 4,
+        "dimensions": 3,
+        "outdated": False,
+    }
     assert cache.info() == [{**expected, "bytes": size}]
     broken = cache.folder / "broken" / "0000000000.safetensors"
     broken.parent.mkdir()
@@ -226,9 +234,11 @@ def test_clear_removes_what_a_killed_process_left_half_written(cache: EmbeddingC
 class CountedImages(TensorImages):
     loads = 0
 
-    def load(self, indices: torch.Tensor, size: int | None = None) -> torch.Tensor:
+    def load(
+        self, indices: torch.Tensor, size: int | None = None, fit: Fit = CENTRE
+    ) -> torch.Tensor:
         type(self).loads += 1
-        return super().load(indices, size)
+        return super().load(indices, size, fit)
 
 
 def bank(tmp_path: Path, **changes: object) -> FeatureBank:

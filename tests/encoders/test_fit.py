@@ -14,7 +14,8 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from nlbench.data.file_images import FileImages, decode
+from nlbench.data.decoding import decode
+from nlbench.data.file_images import FileImages
 from nlbench.data.images import Fit, MappedImages, TensorImages, resized
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.extract import extract

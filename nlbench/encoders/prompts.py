@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.files import canonical_json
-from nlbench.selector import PromptSet
+
+if TYPE_CHECKING:
+    from nlbench.selector import PromptSet
 
 _FOLDER = Path(__file__).parent / "prompts"
 _SCHEME = "open_clip:"

@@ -177,32 +177,45 @@ def info() -> None:
 
     stored = EmbeddingCache()
     rows = stored.info()
+    n_outdated = sum(bool(row.get("outdated")) for row in rows)
     for row in rows:
         size = f"{int(row['bytes']) / 2**20:.1f} MiB"
         shape = f"{row.get('rows', '?')} x {row.get('dimensions', '?')}"
-        line = f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}"
+        note = "  outdated" if row.get("outdated") else ""
+        line = f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}{note}"
         typer.echo(printable(line))
     files = {file.name: file.stat().st_size for file in pixel_files(cache_dir())}
     for name, n_bytes in files.items():
         typer.echo(printable(f"{'decoded images':<32} {name} {n_bytes / 2**20:.1f} MiB"))
     total = sum([*(int(row["bytes"]) for row in rows), *files.values()]) / 2**20
     typer.echo(f"{len(rows) + len(files)} entries, {total:.1f} MiB in {cache_dir()}")
+    if n_outdated:
+        typer.echo(
+            f"{n_outdated} outdated: made by an older version of the encoder and not used any "
+            "more. Delete them: nlbench cache clear --outdated"
+        )
 
 
 @cache.command("clear")
 @guarded
-def clear() -> None:
+def clear(
+    outdated: Annotated[
+        bool, typer.Option("--outdated", help="Only embeddings that are not used any more.")
+    ] = False,
+) -> None:
     """Delete all cached embeddings and decoded images; they are made again when needed.
 
     Examples:
 
       nlbench cache clear
+
+      nlbench cache clear --outdated
     """
     from nlbench.data.pixel_file import pixel_files
     from nlbench.encoders.cache import EmbeddingCache, cache_dir
 
-    freed = EmbeddingCache().clear()
-    for file in pixel_files(cache_dir()):
+    freed = EmbeddingCache().clear(outdated_only=outdated)
+    for file in () if outdated else pixel_files(cache_dir()):
         freed += file.stat().st_size
         file.unlink()
     typer.echo(f"{freed / 2**20:.1f} MiB freed in {cache_dir()}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlbench.config.run_config import ProtocolConfig
+from nlbench.encoders.prompts import prompts_sha256
 from nlbench.plugins import registry
 from nlbench.plugins.versions import Version, uses_scoring, version_of
 
@@ -22,7 +23,8 @@ def code_versions(
 
     Returns:
         Version by part: ``dataset``, ``noise``, ``selector``, ``trainer``, the toolboxes
-        ``training`` and, where the code of any part uses it, ``scoring``, and each encoder.
+        ``training`` and, where the code of any part uses it, ``scoring``, and each encoder;
+        for shipped prompts, which have no version, the hash of what they say.
     """
     from nlbench import scoring, training  # not on top: they load torch
 
@@ -45,6 +47,9 @@ def code_versions(
             parts[part] = ("encoders", kind)
     versions = {part: version_of(registry.find(*place)) for part, place in parts.items()}
     versions["training"] = training.VERSION
+    prompts = prompts_sha256(protocol.prompts)
+    if prompts is not None:
+        versions["prompts"] = f"text:{prompts}"
     if any(uses_scoring(registry.find(*place)) for place in parts.values()):
         versions["scoring"] = scoring.VERSION
     return versions

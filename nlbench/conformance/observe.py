@@ -82,6 +82,10 @@ class _RecordingFeatures:
         self.used.add("class names")
         return self.data.text_embeddings(prompts, encoder)
 
+    def logit_scale(self, encoder: str) -> tuple[float, float]:
+        self._note(encoder)
+        return self.data.logit_scale(encoder)
+
     def _note(self, encoder: str) -> None:
         image_only = encoder == "image" or encoder.startswith("timm:")
         self.used.add("image pre-training" if image_only else "image-text pre-training")

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from nlbench.data.images import CENTRE, Fit
 from nlbench.errors import DataError
 
 VERSION = 2
@@ -116,15 +117,22 @@ def is_wide(image: Image.Image) -> bool:
     return image.mode == "F" or image.mode.startswith("I")
 
 
-def decode(source: Path | io.BytesIO, side: int, what: str, wide: Range | None = None) -> Pixels:
+def decode(
+    source: Path | io.BytesIO,
+    side: int,
+    what: str,
+    wide: Range | None = None,
+    fit: Fit = CENTRE,
+) -> Pixels:
     """Return an image upright, as RGB (side, side, 3).
 
     Args:
         source: The file, or its content.
-        side: Shorter side is scaled to it, then the centre is cut out.
+        side: Of the square.
         what: What to call the image in an error.
         wide: Range of values of images with more than 8 bits; 0 to 65535 for 16 bits where left
             out.
+        fit: How the image becomes a square.
 
     Raises:
         DataError: if it cannot be decoded, whatever is wrong with it.
@@ -134,7 +142,7 @@ def decode(source: Path | io.BytesIO, side: int, what: str, wide: Range | None =
         image = opened(source)
         if wide is None and is_wide(image):
             wide = _range_without_a_look(image)
-        return _square(np.array(eight_bit(image, wide or SIXTEEN_BIT)), side)
+        return _square(np.array(eight_bit(image, wide or SIXTEEN_BIT)), side, fit)
     except Exception as error:
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, ...).
         raise DataError(f"image '{what}' cannot be decoded: {error}") from error
@@ -180,23 +188,21 @@ def extrema(image: Image.Image) -> tuple[float, float]:
     return float(finite.min()), float(finite.max())
 
 
-def _square(image: Pixels, side: int) -> Pixels:
-    """Scale the shorter side, then cut the centre: CLIP's own steps.
+def _square(image: Pixels, side: int, fit: Fit) -> Pixels:
+    """Scale and cut an image to a square: CLIP's own steps with the default fit.
 
     torch's bicubic filter gives Pillow's values to within 2 of 255, in less time.
     """
-    shorter = min(image.shape[:2])
-    # A strip's ends are cut off beforehand: whole, it could grow beyond any memory.
-    edges = [max(0, (length - _LONGEST * shorter) // 2) for length in image.shape[:2]]
-    image = image[edges[0] : image.shape[0] - edges[0], edges[1] : image.shape[1] - edges[1]]
-    height, width = image.shape[:2]
-    # The longer side rounds down, the corner to the nearest: as torchvision's transforms do.
-    scaled = [side * height // shorter, side * width // shorter]
+    if fit.mode == "shortest":
+        # A strip's ends are cut off beforehand: whole, it could grow beyond any memory.
+        longest = _LONGEST * min(image.shape[:2])
+        edges = [max(0, (length - longest) // 2) for length in image.shape[:2]]
+        image = image[edges[0] : image.shape[0] - edges[0], edges[1] : image.shape[1] - edges[1]]
+    scaled = fit.scaled(image.shape[0], image.shape[1], side)
     batch = torch.from_numpy(image).permute(2, 0, 1)[None]
-    if scaled != [height, width]:
-        batch = interpolate(batch, scaled, mode="bicubic", antialias=True)
-    top, left = (round((length - side) / 2) for length in scaled)
-    out: Pixels = batch[0, :, top : top + side, left : left + side].permute(1, 2, 0).numpy()
+    if scaled != image.shape[:2]:
+        batch = interpolate(batch, scaled, mode=fit.interpolation, antialias=True)
+    out: Pixels = fit.squared(batch, side)[0].permute(1, 2, 0).numpy()
     return out
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from nlbench.data.decoding import Range, as_batch, decode, warnings_name_the_image
-from nlbench.data.images import ImageSource
+from nlbench.data.images import CENTRE, Fit, ImageSource
 from nlbench.errors import ConfigError
 
 READERS = 8
@@ -49,7 +49,7 @@ class CompactNames(Sequence[str]):
 
 @dataclass(frozen=True, eq=False)
 class FileImages(ImageSource):
-    """Images that are decoded when asked for; shorter side to `size`, then the centre.
+    """Images that are decoded when asked for.
 
     Attributes:
         wide: Range of values of those with more than 8 bits, one for the whole data set.
@@ -62,7 +62,7 @@ class FileImages(ImageSource):
     def __len__(self) -> int:
         return len(self.names)
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
         """Return uint8 RGB images (B, 3, size, size).
 
         Raises:
@@ -71,7 +71,7 @@ class FileImages(ImageSource):
         side = required_size(size)
         paths = [self.root / self.names[i] for i in indices.tolist()]
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
-            images = pool.map(lambda path: decode(path, side, str(path), self.wide), paths)
+            images = pool.map(lambda path: decode(path, side, str(path), self.wide, fit), paths)
             return as_batch(list(images), side)
 
 

@@ -25,7 +25,7 @@ from nlbench.data.file_contents import contents_sha256, new_digest
 from nlbench.data.file_images import READERS, CompactNames, required_size
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.imagenet_names import wnid_warning
-from nlbench.data.images import ImageSource
+from nlbench.data.images import CENTRE, Fit, ImageSource
 from nlbench.data.parquet import TEST_PARTS
 from nlbench.data.tables import (
     Column,
@@ -221,7 +221,7 @@ class HubImages(ImageSource):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
         """Return uint8 RGB images (B, 3, size, size).
 
         Raises:
@@ -235,7 +235,8 @@ class HubImages(ImageSource):
             what = f"{self.what}, row {row}" + (f" ({path})" if path else "")
             if not content and not path:
                 raise DataError(f"image '{what}' has no bytes. Leave the row out.")
-            return decode(io.BytesIO(content) if content else Path(str(path)), side, what)
+            source = io.BytesIO(content) if content else Path(str(path))
+            return decode(source, side, what, fit=fit)
 
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return as_batch(list(pool.map(one, cells, positions)), side)

@@ -4,12 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+Mode = Literal["shortest", "squash", "longest"]
+Filter = Literal["bicubic", "bilinear"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an image of any shape becomes a square.
+
+    Attributes:
+        mode: ``"shortest"`` scales the shorter side and cuts out the centre, ``"squash"`` stretches
+            both sides, ``"longest"`` scales the longer side and fills up around the image.
+        interpolation: Both filters are antialiased where they make an image smaller.
+        fill: Grey value around the image, in [0, 255]; of ``"longest"`` alone.
+    """
+
+    mode: Mode = "shortest"
+    interpolation: Filter = "bicubic"
+    fill: int = 0
+
+    def scaled(self, height: int, width: int, side: int) -> tuple[int, int]:
+        """Return height and width after scaling, before anything is cut off or filled up."""
+        if self.mode == "squash":
+            return side, side
+        if self.mode == "longest":
+            longer = max(height, width)
+            return max(1, round(side * height / longer)), max(1, round(side * width / longer))
+        # The longer side rounds down: as torchvision's transforms do.
+        shorter = min(height, width)
+        return side * height // shorter, side * width // shorter
+
+    def squared(self, batch: Tensor, side: int) -> Tensor:
+        """Return a scaled batch (B, C, H, W) with its centre cut out, or filled up, to a square."""
+        height, width = batch.shape[-2:]
+        if height < side or width < side:
+            # Odd rows go below and to the right, as in open_clip's own padding.
+            left, top = max(0, side - width) // 2, max(0, side - height) // 2
+            right, bottom = max(0, side - width - left), max(0, side - height - top)
+            batch = pad(batch, [left, right, top, bottom], value=self.fill)
+        # The corner rounds to the nearest: as torchvision's transforms do.
+        top, left = (round((length - side) / 2) for length in batch.shape[-2:])
+        return batch[..., top : top + side, left : left + side]
+
+
+CENTRE = Fit()
 
 
 class ImageSource(Protocol):
@@ -18,8 +64,8 @@ class ImageSource(Protocol):
     def __len__(self) -> int:
         """Return the number of images."""
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Return uint8 images (B, C, H, W), H = W = `size` where given."""
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
+        """Return uint8 images (B, C, H, W), H = W = `size` where given, fitted as `fit` says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +77,10 @@ class TensorImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Return uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
+        """Return uint8 images (B, C, H, W), resized where `size` is given."""
         batch = self.images[indices.to(self.images.device)]
-        return batch if size is None else resized(batch, size)
+        return batch if size is None else resized(batch, size, fit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +119,10 @@ class MappedImages:
         for positions in torch.arange(len(self)).split(n):
             yield self[positions]
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Return uint8 images (B, C, H, W), resized (bicubic, antialiased) where asked."""
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
+        """Return uint8 images (B, C, H, W), resized where `size` is given."""
         batch = self[indices]
-        return batch if size is None else resized(batch, size)
+        return batch if size is None else resized(batch, size, fit)
 
 
 StoredImages = Tensor | MappedImages
@@ -118,13 +164,13 @@ class ImageRows:
         return rows
 
 
-def resized(batch: Tensor, size: int) -> Tensor:
-    """Return a uint8 batch with the given side, on the batch's device."""
+def resized(batch: Tensor, size: int, fit: Fit = CENTRE) -> Tensor:
+    """Return a uint8 batch (B, C, H, W) as squares of this side, on the batch's device."""
     if batch.shape[-2:] == (size, size):
         return batch
     from torchvision.transforms.v2 import functional  # seconds of imports
 
-    out: Tensor = functional.resize(
-        batch, [size, size], interpolation=functional.InterpolationMode.BICUBIC, antialias=True
-    )
-    return out
+    filters = functional.InterpolationMode(fit.interpolation)
+    scaled = list(fit.scaled(batch.shape[-2], batch.shape[-1], size))
+    out: Tensor = functional.resize(batch, scaled, interpolation=filters, antialias=True)
+    return fit.squared(out, size)

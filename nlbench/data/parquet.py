@@ -20,7 +20,7 @@ from nlbench.data.file_contents import contents_sha256, new_digest
 from nlbench.data.file_images import READERS, CompactNames, required_size
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.imagenet_names import wnid_warning
-from nlbench.data.images import ImageSource
+from nlbench.data.images import CENTRE, Fit, ImageSource
 from nlbench.data.tables import (
     Column,
     Labels,
@@ -217,7 +217,7 @@ class ParquetImages(ImageSource):
             name = readable(group.file.name)
             yield from (f"{name}:{group.first + row}" for row in range(count))
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
         """Return uint8 RGB images (B, 3, size, size).
 
         Raises:
@@ -230,10 +230,12 @@ class ParquetImages(ImageSource):
         for group in np.unique(groups).tolist():
             mine = np.flatnonzero(groups == group)
             rows = (positions[mine] - self.starts[group]).tolist()
-            images |= zip(mine.tolist(), self._decoded(group, rows, side), strict=True)
+            images |= zip(mine.tolist(), self._decoded(group, rows, side, fit), strict=True)
         return as_batch([images[i] for i in range(len(positions))], side)
 
-    def _decoded(self, group: int, rows: Sequence[int], side: int) -> list[npt.NDArray[np.uint8]]:
+    def _decoded(
+        self, group: int, rows: Sequence[int], side: int, fit: Fit
+    ) -> list[npt.NDArray[np.uint8]]:
         values, where = self._group(group), self.groups[group]
 
         def one(row: int) -> npt.NDArray[np.uint8]:
@@ -241,7 +243,7 @@ class ParquetImages(ImageSource):
             content = values[row].as_py()
             if not content:
                 raise DataError(f"image '{what}' has no bytes. Store the images in the file.")
-            return decode(io.BytesIO(content), side, what)
+            return decode(io.BytesIO(content), side, what, fit=fit)
 
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(one, rows))

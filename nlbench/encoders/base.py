@@ -7,13 +7,14 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from nlbench.data.images import resized
+from nlbench.data.images import CENTRE, Fit, resized
 from nlbench.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16"]
@@ -28,8 +29,12 @@ class Encoder(ABC):
         input_size: Side of the square input in pixels.
         mean: Per-channel mean of the normalisation, for values in [0, 1].
         std: Per-channel standard deviation.
+        fit: How an image of any shape becomes that square.
+        warnings: What libraries warned of while the model was built; goes into the record.
         dtype: Of weights and activations.
     """
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -38,12 +43,14 @@ class Encoder(ABC):
         input_size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        fit: Fit = CENTRE,
     ) -> None:
         self.name = name
         self.model = model.eval().requires_grad_(False)
         self.input_size = input_size
         self.mean = tuple(float(m) for m in mean)
         self.std = tuple(float(s) for s in std)
+        self.fit = fit
         self.dtype = torch.float32
 
     @abstractmethod
@@ -59,6 +66,17 @@ class Encoder(ABC):
         raise ConfigError(
             f"encoder {self.name!r} has no text side. Use an image-text encoder here, such as "
             "'bundled-clip' or 'open_clip:ViT-B-32/openai'."
+        )
+
+    def logit_scale(self) -> tuple[float, float]:
+        """Return the scale and the bias that turn cosine similarities into the model's own logits.
+
+        Raises:
+            ConfigError: if the model was not trained on image-text similarities.
+        """
+        raise ConfigError(
+            f"encoder {self.name!r} has no logit scale of its own. "
+            "Give the temperature as a number."
         )
 
     def in_precision(self, precision: Precision) -> Encoder:
@@ -80,7 +98,7 @@ class Encoder(ABC):
         Channels last: convolutions are faster so, on CPUs too (docs/performance-embedding.md).
 
         Args:
-            batch: (B, 1 or 3, H, W) uint8, any size; resized on the device.
+            batch: (B, 1 or 3, H, W) uint8, any size; fitted to the model's square on the device.
             device: Where the model runs.
 
         Returns:
@@ -88,7 +106,7 @@ class Encoder(ABC):
         """
         layout = torch.channels_last
         self.model.to(device).to(memory_format=layout)
-        pixels = resized(batch.to(device, non_blocking=True), self.input_size)
+        pixels = resized(batch.to(device, non_blocking=True), self.input_size, self.fit)
         mean = torch.tensor(self.mean, device=device)[:, None, None]
         std = torch.tensor(self.std, device=device)[:, None, None]
         images = pixels.expand(-1, 3, -1, -1).to(torch.float32, memory_format=layout)
@@ -100,7 +118,18 @@ class Encoder(ABC):
     def preprocessing(self) -> str:
         """The preprocessing as text: part of the cache key."""
         settings = {"size": self.input_size, "mean": self.mean, "std": self.std}
-        return json.dumps({"resize": "bicubic, antialias", **settings}, sort_keys=True)
+        return json.dumps({**settings, "fit": asdict(self.fit)}, sort_keys=True)
+
+    @property
+    def activations(self) -> str:
+        """The kinds of activation in the network: part of the cache key, as no weight tells them.
+
+        Functions that are called without a module are not seen.
+        """
+        leaves = [m for m in self.model.modules() if next(m.children(), None) is None]
+        kinds = {type(m) for m in leaves if next(m.parameters(), None) is None}
+        named = {k.__name__ for k in kinds if "activation" in k.__module__ or "GELU" in k.__name__}
+        return ", ".join(sorted(named))
 
     @cached_property
     def weights_sha256(self) -> str:

@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from nlbench.encoders.versions import is_outdated
 from nlbench.files import cache_dir as cache_dir
 from nlbench.files import canonical_json, write_atomic
 
@@ -25,7 +26,7 @@ Compute = Callable[[Sequence[range]], Iterator[Tensor]]
 
 
 class EmbeddingCache:
-    """Embeddings by (data fingerprint, encoder, weights hash, preprocessing, precision).
+    """Embeddings by data, encoder, its version, weights, activations, preprocessing and precision.
 
     Each shard is written when it is done, so that an extraction that was killed goes on after
     its last shard. Two processes that need the same entry at once compute it once: the second
@@ -74,18 +75,25 @@ class EmbeddingCache:
         return wanted.values
 
     def info(self) -> list[dict[str, str | int]]:
-        """Return what is stored: encoder, data, rows and bytes of each entry."""
+        """Return what is stored: encoder, data, rows and bytes of each entry.
+
+        `outdated` entries were made by an older version of the encoder and are not used any more.
+        """
         return [_describe(entry) for entry in self._entries()]
 
-    def clear(self) -> int:
-        """Delete all entries; give the number of bytes freed."""
+    def clear(self, outdated_only: bool = False) -> int:
+        """Delete all entries, or those not used any more; return the number of bytes freed."""
         freed = 0
         for entry in self._entries():
+            if outdated_only and not _describe(entry).get("outdated"):
+                continue
             # Names with a dot in front, which killed writers left half-written, are among them.
             freed += sum(path.stat().st_size for path in entry.iterdir())
             shutil.rmtree(entry)
-        for path in self.folder.glob("*.lock"):
-            path.unlink(missing_ok=True)
+            entry.with_suffix(".lock").unlink(missing_ok=True)
+        if not outdated_only:
+            for path in self.folder.glob("*.lock"):
+                path.unlink(missing_ok=True)
         return freed
 
     def _entries(self) -> list[Path]:
@@ -150,7 +158,7 @@ def _describe(entry: Path) -> dict[str, str | int]:
                 shape = file.get_slice("embeddings").get_shape()
             n_rows += shape[0]
             names = {"encoder": metadata["encoder"], "data": metadata["data"]}
-            names |= {"rows": n_rows, "dimensions": shape[1]}
+            names |= {"rows": n_rows, "dimensions": shape[1], "outdated": is_outdated(metadata)}
     except (safetensors.SafetensorError, KeyError, TypeError):
         names = {"encoder": "damaged", "data": entry.name}
     return {**names, "bytes": sum(path.stat().st_size for path in entry.iterdir())}

@@ -71,7 +71,7 @@ def extract(
     size = _batch_size(encoder.input_size)
     batches = [part for s in shards for part in torch.arange(s.start, s.stop).split(size)]
     model = encoder.in_precision(precision)
-    with closing(_read_ahead(images, encoder.input_size, device, batches)) as loaded:
+    with closing(_read_ahead(images, encoder, device, batches)) as loaded:
         for shard in shards:
             n_batches = math.ceil(len(shard) / size)
             parts = [model.encode_images(batch, device) for batch in islice(loaded, n_batches)]
@@ -86,14 +86,14 @@ def _batch_size(side: int) -> int:
 
 
 def _read_ahead(
-    images: ImageSource, size: int, device: torch.device, batches: Sequence[Tensor]
+    images: ImageSource, encoder: Encoder, device: torch.device, batches: Sequence[Tensor]
 ) -> Generator[Tensor, None, None]:
     """Return the batches of pixels in order; the next ones are being read meanwhile."""
     # Images in memory go to the device as they are, to be resized there.
-    side = None if isinstance(images, TensorImages) else size
+    side = None if isinstance(images, TensorImages) else encoder.input_size
 
     def read(positions: Tensor) -> Tensor:
-        batch = images.load(positions, side)
+        batch = images.load(positions, side, fit=encoder.fit)
         return batch.pin_memory() if device.type == "cuda" and not batch.is_cuda else batch
 
     # One thread: sources decode in threads of their own, and need not be safe to be asked twice

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,11 +18,17 @@ from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.extract import embedding_precision, extract
 from nlbench.encoders.prompts import load_prompts, prompt_texts
-from nlbench.errors import ConfigError
+from nlbench.encoders.versions import encoder_version
+from nlbench.errors import ConfigError, PluginError
 from nlbench.plugins.registry import find
 from nlbench.selector import PromptSet
 
+log = logging.getLogger("nlbench")
+
 _banks: WeakValueDictionary[int, FeatureBank] = WeakValueDictionary()
+# Not `id`: that of a bank that is gone is given to the next one, whose features a selector that
+# kept its data would then get.
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -31,13 +39,26 @@ class SealedFeatures:
 
     def embeddings(self, encoder: str) -> Tensor:
         """Return (rows, d) unit-norm float32 embeddings."""
-        return _banks[self.number].embeddings(encoder)
+        return self._bank().embeddings(encoder)
 
     def text_embeddings(
         self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
     ) -> list[Tensor]:
         """Return K tensors (P_k, d)."""
-        return _banks[self.number].text_embeddings(prompts, encoder)
+        return self._bank().text_embeddings(prompts, encoder)
+
+    def logit_scale(self, encoder: str) -> tuple[float, float]:
+        """Return the scale and the bias of the model's own logits."""
+        return self._bank().logit_scale(encoder)
+
+    def _bank(self) -> FeatureBank:
+        try:
+            return _banks[self.number]
+        except KeyError:
+            raise PluginError(
+                "training data must be used during its own run, and that run is over. Keep no "
+                "training data in a selector from one run to the next."
+            ) from None
 
 
 @lru_cache(maxsize=4)
@@ -51,6 +72,8 @@ def load_encoder(name: str) -> Encoder:
     kind, _, argument = name.partition(":")
     make = find("encoders", kind).load()
     encoder: Encoder = make(argument)
+    for message in encoder.warnings:
+        log.warning("encoder %s: %s", name, message)
     return encoder
 
 
@@ -67,6 +90,7 @@ class FeatureBank:
         rows: The positions that the selector sees.
         roles: "image-text" and "image" -> full encoder names.
         seconds: Time spent embedding so far.
+        warnings: What libraries warned of while they built the encoders used so far.
     """
 
     images: ImageSource
@@ -79,6 +103,7 @@ class FeatureBank:
     device: torch.device
     cache: EmbeddingCache
     seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
     _memo: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def embeddings(self, encoder: str) -> Tensor:
@@ -86,7 +111,7 @@ class FeatureBank:
         name = self._resolve(encoder)
         if name not in self._memo:
             started = time.perf_counter()
-            self._memo[name] = self._cached(load_encoder(name)).to(self.device)
+            self._memo[name] = self._cached(self._loaded(name)).to(self.device)
             self.seconds += time.perf_counter() - started
         return self._memo[name]
 
@@ -96,16 +121,27 @@ class FeatureBank:
         """Return K tensors (P_k, d) on the device."""
         started = time.perf_counter()
         texts = prompt_texts(load_prompts(self.prompts), self.class_names, prompts)
-        model = load_encoder(self._resolve(encoder))
+        model = self._loaded(self._resolve(encoder))
         model.model.to(self.device)
         flat = model.encode_text([text for group in texts for text in group])
         self.seconds += time.perf_counter() - started
         return [part.clone() for part in flat.split([len(group) for group in texts])]
 
+    def logit_scale(self, encoder: str) -> tuple[float, float]:
+        """Return the scale and the bias of the model's own logits."""
+        return self._loaded(self._resolve(encoder)).logit_scale()
+
     def sealed(self) -> SealedFeatures:
-        """Return what a selector may hold: the same two methods, and no way to the images."""
-        _banks[id(self)] = self
-        return SealedFeatures(id(self))
+        """Return what a selector may hold: the same three methods, and no way to the images."""
+        number = next(_numbers)
+        _banks[number] = self
+        return SealedFeatures(number)
+
+    def _loaded(self, name: str) -> Encoder:
+        encoder = load_encoder(name)
+        texts = (f"encoder {name}: {message}" for message in encoder.warnings)
+        self.warnings += [text for text in texts if text not in self.warnings]
+        return encoder
 
     def _resolve(self, encoder: str) -> str:
         name = self.roles.get(encoder, encoder)
@@ -123,7 +159,9 @@ class FeatureBank:
             "data": self.data_name,
             "data_key": self.data_key,
             "encoder": encoder.name,
+            "encoder_version": encoder_version(encoder.name),
             "weights_sha256": encoder.weights_sha256,
+            "activations": encoder.activations,
             "preprocessing": encoder.preprocessing,
             "precision": precision,
         }

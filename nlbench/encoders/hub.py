@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import logging
 import ssl
 import urllib.error
 import urllib.request
@@ -18,20 +17,17 @@ def offline_where_unreachable(model: str) -> Iterator[None]:
     """Load from the local cache alone where the model hub does not answer.
 
     Without this, a machine without a network waits through every retry of every file, most of a
-    minute per model. Messages of the hub's client are held back meanwhile: our own error says
-    what is missing.
+    minute per model.
     """
     from huggingface_hub import constants
 
-    before, level = constants.HF_HUB_OFFLINE, logging.root.manager.disable
+    before = constants.HF_HUB_OFFLINE
     local = model.startswith("local-dir:")
     constants.HF_HUB_OFFLINE = before or local or not _answers(constants.ENDPOINT)
-    logging.disable(logging.ERROR)
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
-        logging.disable(level)
 
 
 def _answers(endpoint: str) -> bool:

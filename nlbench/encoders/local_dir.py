@@ -11,7 +11,7 @@ from nlbench.errors import DataError
 from nlbench.plugins.versions import versioned
 
 
-@versioned(1)
+@versioned(2)
 def local_dir(argument: str, name: str | None = None) -> Encoder:
     """Encoder from a folder with open_clip_config.json (open_clip) or config.json (timm)."""
     folder = Path(argument).expanduser()

@@ -5,14 +5,19 @@ They come from a file, one per data set, or from open_clip's own lists of templa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nlbench.errors import ConfigError, did_you_mean
-from nlbench.selector import PromptSet
+from nlbench.files import canonical_json
+
+if TYPE_CHECKING:
+    from nlbench.selector import PromptSet
 
 _FOLDER = Path(__file__).parent / "prompts"
 _SCHEME = "open_clip:"
@@ -24,6 +29,8 @@ class PromptFile(BaseModel):
     Attributes:
         class_names: K names, in any order, since each class has its prompts by name; empty where
             the file fits any data set.
+        prompt_names: Class name -> how prompts call it, for names that a text encoder cannot place
+            or places wrongly: ``kite`` -> ``kite (bird of prey)``.
         templates: Sentences with one ``{}`` for the class name.
         suffix: Ends a description's prompt, e.g. ", a type of animal.".
         descriptions: Class name -> visual descriptions (CLIPCleaner's prompts).
@@ -33,6 +40,7 @@ class PromptFile(BaseModel):
 
     dataset: str = ""
     class_names: list[str] = []
+    prompt_names: dict[str, str] = {}
     templates: list[str]
     suffix: str = "."
     descriptions: dict[str, list[str]] = {}
@@ -78,9 +86,26 @@ def load_prompts(name: str) -> PromptFile:
                 f"prompt file '{path}': a template must hold one {{}}, "
                 f"got {template!r}. Other braces are not allowed."
             )
+    strangers = sorted(set(prompts.prompt_names) - set(prompts.class_names))
+    if strangers and prompts.class_names:
+        raise ConfigError(
+            f"prompt file '{path}': `prompt_names` must be of its class names, "
+            f"got {strangers[:5]}. {did_you_mean(strangers[0], prompts.class_names)[:200]}"
+        )
     if not prompts.templates:
         raise ConfigError(f"prompt file '{path}' must hold `templates`, at least one.")
     return prompts
+
+
+def prompts_sha256(name: str) -> str | None:
+    """Return the hash of what a shipped prompt file says, None for a path or open_clip's lists.
+
+    The content, not the text of the file: its comments do not count.
+    """
+    if name.startswith(_SCHEME) or name.endswith((".yaml", ".yml")):
+        return None
+    content = canonical_json(load_prompts(name).model_dump(exclude_defaults=True))
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _open_clip_templates(name: str) -> PromptFile:
@@ -120,8 +145,11 @@ def prompt_texts(
         )
     if prompts == "auto":
         prompts = "descriptions" if file.descriptions else "templates"
+    in_prompts = {_readable(name): text for name, text in file.prompt_names.items()}
     if prompts == "templates":
-        return [[t.replace("{}", name) for t in file.templates] for name in names]
+        return [
+            [t.replace("{}", in_prompts.get(name, name)) for t in file.templates] for name in names
+        ]
     described = {_readable(name): texts for name, texts in file.descriptions.items()}
     missing = [name for name in names if not described.get(name)]
     unknown = sorted(set(described) - set(names))
@@ -131,7 +159,11 @@ def prompt_texts(
             f"{unknown[:5]}. Complete the prompt file, or use --set selector.prompts=templates."
         )
     return [
-        [f"a photo of a {name} {text}{file.suffix}" for text in described[name]] for name in names
+        [
+            f"a photo of a {in_prompts.get(name, name)} {text}{file.suffix}"
+            for text in described[name]
+        ]
+        for name in names
     ]
 
 

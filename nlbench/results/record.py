@@ -163,7 +163,8 @@ class RunRecord(_Part):
     """One run: identity, result, and how to repeat it.
 
     `versions` says which code made it, part by part (`nlbench.plugins.versions`); it is empty in
-    records that were made before versions were kept.
+    records that were made before versions were kept. `warnings` are what libraries warned of while
+    they built the encoders: such numbers may be wrong.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -179,6 +180,7 @@ class RunRecord(_Part):
     curves: dict[str, list[float | None]] = {}
     score_histogram: dict[str, list[float]] = {}
     diagnostics: dict[str, Any] = {}
+    warnings: list[str] = []
     times: Times = Times()
     environment: dict[str, Any] = {}
     config: dict[str, Any] = {}

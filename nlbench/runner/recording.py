@@ -98,6 +98,7 @@ def finished_record(
         curves=result.curves,
         score_histogram=score_histogram(result.selection.score, is_clean),
         diagnostics=_diagnostics(result),
+        warnings=list(choice.bank.warnings),
         times=attempt.times(
             data_s=inputs.read_s + choice.read_s,
             embed_s=result.embed_s,

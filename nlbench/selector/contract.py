@@ -35,6 +35,9 @@ class FeatureSource(Protocol):
     ) -> list[Tensor]:
         """Return K tensors (P_k, d) of unit-norm float32 text embeddings."""
 
+    def logit_scale(self, encoder: str) -> tuple[float, float]:
+        """Return the scale and the bias of the model's own logits."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
@@ -162,6 +165,21 @@ class TrainingData:
             K tensors (P_k, d) float32 on `device`.
         """
         return self._features.text_embeddings(prompts, encoder)
+
+    def logit_scale(self, encoder: str = "image-text") -> tuple[float, float]:
+        """Return the scale and the bias that turn cosine similarities into a model's own logits.
+
+        The model's own logits are ``scale * (v . t) + bias``; 1 / scale is its own temperature.
+        SigLIP was trained with a sigmoid for each pair, where the bias (about -16) counts. Here
+        one of K classes is asked for: a softmax over the K logits, where the bias cancels.
+
+        Args:
+            encoder: As in `embeddings`.
+
+        Raises:
+            ConfigError: if the encoder has none, or the data came as plain arrays.
+        """
+        return self._features.logit_scale(encoder)
 
     def images(self, indices: Tensor, size: int | None = None) -> Tensor:
         """Return uint8 images (B, C, H, W) on `device` for (B,) positions.

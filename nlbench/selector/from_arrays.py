@@ -62,6 +62,12 @@ class ArrayFeatures:
             )
         return self._text
 
+    def logit_scale(self, encoder: str) -> tuple[float, float]:
+        """Refuse: arrays come without their model."""
+        raise ConfigError(
+            "plain arrays come without their model's logit scale. Give the temperature as a number."
+        )
+
 
 def _unit_rows(name: str, value: Any) -> Tensor:
     rows = tensor_of(name, value).to(torch.float32)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -45,7 +45,8 @@ class ClipCleaner(Selector):
     """Keep the intersection of four criteria on CLIP's features.
 
     Attributes:
-        temperature: Of the zero-shot softmax.
+        temperature: Of the zero-shot softmax; "model" is the encoder's own,
+            1 / logit scale; a bias as SigLIP's cancels in the softmax over classes.
         theta_gmm: Least posterior of the better mixture component, per class.
         theta_cons: Least p_y / max p.
         probe_c: Inverse L2 strength of the logistic probe.
@@ -60,7 +61,7 @@ class ClipCleaner(Selector):
 
     version: ClassVar[int] = 1
 
-    temperature: Annotated[float, Field(gt=0)] = 0.07
+    temperature: Annotated[float, Field(gt=0)] | Literal["model"] = 0.07
     theta_gmm: Annotated[float, Field(ge=0, le=1)] = 0.5
     theta_cons: Annotated[float, Field(ge=0, le=1)] = 0.8
     probe_c: Annotated[float, Field(gt=0)] = 1.0
@@ -119,9 +120,14 @@ class ClipCleaner(Selector):
         return zero_shot_probabilities(
             data.embeddings(self.encoder),
             data.text_embeddings(self.prompts, self.encoder),
-            self.temperature,
+            self._temperature(data),
             "sum" if self.faithful else "mean",
         )
+
+    def _temperature(self, data: TrainingData) -> float:
+        if self.temperature == "model":
+            return 1 / data.logit_scale(self.encoder)[0]
+        return self.temperature
 
     def _probe(self, data: TrainingData) -> Tensor:
         embeddings = data.embeddings(self.encoder)

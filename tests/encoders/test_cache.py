@@ -14,16 +14,18 @@ from textwrap import dedent
 import pytest
 import torch
 
-from nlbench.data.images import TensorImages
+from nlbench.data.images import CENTRE, Fit, TensorImages
 from nlbench.encoders.cache import EmbeddingCache, cache_dir
 from nlbench.encoders.features import FeatureBank
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, PluginError
 
 IDENTITY = {
     "data": "digits",
     "data_key": "d0",
     "encoder": "bundled-clip",
+    "encoder_version": "1",
     "weights_sha256": "w0",
+    "activations": "ReLU",
     "preprocessing": "p0",
     "precision": "float32",
 }
@@ -196,7 +198,13 @@ def test_info_and_clear(cache: EmbeddingCache) -> None:
     assert cache.clear() == 0
     cache.get(IDENTITY, 4, Counted())
     size = entry(cache).stat().st_size
-    expected = {"encoder": "bundled-clip", "data": "digits", "rows": 4, "dimensions": 3}
+    expected = {
+        "encoder": "bundled-clip",
+        "data": "digits",
+        "rows": 4,
+        "dimensions": 3,
+        "outdated": False,
+    }
     assert cache.info() == [{**expected, "bytes": size}]
     broken = cache.folder / "broken" / "0000000000.safetensors"
     broken.parent.mkdir()
@@ -226,9 +234,11 @@ def test_clear_removes_what_a_killed_process_left_half_written(cache: EmbeddingC
 class CountedImages(TensorImages):
     loads = 0
 
-    def load(self, indices: torch.Tensor, size: int | None = None) -> torch.Tensor:
+    def load(
+        self, indices: torch.Tensor, size: int | None = None, fit: Fit = CENTRE
+    ) -> torch.Tensor:
         type(self).loads += 1
-        return super().load(indices, size)
+        return super().load(indices, size, fit)
 
 
 def bank(tmp_path: Path, **changes: object) -> FeatureBank:
@@ -270,3 +280,48 @@ def test_text_embeddings_come_class_by_class(tmp_path: Path) -> None:
 def test_a_role_without_an_encoder_says_how_to_give_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--set protocol\.none_encoder=NAME"):
         bank(tmp_path).embeddings("none")
+
+
+def old(cache: EmbeddingCache, **changes: str | None) -> None:
+    identity = {**IDENTITY, "data": "old", **changes}
+    cache.get({key: value for key, value in identity.items() if value is not None}, 4, Counted())
+
+
+@pytest.mark.parametrize("version", [None, "0"])
+def test_entries_of_an_older_encoder_are_named_and_can_be_dropped(
+    cache: EmbeddingCache, version: str | None
+) -> None:
+    cache.get(IDENTITY, 4, Counted())
+    old(cache, encoder_version=version)
+    assert {row["data"]: row["outdated"] for row in cache.info()} == {"digits": False, "old": True}
+    size = next(row["bytes"] for row in cache.info() if row["data"] == "old")
+    assert cache.clear(outdated_only=True) == size
+    assert [row["data"] for row in cache.info()] == ["digits"]
+
+
+def test_entries_of_an_encoder_that_is_not_installed_are_kept(cache: EmbeddingCache) -> None:
+    old(cache, encoder="somebodys:model", encoder_version="3")
+    assert [row["outdated"] for row in cache.info()] == [False]
+
+
+def test_what_a_bank_stores_is_of_the_present_version(tmp_path: Path) -> None:
+    made = bank(tmp_path)
+    made.embeddings("image-text")
+    assert [row["outdated"] for row in made.cache.info()] == [False]
+
+
+def test_a_bank_that_is_gone_never_answers_for_another(tmp_path: Path) -> None:
+    """`id` is given again as soon as an object is gone."""
+    first = bank(tmp_path).sealed()
+    others = [bank(tmp_path) for _ in range(20)]
+    assert first.number not in {other.sealed().number for other in others}
+    with pytest.raises(PluginError, match="that run is over"):
+        first.embeddings("image-text")
+    with pytest.raises(PluginError, match="that run is over"):
+        first.text_embeddings("auto", "image-text")
+
+
+def test_two_sealed_views_of_a_bank_both_answer(tmp_path: Path) -> None:
+    made = bank(tmp_path)
+    one, two = made.sealed(), made.sealed()
+    assert torch.equal(one.embeddings("image-text"), two.embeddings("image-text"))

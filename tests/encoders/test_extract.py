@@ -22,7 +22,7 @@ import nlbench
 from nlbench.config.sweep_plan import SweepPlan
 from nlbench.data import file_images
 from nlbench.data.file_images import FileImages
-from nlbench.data.images import ImageSource, TensorImages
+from nlbench.data.images import CENTRE, Fit, ImageSource, TensorImages
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import SHARD_ROWS, EmbeddingCache
 from nlbench.encoders.extract import embedding_precision, extract
@@ -72,7 +72,7 @@ KILLED = dedent("""
     from nlbench.data.images import TensorImages
 
     class Slow(t.TensorImages):
-        def load(self, indices, size=None):
+        def load(self, indices, size=None, fit=None):
             time.sleep(0.1)
             return super().load(indices, size)
 
@@ -84,9 +84,11 @@ KILLED = dedent("""
 class Recorded(TensorImages):
     """Counts how often each image is read."""
 
-    def load(self, indices: torch.Tensor, size: int | None = None) -> torch.Tensor:
+    def load(
+        self, indices: torch.Tensor, size: int | None = None, fit: Fit = CENTRE
+    ) -> torch.Tensor:
         read.update(indices.tolist())
-        return super().load(indices, size)
+        return super().load(indices, size, fit)
 
 
 read: Counter[int] = Counter()

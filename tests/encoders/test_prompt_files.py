@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from importlib.resources import files
 from itertools import chain
+from pathlib import Path
 
 import open_clip
 import pytest
 from timm.data import ImageNetInfo
 
+from nlbench.config.resolve import resolve
+from nlbench.encoders import prompts
 from nlbench.encoders.features import load_encoder
 from nlbench.encoders.prompts import PromptFile, load_prompts, prompt_texts
 from nlbench.errors import ConfigError
@@ -148,6 +152,86 @@ def test_every_prompt_fits_into_clips_context(file: PromptFile, kind: str) -> No
     assert len(texts) == len(file.class_names)
     tokens = tokenizer(list(chain(*texts)))
     assert (tokens != 0).sum(dim=1).max() <= CONTEXT_LENGTH
+
+
+# Names with another, more common meaning, or known to few: each must be told apart.
+HARD = {
+    "animal10n": {"jaguar"},
+    "cifar100": {
+        "beetle", "can", "keyboard", "mouse", "orange", "plain", "plate", "poppy", "ray", "rocket",
+        "rose", "seal", "shrew", "table", "tank", "train",
+    },
+    "clothing1m": {"Chiffon", "Suit", "Down Coat", "Vest"},
+    "food101n": {"baby_back_ribs", "croque_madame", "escargots", "hot_dog", "pho", "prime_rib"},
+    "mini-webvision": {
+        "cock", "electric ray", "eft", "hammerhead", "jay", "kite", "loggerhead", "robin", "tench",
+        "water ouzel", "whiptail",
+    },
+    "red-mini-imagenet": {
+        "ashcan", "boxer", "chime", "clog", "crate", "dome", "ear", "file", "horizontal bar",
+        "Newfoundland", "orange", "organ", "reel", "robin", "rock beauty", "slot", "stage", "tank",
+        "trifle", "upright",
+    },
+}  # fmt: skip
+
+
+def test_hard_names_are_told_apart(name: str, file: PromptFile) -> None:
+    assert HARD.get(name, set()) <= set(file.prompt_names)
+    assert set(file.prompt_names) <= set(file.class_names)
+    for class_name, text in file.prompt_names.items():
+        assert text != class_name.replace("_", " ")
+        assert text.isascii()
+        assert "{" not in text
+        others = {*file.class_names} - {class_name}
+        assert [o for o in others if mentions(text, o) and not mentions(class_name, o)] == []
+
+
+def test_the_form_is_used_in_every_prompt_and_nowhere_else(name: str, file: PromptFile) -> None:
+    templates = prompt_texts(file, file.class_names, "templates")
+    described = prompt_texts(file, file.class_names, "descriptions")
+    for k, class_name in enumerate(file.class_names):
+        said = file.prompt_names.get(class_name, class_name.replace("_", " "))
+        assert all(said in text for text in [*templates[k], *described[k]])
+        assert described[k][0].startswith(f"a photo of a {said} ")
+    own = [[f"my {name}"] for name in file.class_names]
+    assert prompt_texts(file, file.class_names, own) == own
+
+
+def test_names_asked_for_by_the_issue() -> None:
+    birds, things = load_prompts("mini-webvision"), load_prompts("red-mini-imagenet")
+    assert birds.prompt_names["cock"] == "cock (rooster)"
+    assert birds.prompt_names["kite"] == "kite (bird of prey)"
+    assert things.prompt_names["slot"] == "slot (one-armed bandit)"
+    assert things.prompt_names["file"] == "file (file cabinet)"
+    assert things.prompt_names["upright"] == "upright (piano)"
+
+
+def test_a_form_for_a_class_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "class_names: [kite, hen]\nprompt_names: {kit: kite (bird)}\ntemplates: ['a {}.']\n"
+    )
+    with pytest.raises(ConfigError, match=r"`prompt_names`.*got \['kit'\]. Did you mean 'kite'"):
+        load_prompts(str(path))
+
+
+def test_what_shipped_prompts_say_counts_in_the_fingerprint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before, default = resolve(), resolve(settings={"protocol.prompts": "default"})
+    assert before.versions["prompts"] != default.versions["prompts"]
+    assert resolve().fingerprint == before.fingerprint
+    folder = tmp_path / "prompts"
+    shutil.copytree(prompts._FOLDER, folder)
+    monkeypatch.setattr(prompts, "_FOLDER", folder)
+    digits = folder / "digits.yaml"
+    digits.write_text("# A comment does not count.\n" + digits.read_text())
+    assert resolve().fingerprint == before.fingerprint
+    digits.write_text(digits.read_text() + "prompt_names: {one: one (1)}\n")
+    assert resolve().fingerprint != before.fingerprint
+    own = tmp_path / "own.yaml"
+    own.write_text("templates: ['a {}.']\n")  # a file by path counts by its content
+    assert "prompts" not in resolve(settings={"protocol.prompts": str(own)}).versions
 
 
 def test_underscores_of_a_data_set_are_spaces_in_its_prompts() -> None:

@@ -66,7 +66,7 @@ CLIP_CONFIG: dict[str, Any] = {
         "mean": [MEAN] * 3,
         "std": [STD] * 3,
         "interpolation": "bicubic",
-        "resize_mode": "squash",
+        "resize_mode": "shortest",
     },
 }
 

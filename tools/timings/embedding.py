@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from nlbench import TrainingData, corrupt, get_selector
 from nlbench.data.file_images import FileImages
-from nlbench.data.images import ImageSource, TensorImages
+from nlbench.data.images import CENTRE, Fit, ImageSource, TensorImages
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.extract import embedding_precision, extract
@@ -80,7 +80,7 @@ class MadeUpImages(ImageSource):
     def __len__(self) -> int:
         return self.n
 
-    def load(self, indices: Tensor, size: int | None = None) -> Tensor:
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
         """Make the images at these positions."""
         generator = torch.Generator().manual_seed(int(indices[0]))
         return torch.randint(0, 256, (len(indices), 3, 8, 8), generator=generator).to(torch.uint8)

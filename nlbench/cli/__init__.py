@@ -11,7 +11,7 @@ import typer
 from nlbench.cli.catalog import list_command, show
 from nlbench.cli.check import check
 from nlbench.cli.compare import compare
-from nlbench.cli.console import guarded
+from nlbench.cli.console import guarded, make_output_robust
 from nlbench.cli.data import data
 from nlbench.cli.doctor import doctor
 from nlbench.cli.export import export
@@ -87,4 +87,5 @@ app.add_typer(data, name="data")
 
 def main() -> None:
     """Run the command line."""
+    make_output_robust()
     app()

@@ -1,4 +1,4 @@
-"""``nlbench list`` and ``nlbench show``: what there is, and everything about one of it."""
+"""``nlbench list`` and ``nlbench show``: the components, and everything about one of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import printable
+from nlbench.cli.console import print_table, printable
 from nlbench.cli.lookup import record_by_prefix
 from nlbench.errors import ConfigError, did_you_mean
 
@@ -38,27 +38,24 @@ def list_command(
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
         return
-    from rich.console import Console
-
-    console = Console()
     for k in kinds:
-        console.print(_table(k, [entry for entry in entries if entry["kind"] == k]))
+        print_table(_table(k, [entry for entry in entries if entry["kind"] == k]))
 
 
 def _entries(kind: str) -> list[dict[str, str]]:
     if kind == "recipes":
         from nlbench.config.recipe_files import load_recipe, recipe_names
 
-        found = [
+        rows = [
             (name, str(load_recipe(name).get("summary", "")), "", "") for name in recipe_names()
         ]
     else:
         from nlbench.plugins.registry import components
 
-        known = components(kind)  # type: ignore[arg-type]
-        found = [(c.name, c.summary, c.owner, c.problem) for c in known.values()]
+        every = components(kind)  # type: ignore[arg-type]
+        rows = [(c.name, c.summary, c.owner, c.problem) for c in every.values()]
     keys = ("kind", "name", "summary", "owner", "problem")
-    return [dict(zip(keys, (kind, *entry), strict=True)) for entry in found]
+    return [dict(zip(keys, (kind, *entry), strict=True)) for entry in rows]
 
 
 def _table(kind: str, entries: list[dict[str, str]]) -> Table:
@@ -81,7 +78,9 @@ def show(
     kind: Annotated[
         str, typer.Argument(help="selector, dataset, noise, trainer, encoder, recipe or run.")
     ],
-    name: Annotated[str, typer.Argument(help="Its name; for a run the start of its fingerprint.")],
+    name: Annotated[
+        str, typer.Argument(help="Name; for a run its fingerprint or a unique prefix.")
+    ],
 ) -> None:
     """Show everything about one selector, data set, noise, trainer, encoder, recipe or run.
 
@@ -102,10 +101,10 @@ def show(
         _show_component(plural, name)  # type: ignore[arg-type]
 
 
-def _plural(kind: str, known: tuple[str, ...]) -> str:
+def _plural(kind: str, kinds: tuple[str, ...]) -> str:
     plural = kind if kind.endswith("s") else f"{kind}s"
-    if plural not in known:
-        raise ConfigError(f"unknown kind {kind!r}. {did_you_mean(plural, known)}")
+    if plural not in kinds:
+        raise ConfigError(f"unknown kind {kind!r}. {did_you_mean(plural, kinds)}")
     return plural
 
 
@@ -116,15 +115,13 @@ def _show_recipe(name: str) -> None:
 
 
 def _show_run(prefix: str) -> None:
-    from rich.console import Console
-
     from nlbench.cli.result_table import result_table
     from nlbench.results.store import RunStore
 
     store = RunStore()
     records, problems = store.records()
     record = record_by_prefix(records, prefix, problems)
-    Console().print(result_table(record))
+    print_table(result_table(record))
     typer.echo(f"fingerprint {record.fingerprint}\nnoise       {record.noise.sha256}")
     typer.echo(f"repeat      {printable(record.command)}")
     _print_suspects(record, store.folder(record.fingerprint))
@@ -137,7 +134,7 @@ def _print_suspects(record: RunRecord, folder: Path) -> None:
 
     suspects = least_trusted(folder, n=10)
     if suspects:
-        typer.echo("\nleast trusted labels (all of them: selection.parquet beside the record)")
+        typer.echo("\nleast trusted labels (selection.parquet beside the record has all)")
     for suspect in suspects:
         label = record.dataset.class_names[suspect.label]
         kept = "kept" if suspect.keep else "dropped"
@@ -170,7 +167,7 @@ def _facts(kind: Kind, loaded: Any) -> list[str]:
         knows = ", ".join(loaded.knowledge) or "noisy labels only"
         when = "after every epoch" if hasattr(loaded, "history_epochs") else "once, before training"
         lines = [f"knowledge   {knows}", f"chooses     {when}"]
-        return [*lines, "bound       yes: shown, never ranked"] if loaded.is_bound else lines
+        return [*lines, "bound       yes: shown, not ranked"] if loaded.is_bound else lines
     if kind == "datasets":
         lines = [
             f"origin      {loaded.origin}",
@@ -216,7 +213,7 @@ def _settings(kind: Kind, loaded: Any) -> list[str]:
 
 
 def _type_text(annotation: Any) -> str:
-    """Return an annotation as a reader wants it: Annotated[float, Field(gt=0)] is float (gt=0)."""
+    """Return an annotation in short: Annotated[float, Field(gt=0)] is float (gt=0)."""
     import re
 
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")

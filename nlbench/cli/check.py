@@ -1,4 +1,4 @@
-"""``nlbench check``: does a selector keep the contract?"""
+"""``nlbench check``: does a selector meet the contract?"""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from nlbench.cli.console import printable
 
 
 def check(
-    selector: Annotated[str, typer.Argument(help="A selector's name, or a .py file.")],
-    plugin: Annotated[list[Path] | None, typer.Option(help="File with a further selector.")] = None,
+    selector: Annotated[str, typer.Argument(help="Name of a selector, or a .py file.")],
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="Python file that defines an extra selector.")
+    ] = None,
 ) -> None:
     """Check a selector against the contract: shapes, determinism, fairness, planted noise.
 
@@ -43,6 +45,6 @@ def check(
         if result.message:
             typer.echo(f"        {printable(result.message)}")
     n_failed = sum(result.status == "failed" for result in results)
-    typer.echo(f"{name}: {len(results) - n_failed} of {len(results)} checks hold.")
+    typer.echo(f"{name}: {len(results) - n_failed} of {len(results)} checks passed.")
     if n_failed:
         raise typer.Exit(4)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
+import io
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +37,32 @@ def guarded(command: F) -> F:
             fail(error)
 
     return inner  # type: ignore[return-value]
+
+
+# Characters of our tables and messages in ASCII, for terminals and files that have no others.
+_ASCII = {
+    "–": "-", "—": "-", "−": "-", "×": "x", "±": "+-", "→": "->", "…": "...", "≤": "<=", "≥": ">=",
+    "·": "-", "†": "+", "‡": "++", "≈": "~",
+    "•": "*", "’": "'", "“": '"', "”": '"', "─": "-", "━": "-", "│": "|",
+}  # fmt: skip
+
+
+def make_output_robust() -> None:
+    """Have stdout and stderr take any text, whatever their encoding; it comes out legible.
+
+    With ``LANG=C``, ``PYTHONIOENCODING=ascii`` or an old code page, one dash would end a command.
+    """
+    codecs.register_error("nlbench", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="nlbench")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_ASCII.get(character, "?") for character in text), error.end
 
 
 def fail(error: NlbenchError) -> None:

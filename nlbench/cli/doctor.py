@@ -10,7 +10,7 @@ from nlbench.cli.console import printable
 
 
 def doctor() -> None:
-    """Show versions, device, cache and store, and what is missing.
+    """Show versions, device, cache and stores, and what is missing or broken.
 
     Examples:
 

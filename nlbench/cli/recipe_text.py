@@ -36,8 +36,8 @@ def recipe_text(name: str) -> str:
     for section, values in _resolved(merged).items():
         lines += [f"{section}:"] if values else []
         for key, value in values.items():
-            given = key in merged[section]
-            lines.append(_line(section, key, value, layers if given else []))
+            is_set = key in merged[section]
+            lines.append(_line(section, key, value, layers if is_set else []))
     return "\n".join(lines)
 
 
@@ -52,25 +52,25 @@ def _standard(dataset: str) -> list[Layer]:
 
 def _resolved(merged: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return all settings of all sections, the defaults filled in."""
-    found: dict[str, dict[str, Any]] = {}
+    resolved: dict[str, dict[str, Any]] = {}
     for section in ("selector", "trainer"):
         params = dict(merged[section])
         name = params.pop("name")
         made = make_component("selectors" if section == "selector" else "trainers", name, params)
-        found[section] = {"name": name, **asdict(made)}
+        resolved[section] = {"name": name, **asdict(made)}
         if section == "trainer":
             made.check(ProtocolConfig(**merged["protocol"]).image_size)
-    found["protocol"] = ProtocolConfig(**merged["protocol"]).model_dump()
+    resolved["protocol"] = ProtocolConfig(**merged["protocol"]).model_dump()
     draw = find("noises", merged["noise"]["kind"]).load()
     defaults = inspect.signature(draw).parameters
     options = {key: defaults[key].default for key in noise_options(draw)}
     empty = (None, inspect.Parameter.empty)
-    known = {key: value for key, value in options.items() if value not in empty}
-    found["noise"] = {"kind": merged["noise"]["kind"], **known, **merged["noise"]}
+    preset = {key: value for key, value in options.items() if value not in empty}
+    resolved["noise"] = {"kind": merged["noise"]["kind"], **preset, **merged["noise"]}
     if not noise_takes_rate(draw):
-        found["noise"].pop("rate", None)
-    found["data"] = asdict(make_component("datasets", merged["dataset"], merged["data"]))
-    return {section: found[section] for section in SECTIONS}
+        resolved["noise"].pop("rate", None)
+    resolved["data"] = asdict(make_component("datasets", merged["dataset"], merged["data"]))
+    return {section: resolved[section] for section in SECTIONS}
 
 
 def _line(section: str, key: str, value: Any, layers: list[Layer]) -> str:

@@ -35,16 +35,21 @@ def _test_rows(record: RunRecord) -> list[tuple[str, str, str]]:
         message = f"{error.type}: {error.message}" if error else ""
         return [("status", record.status, message)]
     test = record.metrics.test
+    against = "" if record.dataset.test_labels_are_clean else "; against noisy labels"
     return [
-        ("test accuracy", percent(test.accuracy_last), "last epoch, what is ranked"),
+        ("test accuracy", percent(test.accuracy_last), f"last epoch, ranked{against}"),
         (
             "  noisy validation",
             percent(test.accuracy_noisy_val),
             f"epoch {test.epoch_noisy_val} by noisy labels" if test.epoch_noisy_val else "",
         ),
-        ("  best on test", percent(test.accuracy_best_oracle), "peeks; never ranked"),
+        (
+            "  best on test",
+            percent(test.accuracy_best_oracle),
+            f"chosen on the test set; not ranked{against}",
+        ),
         *(
-            (f"  {name}", percent(share), "last epoch, another test set; never ranked")
+            (f"  {name}", percent(share), "last epoch, another test set; not ranked")
             for name, share in test.other_tests.items()
         ),
     ]
@@ -53,23 +58,23 @@ def _test_rows(record: RunRecord) -> list[tuple[str, str, str]]:
 def _selection_rows(record: RunRecord) -> list[tuple[str, str, str]]:
     if record.metrics is None:
         return []
-    found = record.metrics.selection
-    before, after = percent(found.noise_rate_before), percent(found.noise_rate_after)
+    selection = record.metrics.selection
+    before, after = percent(selection.noise_rate_before), percent(selection.noise_rate_after)
     return [
         (
             "selection F1",
-            _number(found.f1),
-            "the clean labels are not known"
-            if found.f1 is None
-            else f"precision {_number(found.precision)}, recall {_number(found.recall)}",
+            _number(selection.f1),
+            "the clean labels are unknown"
+            if selection.f1 is None
+            else f"precision {_number(selection.precision)}, recall {_number(selection.recall)}",
         ),
-        ("  AUROC", _number(found.auroc), "of the score, all samples"),
+        ("  AUROC", _number(selection.auroc), "of the score, all samples"),
         (
             "  kept",
-            percent(found.kept_fraction),
-            "" if found.f1 is None else f"noise {before} -> {after}",
+            percent(selection.kept_fraction),
+            "" if selection.f1 is None else f"noise {before} -> {after}",
         ),
-        ("  worst class recall", percent(found.worst_class_recall), ""),
+        ("  worst class recall", percent(selection.worst_class_recall), ""),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nlbench.cli.console import printable
+from nlbench.cli.console import print_table, printable
 from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _print_result(record: RunRecord, store: RunStore, as_json: bool, done_before
     from nlbench.cli.result_table import result_table
 
     console = Console(stderr=as_json)
-    console.print(result_table(record))
+    print_table(result_table(record), stderr=as_json)
     if done_before:
         console.print("This run was finished before; --force repeats it.", style="dim")
     console.print("[bold]Record[/]   ", end="")

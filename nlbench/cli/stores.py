@@ -1,4 +1,4 @@
-"""``nlbench ui``, ``nlbench sync`` and ``nlbench cache``: what lies in the stores."""
+"""``nlbench ui``, ``nlbench sync`` and ``nlbench cache``: what is in the stores."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _serve(uri: str, port: int, page: str | None) -> None:
 
     from nlbench.tracking import ui_command, ui_environment
 
-    typer.echo("Starting; the links work in some seconds. Stop with Ctrl-C.")
+    typer.echo("Starting; the links work in a few seconds. Stop with Ctrl-C.")
     # In a session of its own: MLflow's server has children, and all of them are to end with us.
     environment = {**os.environ, **ui_environment()}
     with (
@@ -203,7 +203,7 @@ def clear(
         bool, typer.Option("--outdated", help="Only embeddings that are not used any more.")
     ] = False,
 ) -> None:
-    """Delete all cached embeddings and decoded images; they are made again when needed.
+    """Delete all cached embeddings and decoded images; they are computed again when needed.
 
     Examples:
 

@@ -13,6 +13,7 @@ Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,15 +70,19 @@ class RunStore:
             return None
 
     def write(self, record: RunRecord) -> Path:
-        """Write a record; from then on the run counts as ended."""
+        """Write a record; from then on the run counts as ended.
+
+        Raises:
+            DataError: if what was written cannot be read back; an older record then stays.
+        """
         path = self.folder(record.fingerprint) / "record.json"
-        write_atomic(path, record.to_json())
+        _write_readable(path, record)
         self._started(record.fingerprint).unlink(missing_ok=True)
         return path
 
     def write_started(self, record: RunRecord) -> None:
         """Write what is known of a run that has begun; `write` takes it away again."""
-        write_atomic(self._started(record.fingerprint), record.to_json())
+        _write_readable(self._started(record.fingerprint), record)
 
     def unfinished(self) -> list[Unfinished]:
         """Return the runs that are under way and those that were killed, by fingerprint."""
@@ -163,6 +168,36 @@ class RunStore:
         return _read_marker(self.folder(fingerprint) / "mlflow.json")
 
 
+def _write_readable(path: Path, record: RunRecord) -> None:
+    """Write a record beside its place, read it back, and only then put it there."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        write_atomic(fresh, record.to_json())
+        RunRecord.from_json(fresh.read_bytes(), source=str(path))
+    except (DataError, ValueError) as error:  # ValueError: a number that JSON does not have
+        fresh.unlink(missing_ok=True)
+        culprit = next(_unwritable(record.model_dump()), str(error))
+        raise DataError(
+            f"the record of run {record.fingerprint[:12]} cannot be read back, so it is not kept: "
+            f"{culprit}"
+        ) from None
+    fresh.replace(path)
+
+
+def _unwritable(value: Any, name: str = "") -> Iterator[str]:
+    """Yield what JSON or UTF-8 cannot hold, with the next step."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _unwritable(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _unwritable(part, f"{name}.{number}")
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        yield f"{name} is not UTF-8 text, got {value!a}. Rename the file or folder of that name."
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} must be a finite number, got {value}. Check what computed it."
+
+
 def _counts_already(path: Path) -> bool:
     try:
         return RunRecord.from_json(path.read_bytes()).status == "finished"
@@ -180,7 +215,7 @@ def _is_held(lock: Path) -> bool:
 
 def _read_marker(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

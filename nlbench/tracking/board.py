@@ -65,12 +65,13 @@ def segment(text: str) -> str:
 
 def _board_note(record: RunRecord) -> str:
     dataset, rate = record.dataset, record.noise.nominal_rate
-    asked = "rate as found" if rate is None else f"nominal rate {rate:.0%}"
+    nominal = "no nominal rate" if rate is None else f"nominal rate {rate:.0%}"
     name = re.sub(r"[`*_<>\[\]|\\]", " ", f"{dataset.name}, noise {record.noise.kind}")
     return (
-        f"{name}, {asked}: {dataset.n_train} training and {dataset.n_test} test images, "
+        f"{name}, {nominal}: {dataset.n_train} training and {dataset.n_test} test images, "
         f"{dataset.n_classes} classes. `sel/*`, `test/*` and shares in `train/*` are percent, "
         "`time/*_s` seconds, `time/peak_mb` MiB. Group by the param `selector` for means over "
-        "seeds. `test/acc_best` peeks at the test set and is never ranked; nor are selectors with "
+        "seeds. `test/acc_best` is chosen on the test set and not ranked; nor are selectors with "
         "the tag `nlbench.bound` true, which know the clean labels."
+        + ("" if dataset.test_labels_are_clean else " All `test/*` are against noisy labels.")
     )

@@ -132,17 +132,17 @@ def _points(by_seed: Mapping[str, Mapping[str, float]], at: int) -> list[Point]:
 
 
 def _summary_run(client: Any, record: RunRecord, group: str, experiment: str) -> str:
-    oldest, *younger = _found(client, experiment, group) or [None]
+    oldest, *younger = _summaries(client, experiment, group) or [None]
     if oldest is None:
         _create(client, record, group, experiment)
         # Two processes may have done so at once; both then keep the same one.
-        oldest, *younger = _found(client, experiment, group)
+        oldest, *younger = _summaries(client, experiment, group)
     for run in younger:
         client.delete_run(run.info.run_id)
     return str(oldest.info.run_id)
 
 
-def _found(client: Any, experiment: str, group: str) -> list[Any]:
+def _summaries(client: Any, experiment: str, group: str) -> list[Any]:
     runs = client.search_runs([experiment], f"tags.`nlbench.group` = '{group}'")
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 

@@ -73,6 +73,7 @@ def params_of(record: RunRecord) -> dict[str, str]:
         "noise_rate": record.noise.nominal_rate,
         "seed": record.seed,
         "protocol": record.protocol.id,
+        "versions": versions_line(record),
         "device": device,
         **{key: settings.get(key) for key in ("epochs", "batch_size", "lr", "network")},
     }
@@ -80,9 +81,25 @@ def params_of(record: RunRecord) -> dict[str, str]:
     return {clean_name(k): cut(_text(v)) for k, v in values.items() if v is not None}
 
 
+def versions_line(record: RunRecord) -> str:
+    """Return which code made a run, in one line: means must not mix versions.
+
+    >>> from types import SimpleNamespace as Record
+    >>> versions_line(Record(versions={"selector": 2, "noise": 1, "trainer": "code:0123456789abc"}))
+    'noise 1, selector 2, trainer 01234567'
+    """
+    parts = (f"{k} {str(v).removeprefix('code:')[:8]}" for k, v in sorted(record.versions.items()))
+    return ", ".join(parts) or "not recorded"
+
+
 def tags_of(record: RunRecord, board_key: str) -> dict[str, str]:
     """Return the tags that hold from the first moment of a run to its end."""
-    group = {"board": board_key, "selector": record.selector.model_dump(mode="json")}
+    group = {
+        "board": board_key,
+        "selector": record.selector.model_dump(mode="json"),
+        # Left out of records from before versions were kept: they stay in their group.
+        **({"versions": record.versions} if record.versions else {}),
+    }
     tags = {
         "nlbench.schema": SCHEMA,
         "nlbench.version": __version__,
@@ -90,6 +107,8 @@ def tags_of(record: RunRecord, board_key: str) -> dict[str, str]:
         "nlbench.group": sha256(canonical_json(group))[:32],
         "nlbench.attempt": str(record.attempt),
         "nlbench.bound": str(record.selector.is_bound).lower(),
+        "nlbench.versions": canonical_json(record.versions),
+        "nlbench.test_labels": "clean" if record.dataset.test_labels_are_clean else "noisy",
         "nlbench.knowledge": ", ".join(record.selector.knowledge) or "noisy labels only",
         "nlbench.env": _environment_line(record.environment),
         "nlbench.host": host_hash(),
@@ -173,11 +192,11 @@ def note_of(record: RunRecord) -> str:
     if record.metrics is not None:
         selection, test = record.metrics.selection, record.metrics.test
         before, after = selection.noise_rate_before, selection.noise_rate_after
-        known = "" if before is None or after is None else f", noise {before:.2%} → {after:.2%}"
-        f1 = "– (clean labels not known)" if selection.f1 is None else f"**{selection.f1:.2%}**"
+        noise = "" if before is None or after is None else f", noise {before:.2%} → {after:.2%}"
+        f1 = "– (clean labels unknown)" if selection.f1 is None else f"**{selection.f1:.2%}**"
         lines += [
-            f"Selection F1 {f1}, kept {selection.kept_fraction:.2%}{known}; "
-            f"test accuracy **{test.accuracy_last:.2%}** (last epoch).",
+            f"Selection F1 {f1}, kept {selection.kept_fraction:.2%}{noise}; "
+            f"test accuracy **{test.accuracy_last:.2%}** (last epoch{_against(record)}).",
             *(f"On {name}: {share:.2%}." for name, share in test.other_tests.items()),
         ]
     if record.error is not None:
@@ -187,6 +206,10 @@ def note_of(record: RunRecord) -> str:
         fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", record.command))])
         lines += ["", "Repeat it:", "", fence, hide_home(record.command), fence]
     return cut("\n".join(lines), 4000)
+
+
+def _against(record: RunRecord) -> str:
+    return "" if record.dataset.test_labels_are_clean else ", against noisy labels"
 
 
 def clean_name(text: str) -> str:
@@ -262,8 +285,7 @@ def _leaves(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _environment_line(environment: Mapping[str, Any]) -> str:
     packages = environment.get("packages")
-    known = {**environment, **(packages if isinstance(packages, Mapping) else {})}
-    parts = [
-        f"{key} {known[key]}" for key in ("python", "torch", "system", "device") if known.get(key)
-    ]
+    values = {**environment, **(packages if isinstance(packages, Mapping) else {})}
+    keys = ("python", "torch", "system", "cpu", "device")
+    parts = [f"{key} {values[key]}" for key in keys if values.get(key)]
     return ", ".join(parts) or "not recorded"

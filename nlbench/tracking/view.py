@@ -33,6 +33,7 @@ _MEANS_COLUMNS = {
     "params.`dataset`": 90,
     "params.`noise`": 150,
     "params.`selector`": 160,
+    "params.`versions`": 160,
     "metrics.`acc/mean`": 100,
     "metrics.`acc/sd`": 80,
     "metrics.`acc/ci95_low`": 115,
@@ -48,7 +49,7 @@ _DATASET = {"attributes.`Dataset`": 270}
 
 
 def view_state() -> dict[str, Any]:
-    """Return the state of the view: finished runs by selector, as the leaderboard ranks them."""
+    """Return the state of the view: finished runs by selector and version, best first."""
     return {
         "searchFilter": "attributes.status = 'FINISHED' AND tags.`nlbench.state` = 'complete'",
         "orderByKey": "metrics.`test/acc_last`",
@@ -65,7 +66,10 @@ def view_state() -> dict[str, Any]:
         "hideEmptyCharts": True,
         "groupBy": {
             "aggregateFunction": "average",
-            "groupByKeys": [{"mode": "param", "groupByData": "selector"}],
+            # Runs of different code are different things, though they bear one name.
+            "groupByKeys": [
+                {"mode": "param", "groupByData": key} for key in ("selector", "versions")
+            ],
         },
     }
 

@@ -237,3 +237,20 @@ def test_a_damaged_note_of_a_start_is_passed_over(store: RunStore) -> None:
     store.folder("x").mkdir(parents=True)
     (store.folder("x") / "started.json").write_text("{")
     assert store.unfinished() == []
+
+
+def test_a_record_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    store, good = RunStore(tmp_path), make_record()
+    store.write(good)
+    names = ["clean", "caf\udce9"]
+    dataset = good.dataset.model_copy(update={"class_names": names})
+    bad = good.model_copy(update={"dataset": dataset})
+    for write in (store.write, store.write_started):
+        with pytest.raises(DataError, match=r"dataset.class_names.1 is not UTF-8 text, got 'caf"):
+            write(bad)
+    nan = good.model_copy(update={"diagnostics": {"deep": [1.0, float("nan")]}})
+    with pytest.raises(DataError, match=r"diagnostics.deep.1 must be a finite number, got nan"):
+        store.write(nan)
+    assert store.read(good.fingerprint) == good
+    assert store.unfinished() == []
+    assert [p.name for p in store.folder(good.fingerprint).iterdir()] == ["record.json"]

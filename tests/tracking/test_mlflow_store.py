@@ -15,9 +15,11 @@ from nlbench.errors import ConfigError, RunError
 from nlbench.results.record import ProtocolInfo
 from nlbench.tracking import MlflowTracker, default_tracking_uri, read_records
 from nlbench.tracking import store as mlflow_store
+from nlbench.tracking.board import board_of
 from nlbench.tracking.files import per_class_table
-from nlbench.tracking.schema import clean_name, curve_points, cut, params_of
+from nlbench.tracking.schema import clean_name, curve_points, cut, note_of, params_of, tags_of
 from nlbench.tracking.store import mask, resolve_uri
+from nlbench.tracking.view import view_state
 
 
 def test_values_that_are_not_finite_are_named_instead_of_logged() -> None:
@@ -106,3 +108,22 @@ def test_tracking_is_light_until_it_is_used() -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+def test_runs_of_other_code_are_told_apart() -> None:
+    old, new = (make_record(versions={"selector": v, "noise": 1}) for v in (1, 2))
+    assert params_of(new)["versions"] == "noise 1, selector 2"
+    assert tags_of(old, "b")["nlbench.group"] != tags_of(new, "b")["nlbench.group"]
+    assert tags_of(new, "b")["nlbench.versions"] == '{"noise":1,"selector":2}'
+    assert {"mode": "param", "groupByData": "versions"} in view_state()["groupBy"]["groupByKeys"]
+
+
+def test_accuracy_on_noisy_test_labels_is_marked() -> None:
+    record = make_record()
+    dataset = record.dataset.model_copy(update={"test_labels_are_clean": False})
+    noisy = record.model_copy(update={"dataset": dataset})
+    assert tags_of(noisy, "b")["nlbench.test_labels"] == "noisy"
+    assert tags_of(record, "b")["nlbench.test_labels"] == "clean"
+    assert "(last epoch, against noisy labels)" in note_of(noisy)
+    assert "against noisy labels" in board_of(noisy).tags["mlflow.note.content"]
+    assert "against noisy labels" not in board_of(record).tags["mlflow.note.content"]

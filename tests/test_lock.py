@@ -183,7 +183,6 @@ def test_the_stored_answer_and_rounding_pass(entry: Entry) -> None:
         {"labels": [1], "score": [0.5001, 2.0]},
         {"labels": [1], "score": [0.5, 2.0, 2.0]},
         {"labels": [1]},
-        {"labels": [1], "score": [0.5, 2.0], "weights": [1.0]},
         {"labels": [1.0], "score": [0.5, 2.0]},
         {"labels": [1], "score": [0.5, "nan"]},
     ],
@@ -191,7 +190,17 @@ def test_the_stored_answer_and_rounding_pass(entry: Entry) -> None:
 def test_anything_else_does_not(entry: Entry, answer: dict[str, Any]) -> None:
     verdict = entry.verdict(answer)
     assert verdict.startswith("raise the version of noise 'pair' or restore its numbers\n")
-    assert not entry.may_be_renewed()
+    assert not entry.may_be_renewed(answer)
+
+
+def test_new_cases_need_no_new_version_but_a_command(entry: Entry) -> None:
+    answer = {"labels": [1], "score": [0.5, 2.0], "rate=0.3": {"labels": [4]}}
+    assert entry.verdict(answer) == (
+        "noise 'pair' has new cases, such as a setting that was added: "
+        "run `python tests/golden/update.py noises/pair`"
+    )
+    assert entry.may_be_renewed(answer)
+    assert not entry.may_be_renewed({**answer, "labels": [2]})
 
 
 def test_a_raised_version_asks_for_a_new_answer_by_its_command(entry: Entry) -> None:
@@ -200,13 +209,13 @@ def test_a_raised_version_asks_for_a_new_answer_by_its_command(entry: Entry) -> 
         "a version of noise 'pair' was raised from {'noise': 2} to {'noise': 3}: renew its golden "
         "answer with `python tests/golden/update.py noises/pair`"
     )
-    assert raised.may_be_renewed()
+    assert raised.may_be_renewed({"labels": [2]})
 
 
 def test_a_lowered_version_is_refused(entry: Entry) -> None:
     lowered = Entry(entry.name, entry.subject, {"noise": 1}, entry.compute, 1e-5, {})
     assert "was lowered" in lowered.verdict({"labels": [1]})
-    assert not lowered.may_be_renewed()
+    assert not lowered.may_be_renewed({"labels": [1]})
 
 
 def test_a_component_without_an_answer_is_told_the_command(entry: Entry) -> None:

@@ -63,7 +63,8 @@ class Entry:
                 f"the version of {self.subject} was lowered: {stored.versions} is stored, "
                 f"{self.versions} is installed. A version is only ever raised."
             )
-        changes = differences(stored.answer, answer, self.tolerances, self.tolerance)
+        known = {case: facts for case, facts in answer.items() if case in stored.answer}
+        changes = differences(stored.answer, known, self.tolerances, self.tolerance)
         if stored.versions != self.versions:
             return self._renew(stored)
         if changes:
@@ -71,12 +72,17 @@ class Entry:
                 f"raise the version of {self.subject} or restore its numbers\n"
                 f"What changed: {shown(changes)}."
             )
+        if known != answer:
+            return (
+                f"{self.subject} has new cases, such as a setting that was added: "
+                f"run `{COMMAND} {self.name}`"
+            )
         return ""
 
-    def may_be_renewed(self) -> bool:
-        """Return whether its answer may be replaced: it is new, or a version was raised."""
+    def may_be_renewed(self, answer: Answer) -> bool:
+        """Return whether its answer may be replaced: no number changed, or a version was raised."""
         stored = load(self.name)
-        if stored is None:
+        if stored is None or "has new cases" in self.verdict(answer):
             return True
         raised = stored.versions != self.versions
         return raised and all(self._now(part) >= v for part, v in stored.versions.items())

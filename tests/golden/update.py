@@ -39,7 +39,7 @@ def main() -> int:
         verdict = entry.verdict(answer)
         if not verdict:
             continue
-        if asked.list or not (entry.may_be_renewed() or asked.problem_changed):
+        if asked.list or not (entry.may_be_renewed(answer) or asked.problem_changed):
             refused += 1
             print(f"{name}: {verdict}")
             continue

@@ -219,7 +219,7 @@ def test_the_terminal_shows_dashes(record: RunRecord) -> None:
     console = Console(width=100, file=io.StringIO(), record=True)
     console.print(result_table(record))
     text = console.export_text()
-    assert "the clean labels are unknown" in text
+    assert "the clean labels are not known" in text
     for row in ("selection F1", "AUROC", "worst class recall"):
         (line,) = (line for line in text.splitlines() if row in line)
         assert "–" in line

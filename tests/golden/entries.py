@@ -15,6 +15,7 @@ from golden import (
     training_problems,
 )
 from golden.answer_files import Answer, Stored, differences, load, path_of, plain, shown
+
 from nlbench import scoring, training
 from nlbench.plugins import registry
 from nlbench.plugins.discovery import KINDS, Component

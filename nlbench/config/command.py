@@ -10,6 +10,7 @@ from typing import Any
 
 from nlbench.config.run_config import RunConfig, standard_config
 from nlbench.config.setting_text import setting_text
+from nlbench.files import readable
 from nlbench.plugins.registry import make_component
 
 
@@ -43,7 +44,17 @@ def reproduce_command(
     for section, values in changed.items():
         for key, value in values.items():
             words += ["--set", f"{section}.{key}={setting_text(value)}"]
-    return shlex.join(words)
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """Return a word for the shell; bytes that are not UTF-8 as ``$'...'``, which bash reads."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+        return f"$'{readable(escaped)}'"
+    return shlex.quote(word)
 
 
 def _difference(values: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:

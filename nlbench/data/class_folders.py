@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nlbench.data.decoding import opens, suffixes
+from nlbench.data.decoding import opens, suffixes, warnings_name_the_image
 from nlbench.data.file_memory import remembered
 from nlbench.errors import DataError
 from nlbench.files import cache_dir, home_dir, readable
@@ -146,7 +146,8 @@ def _images(root: Path, files: Sequence[ClassFile], tally: Tally) -> list[ClassF
     others = [file.name for file, is_known in zip(files, known, strict=True) if not is_known]
     by_content: set[str] = set()
     if others:
-        sniffed = remembered(root, others, "opens-1", np.dtype("?"), opens)
+        with warnings_name_the_image():
+            sniffed = remembered(root, others, "opens-1", np.dtype("?"), opens)
         by_content = {name for name, is_image in zip(others, sniffed, strict=True) if is_image}
     out = []
     for file, is_known in zip(files, known, strict=True):
@@ -199,7 +200,7 @@ class _Walk:
             name = _relative(self.root, entry.path)
             if _is_folder(entry):
                 folders.append((entry.is_symlink(), Path(entry.path)))
-            elif entry.is_symlink():
+            elif entry.is_symlink():  # also a broken one, or one that leads to itself
                 links.append(name)
             elif entry.is_file():
                 names.append(name)
@@ -239,7 +240,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _has_files(folder: Path) -> bool:
-    return any(entry.is_file() for entry in _visible(folder, folder, Tally()))
+    return any(not _is_folder(entry) for entry in _visible(folder, folder, Tally()))
 
 
 def _check_sub_folders(top: Path, folders: Sequence[str]) -> None:
@@ -247,7 +248,7 @@ def _check_sub_folders(top: Path, folders: Sequence[str]) -> None:
     common: list[list[str]] = []
     for folder in folders:
         entries = list(_visible(top, top / folder, Tally()))
-        if any(_suffix(entry.name) in suffixes() for entry in entries if entry.is_file()):
+        if any(_suffix(e.name) in suffixes() and not _is_folder(e) for e in entries):
             return
         common.append([entry.name for entry in entries if _is_folder(entry)])
     if len(common) < 2 or len(common[0]) < 2 or any(names != common[0] for names in common):

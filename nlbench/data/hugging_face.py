@@ -175,7 +175,7 @@ class HuggingFace(Dataset):
         library = _library()
         types = {name: _type_text(kind) for name, kind in features.items()}
         images = [name for name, kind in features.items() if isinstance(kind, library.Image)]
-        raw = [name for name in types if types[name] in ("binary", "large_binary")]
+        raw = [name for name, kind in features.items() if _is_encoded_image(kind)]
         numbers = [
             name for name, kind in types.items() if re.fullmatch(r"ClassLabel|u?int\d+", kind)
         ]
@@ -188,6 +188,12 @@ class HuggingFace(Dataset):
         return image, chosen_column(
             "label_column", self.label_column, preferred, types, self._what, accepted
         )
+
+
+def _is_encoded_image(kind: Any) -> bool:
+    """Return whether a column holds bytes, or {bytes, path} without being called an image."""
+    inner = kind.get("bytes") if isinstance(kind, dict) else kind
+    return _type_text(inner) in ("binary", "large_binary")
 
 
 def _type_text(kind: Any) -> str:

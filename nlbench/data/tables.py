@@ -124,10 +124,12 @@ def class_labels(
         DataError: if labels are missing, out of range or of a class that training has not.
     """
     every = [one for part in parts for one in part]
-    if any(one.values.dtype != every[0].values.dtype for one in every):
+    odd = [one.where for one in every if one.values.dtype != every[0].values.dtype]
+    if odd:
+        kinds = ("text", "numbers") if every[0].values.dtype == object else ("numbers", "text")
         raise DataError(
-            f"column {column!r} holds text in one of the files and numbers in another: "
-            f"{', '.join(sorted({one.where for one in every})[:_SHOWN])}. Store one kind."
+            f"column {column!r} holds {kinds[0]} in '{every[0].where}' and {kinds[1]} in "
+            f"{', '.join(map(repr, odd[:_SHOWN]))}. Store one kind in all files."
         )
     if every[0].names:
         names = every[0].names

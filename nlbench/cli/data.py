@@ -64,7 +64,7 @@ def check(
     where = None if data_dir is None else data_dir.expanduser()
     from nlbench.files import readable
 
-    for file in source.found(where):
+    for file in source.paths(where):
         _say("path", f"{readable(str(file))}{_size(file)}")
     content = source.load(where)
     _say("split", content.split)

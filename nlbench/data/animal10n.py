@@ -39,7 +39,7 @@ class Animal10N(NoisyFiles):
             that the two are swapped on disk. It matters to selectors that read class names.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     class_order: Literal["published", "clipcleaner"] = "published"
 
@@ -75,11 +75,11 @@ class Animal10N(NoisyFiles):
         if not folder.is_dir():
             raise DataError(f"folder '{folder}' is not there: {self.how_to_get}")
         files = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-        found = [(name, _NAME.fullmatch(name)) for name in files]
-        odd = [name for name, match in found if match is None]
+        matches = [(name, _NAME.fullmatch(name)) for name in files]
+        odd = [name for name, match in matches if match is None]
         if odd:
             raise DataError(
                 f"{len(odd)} of {len(files)} files in '{folder}' are not named LABEL_ID.jpg: "
                 f"{some(odd)}. Remove them."
             )
-        return Listing.of((f"{part}/{name}", int(match[1])) for name, match in found if match)
+        return Listing.of((f"{part}/{name}", int(match[1])) for name, match in matches if match)

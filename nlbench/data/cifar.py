@@ -89,7 +89,7 @@ class _Cifar(Dataset):
         names = [file.relative_to(folder).as_posix() for file in files]
         return {"content_sha256": contents_sha256(folder, names)}
 
-    def found(self, data_dir: Path | None) -> list[Path]:
+    def paths(self, data_dir: Path | None) -> list[Path]:
         """Return the files that are read."""
         return list(self._files(data_dir).files)
 

@@ -52,11 +52,11 @@ def find_files(name: str, data_dir: Path) -> ParquetFiles | TorchvisionFiles | N
         DataError: if it is there in part.
     """
     root = data_dir / name
-    found = {part: tuple(sorted(root.rglob(f"{part}-*.parquet"))) for part in ("train", "test")}
-    if any(found.values()):
-        for part, files in found.items():
+    parts = {part: tuple(sorted(root.rglob(f"{part}-*.parquet"))) for part in ("train", "test")}
+    if any(parts.values()):
+        for part, files in parts.items():
             _check_shards(root, part, files)
-        return ParquetFiles(found["train"], found["test"])
+        return ParquetFiles(parts["train"], parts["test"])
     folder = _torchvision_class(name).base_folder
     for place in (data_dir, root):
         if (place / folder).is_dir():
@@ -65,7 +65,7 @@ def find_files(name: str, data_dir: Path) -> ParquetFiles | TorchvisionFiles | N
 
 
 def download(name: str, data_dir: Path) -> TorchvisionFiles:
-    """Fetch into ``data_dir`` what is not there or damaged; torchvision unpacks and checks it.
+    """Fetch into ``data_dir`` what is missing or damaged; torchvision unpacks and checks it.
 
     A download that was cut off goes on where it stopped.
 
@@ -82,7 +82,7 @@ def download(name: str, data_dir: Path) -> TorchvisionFiles:
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"data set {name!r} cannot be downloaded from {cls.url} to '{data_dir}': {error}. "
-            f"Fetch it by other means and unpack it there, so that {cls.base_folder}/ lies in it."
+            f"Download it by other means and unpack it there: it must contain {cls.base_folder}/."
         ) from None
     return TorchvisionFiles(name, data_dir)
 
@@ -117,7 +117,7 @@ class ParquetFiles:
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"the labels in '{self._of(part)[0]}' must be whole numbers: {error}. "
-                "Fetch the file again."
+                "Download the file again."
             ) from None
 
     def images(self, part: Part, rows: Labels) -> Pixels:
@@ -126,10 +126,10 @@ class ParquetFiles:
         Raises:
             DataError: naming file, row and inner path, if one cannot be decoded.
         """
-        wanted, out, start = np.sort(rows), [], 0
+        sorted_rows, out, start = np.sort(rows), [], 0
         for file in self._of(part):
             column = _column(file, _IMAGE_COLUMNS)
-            here = wanted[(wanted >= start) & (wanted < start + len(column))] - start
+            here = sorted_rows[(sorted_rows >= start) & (sorted_rows < start + len(column))] - start
             out += [_decode(file, row, column[row].as_py()) for row in here.tolist()]
             start += len(column)
         back = np.empty_like(rows)
@@ -181,23 +181,23 @@ def _torchvision_part(name: str, root: Path, part: Part) -> tuple[Pixels, Labels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of numpy, on the age of these files
-            found = cls(root=str(root), train=part == "train", download=False)
+            data = cls(root=str(root), train=part == "train", download=False)
     except RuntimeError:
         raise DataError(
             f"'{root / cls.base_folder}' is incomplete or damaged: a file is missing or its "
             f"checksum differs. Unpack {cls.url} again, or let "
             f"`nlbench data check {name} --data-dir DIR --download` do it."
         ) from None
-    return found.data, np.asarray(found.targets, dtype=np.int64)
+    return data.data, np.asarray(data.targets, dtype=np.int64)
 
 
 def _check_shards(root: Path, part: str, files: Sequence[Path]) -> None:
     told = {int(m[1]) for f in files if (m := re.search(r"-of-(\d+)\.parquet$", f.name))}
     if not files or (told and told != {len(files)}):
-        wanted = f"{max(told)}" if told else "at least one"
+        number = f"{max(told)}" if told else "at least one"
         raise DataError(
-            f"'{root}' must hold {wanted} {part}-*.parquet, it has {len(files)}. "
-            "Fetch the missing or delete the superfluous files."
+            f"'{root}' must contain {number} {part}-*.parquet, it has {len(files)}. "
+            "Download the missing files or delete the extra ones."
         )
 
 
@@ -208,15 +208,17 @@ def _column(file: Path, names: Sequence[str]) -> Any:
 
     try:
         with pq.ParquetFile(file) as parquet:
-            known = parquet.schema_arrow.names
-            name = next((n for n in names if n in known), None)
+            columns = parquet.schema_arrow.names
+            name = next((n for n in names if n in columns), None)
             column = None if name is None else parquet.read(columns=[name])[name]
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"parquet file '{file}' cannot be read: {error}. Fetch it again.") from None
+        raise DataError(
+            f"parquet file '{file}' cannot be read: {error}. Download it again."
+        ) from None
     if column is None:
         raise DataError(
             f"parquet file '{file}' must have a column {' or '.join(map(repr, names))}, "
-            f"it has {known}. Check that it is CIFAR's."
+            f"it has {columns}. Check that it is CIFAR's."
         )
     return column
 
@@ -235,5 +237,5 @@ def _decode(file: Path, row: int, entry: Any) -> Pixels:
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, ...).
         raise DataError(
             f"image in row {row} ({inner}) of '{file}' cannot be decoded: {error}. "
-            "Fetch the file again."
+            "Download the file again."
         ) from error

@@ -142,16 +142,16 @@ def class_files(root: Path, top: Path, merge_sub_folders: bool, tally: Tally) ->
 
 def _images(root: Path, files: Sequence[ClassFile], tally: Tally) -> list[ClassFile]:
     """Return the files that are images by their extension, or else by their content."""
-    known = [_suffix(file.name) in suffixes() for file in files]
-    others = [file.name for file, is_known in zip(files, known, strict=True) if not is_known]
+    by_suffix = [_suffix(file.name) in suffixes() for file in files]
+    others = [file.name for file, is_image in zip(files, by_suffix, strict=True) if not is_image]
     by_content: set[str] = set()
     if others:
         with warnings_name_the_image():
             sniffed = remembered(root, others, "opens-1", np.dtype("?"), opens)
-        by_content = {name for name, is_image in zip(others, sniffed, strict=True) if is_image}
+        by_content = {name for name, opens_ in zip(others, sniffed, strict=True) if opens_}
     out = []
-    for file, is_known in zip(files, known, strict=True):
-        if is_known or file.name in by_content:
+    for file, is_image in zip(files, by_suffix, strict=True):
+        if is_image or file.name in by_content:
             out.append(file)
         else:
             suffix = _suffix(file.name)

@@ -20,16 +20,16 @@ def exact_share_per_class(
         (N,) bool; their number is the rounded total.
     """
     sizes = np.bincount(labels, minlength=len(shares))
-    wanted = sizes * shares
-    counts = np.floor(wanted + 1e-9).astype(np.int64)
-    missing = round(float(wanted.sum())) - int(counts.sum())
-    by_remainder = np.argsort(-(wanted - counts), kind="stable")
+    exact = sizes * shares
+    counts = np.floor(exact + 1e-9).astype(np.int64)
+    missing = round(float(exact.sum())) - int(counts.sum())
+    by_remainder = np.argsort(-(exact - counts), kind="stable")
     counts[by_remainder[:missing]] += 1
     shuffled = rng.permutation(len(labels))
     # A stable sort of small integers is a radix sort: linear, one pass for any number of classes.
     small = np.uint16 if len(shares) <= 65536 else np.int64
     order = shuffled[np.argsort(labels[shuffled].astype(small), kind="stable")]
     rank_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen = np.zeros(len(labels), dtype=bool)
-    chosen[order[rank_in_class < np.repeat(counts, sizes)]] = True
-    return chosen
+    keep = np.zeros(len(labels), dtype=bool)
+    keep[order[rank_in_class < np.repeat(counts, sizes)]] = True
+    return keep

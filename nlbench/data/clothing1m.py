@@ -59,7 +59,7 @@ class Clothing1M(NoisyFiles):
             None takes all of it.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     n_train: Annotated[int, Field(ge=14)] | None = None
 
@@ -96,7 +96,7 @@ class Clothing1M(NoisyFiles):
         if leaked:
             raise DataError(
                 f"{len(leaked)} test images of '{root}' are in the training list too: "
-                f"{some(leaked)}. Get the lists anew."
+                f"{some(leaked)}. Download the lists again."
             )
         if self.n_train is not None:
             train = balanced_part(train, self.n_train, len(CLASS_NAMES))
@@ -118,14 +118,14 @@ def balanced_part(listing: Listing, n: int, n_classes: int) -> Listing:
         ConfigError: if a class has too few.
     """
     rng = np.random.default_rng(SUBSET_SEED)
-    chosen = []
+    parts = []
     for label in range(n_classes):
-        wanted = n // n_classes + (label < n % n_classes)
+        n_of_class = n // n_classes + (label < n % n_classes)
         of_class = np.flatnonzero(listing.labels == label)
-        if len(of_class) < wanted:
+        if len(of_class) < n_of_class:
             raise ConfigError(
-                f"setting 'n_train' = {n} needs {wanted} images of each of the {n_classes} "
+                f"setting 'n_train' = {n} needs {n_of_class} images of each of the {n_classes} "
                 f"classes, class {label} has {len(of_class)}. Choose a smaller one."
             )
-        chosen.append(rng.permutation(of_class)[:wanted])
-    return listing.at(np.sort(np.concatenate(chosen)))
+        parts.append(rng.permutation(of_class)[:n_of_class])
+    return listing.at(np.sort(np.concatenate(parts)))

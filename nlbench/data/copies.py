@@ -2,9 +2,9 @@
 
 Two images are nearly identical where their thumbnails of 8 x 8 pixels differ by at most `NEAR` of
 255 levels in every pixel and colour: what is left of a picture that was saved again as JPEG, or at
-another size: scikit-learn's two photographs at JPEG quality 30 to 95, in full and at 200 x 133,
-differ by at most 4. Images with less contrast than `CONTRAST` levels are left out, since all of them are
-alike.
+another size (scikit-learn's two photographs at JPEG quality 30 to 95, in full and at 200 x 133,
+differ by at most 4). Images with less contrast than `CONTRAST` levels are left out, since all of
+them are alike.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Folder(Dataset):
         names = [file.name for file in (*parts.train, *parts.test)]
         return {"content_sha256": _fingerprint(root, names, parts.split)}
 
-    def found(self, data_dir: Path | None) -> list[Path]:
+    def paths(self, data_dir: Path | None) -> list[Path]:
         """Return the folder."""
         return [self._root(data_dir)]
 

@@ -24,7 +24,7 @@ _LISTS = (f"{_TRAIN}/meta/classes.txt", f"{_TRAIN}/meta/imagelist.tsv", f"{_TEST
 class Food101N(NoisyFiles):
     """Food-101N: 310 000 web images of 101 dishes, tested on Food-101's clean test set."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     folder: ClassVar[str] = "food101n"
     origin: ClassVar[str] = (
@@ -81,6 +81,6 @@ def _labelled(file: Path, keys: list[str], prefix: str, classes: list[str]) -> L
     if odd:
         raise DataError(
             f"{len(odd)} of {len(keys)} entries in '{file}' do not begin with a class of "
-            f"classes.txt: {some(odd)}. Get the lists anew."
+            f"classes.txt: {some(odd)}. Download the lists again."
         )
     return Listing.of((prefix + key, label_of[key.partition("/")[0]]) for key in keys)

@@ -162,14 +162,14 @@ class HuggingFace(Dataset):
 
     def _default_test(self, data_dir: Path | None) -> str:
         splits = list(self._called("load_dataset", data_dir))
-        found = next((name for name in TEST_PARTS if name in splits), "")
-        if not found:
+        test = next((name for name in TEST_PARTS if name in splits), "")
+        if not test:
             raise ConfigError(
                 f"data set '{self._what}' has no split 'test' or 'validation', it has: "
                 f"{', '.join(splits)}. Give one with --set data.test_split=NAME, or parts of one "
                 "with --set 'data.train_split=train[:80%]' --set 'data.test_split=train[80%:]'."
             )
-        return found
+        return test
 
     def _columns(self, features: Mapping[str, Any]) -> tuple[str, str]:
         library = _library()

@@ -115,7 +115,7 @@ class Dataset(ABC):
     size: ClassVar[str] = ""
     how_to_get: ClassVar[str] = ""
     where: ClassVar[str] = ""
-    download_note: ClassVar[str] = "by hand: nlbench does not fetch it"
+    download_note: ClassVar[str] = "by hand: nlbench does not download it"
     images_may_be_shown: ClassVar[bool] = False
     recipe: ClassVar[str] = "standard/folder"
     takes_path: ClassVar[bool] = False
@@ -138,7 +138,7 @@ class Dataset(ABC):
         """Return what identifies the content without reading it; part of a run's fingerprint."""
         return {}
 
-    def found(self, data_dir: Path | None) -> list[Path]:
+    def paths(self, data_dir: Path | None) -> list[Path]:
         """Return the files or folders that `load` reads; nothing where it is bundled."""
         return []
 

@@ -138,14 +138,14 @@ def read_lines(path: Path, how_to_get: str) -> list[str]:
     """Return the lines of a list without the empty ones.
 
     Raises:
-        DataError: if the file is missing or is no text.
+        DataError: if the file is missing or is not text.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(f"file '{path}' is not there: {how_to_get}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list '{path}' cannot be read: {error}. Get it anew.") from None
+        raise DataError(f"list '{path}' cannot be read: {error}. Download it again.") from None
     return [line for line in (raw.strip() for raw in text.splitlines()) if line]
 
 
@@ -166,8 +166,8 @@ def read_labels(path: Path, how_to_get: str, prefix: str = "") -> dict[str, int]
         name, _, label = line.replace("\t", " ").rpartition(" ")
         if not name or not label.isascii() or not label.isdigit():
             raise DataError(
-                f"list '{path}' must hold lines 'FILE LABEL', entry {number} is {line!r}. "
-                "Get the list anew."
+                f"list '{path}' must have lines 'FILE LABEL', entry {number} is {line!r}. "
+                "Download the list again."
             )
         labels[prefix + name.strip()] = int(label)
     if len(labels) != len(lines):
@@ -199,7 +199,7 @@ def join_labels(
     if lost:
         raise DataError(
             f"{len(lost)} of {len(keys)} files in '{keys_file}' have no label in '{file}': "
-            f"{some(lost)}. Get both lists anew."
+            f"{some(lost)}. Download both lists again."
         )
     return Listing.of((key, labels[key]) for key in keys)
 
@@ -211,13 +211,13 @@ def check_listing(what: str, listing: Listing, n_classes: int) -> None:
         DataError: naming the first wrong entries and their number.
     """
     if not len(listing.names):
-        raise DataError(f"{what} holds no images. Get the data set anew.")
+        raise DataError(f"{what} contains no images. Download the data set again.")
     wrong = np.flatnonzero((listing.labels < 0) | (listing.labels >= n_classes))
     if len(wrong):
         entries = [f"{listing.names[i]} {listing.labels[i]}" for i in wrong[:SHOWN].tolist()]
         raise DataError(
             f"{len(wrong)} labels of {what} are not in [0, {n_classes}): "
-            f"{some(entries, len(wrong))}. Get the list anew."
+            f"{some(entries, len(wrong))}. Download the list again."
         )
     check_inside(what, listing.names)
 
@@ -281,5 +281,5 @@ def _refuse_twice(path: Path, names: Sequence[str]) -> None:
     twice = [name for name, n in Counter(names).items() if n > 1]
     raise DataError(
         f"{len(twice)} files are listed more than once in '{path}': {some(twice)}. "
-        "Get the list anew."
+        "Download the list again."
     )

@@ -31,7 +31,7 @@ _TRAIN, _TEST = "info/train_filelist_google.txt", "info/val_filelist.txt"
 class MiniWebVision(NoisyFiles):
     """mini-WebVision: 50 classes of WebVision 1.0, what Google's image search gave for them."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     folder: ClassVar[str] = "mini-webvision"
     origin: ClassVar[str] = (
@@ -98,7 +98,7 @@ def _imagenet(data_dir: Path | None) -> dict[str, LabelledImages]:
         return {}
     wnids = list(imagenet_names())[:N_CLASSES]
     files = [sorted((root / wnid).glob("*.JPEG")) for wnid in wnids]
-    empty = [wnid for wnid, found in zip(wnids, files, strict=True) if not found]
+    empty = [wnid for wnid, of_class in zip(wnids, files, strict=True) if not of_class]
     if empty:
         raise DataError(
             f"folder '{root}' has no *.JPEG of {len(empty)} of the {N_CLASSES} classes: "
@@ -107,7 +107,7 @@ def _imagenet(data_dir: Path | None) -> dict[str, LabelledImages]:
         )
     listing = Listing.of(
         (f"{wnid}/{file.name}", label)
-        for label, (wnid, found) in enumerate(zip(wnids, files, strict=True))
-        for file in found
+        for label, (wnid, of_class) in enumerate(zip(wnids, files, strict=True))
+        for file in of_class
     )
     return {IMAGENET: LabelledImages(FileImages(root, listing.names), listing.labels)}

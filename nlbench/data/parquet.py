@@ -296,7 +296,7 @@ def _labels(file: Path, column: str) -> Column:
 
     schema, values = _read(file, read)
     if not len(values):
-        raise DataError(f"file '{file}' holds no images. Download it again, or remove it.")
+        raise DataError(f"file '{file}' contains no images. Download it again, or remove it.")
     refuse_missing(values.null_count, len(values), str(file), column)
     is_text = _is_text(values.type)
     kind = "string" if is_text else "int64"

@@ -57,8 +57,8 @@ def check_space(data: ImageData, size: int, folder: Path) -> None:
     if fits_in_memory(data, size):
         return
     parent = next(p for p in (folder, *folder.parents) if p.is_dir())
-    there = sum(f.stat().st_size for f in folder.glob(f"{_slug(data.name)}-*"))
-    free = shutil.disk_usage(parent).free + there
+    written = sum(f.stat().st_size for f in folder.glob(f"{_slug(data.name)}-*"))
+    free = shutil.disk_usage(parent).free + written
     needed = _needed(data, size)
     what = f"the images of {data.name!r} take {needed / _GIB:.1f} GiB at {size} x {size} pixels"
     if needed > free:
@@ -68,7 +68,7 @@ def check_space(data: ImageData, size: int, folder: Path) -> None:
             f"set {LIMIT_VARIABLE} higher if there is enough memory (a run needs about twice "
             "that), or choose a smaller --set protocol.image_size."
         )
-    if not there:
+    if not written:
         log.warning("%s: they are decoded once into '%s', and read from there.", what, folder)
 
 
@@ -130,13 +130,13 @@ def _needed(data: ImageData, size: int) -> int:
 
 
 def _limit_gib() -> float:
-    given = os.environ.get(LIMIT_VARIABLE, "")
-    if not given:
+    text = os.environ.get(LIMIT_VARIABLE, "")
+    if not text:
         return DEFAULT_LIMIT_GIB
     try:
-        limit = float(given)
+        limit = float(text)
     except ValueError:
         limit = math.nan
     if not limit > 0:
-        raise ConfigError(f"{LIMIT_VARIABLE} must be a number of GiB > 0, got {given!r}.")
+        raise ConfigError(f"{LIMIT_VARIABLE} must be a number of GiB > 0, got {text!r}.")
     return limit

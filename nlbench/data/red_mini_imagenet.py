@@ -33,7 +33,7 @@ class RedMiniImageNet(NoisyFiles):
             0.8. Which of them are wrong is not used here.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     # YAML reads 0.2 as a number.
     noise_rate: Annotated[Literal["0.2", "0.4", "0.6", "0.8"], BeforeValidator(str)] = "0.4"
@@ -92,14 +92,14 @@ def _class_names(file: Path, listing: Listing) -> list[str]:
     if nameless:
         raise DataError(
             f"{len(nameless)} of {N_CLASSES} classes in '{file}' have no image whose name begins "
-            f"with a WordNet id, so they have no name: {some(nameless)}. Get the list anew."
+            f"with a WordNet id, so they have no name: {some(nameless)}. Download the list again."
         )
     wnids = [votes[label].most_common(1)[0][0] for label in range(N_CLASSES)]
-    known = imagenet_names()
-    unknown = [wnid for wnid in wnids if wnid not in known]
+    names = imagenet_names()
+    unknown = [wnid for wnid in wnids if wnid not in names]
     if unknown:
         raise DataError(
-            f"{len(unknown)} WordNet ids in '{file}' are no class of ImageNet-1k: {some(unknown)}. "
-            "Get the list anew."
+            f"{len(unknown)} WordNet ids in '{file}' are not classes of ImageNet-1k: "
+            f"{some(unknown)}. Download the list again."
         )
-    return [known[wnid] for wnid in wnids]
+    return [names[wnid] for wnid in wnids]

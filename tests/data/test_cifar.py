@@ -153,7 +153,7 @@ def test_missing_data_says_where_to_get_it_and_where_to_put_it(tmp_path: Path, s
 def test_half_a_data_set_is_refused(tmp_path: Path) -> None:
     folder = put_parquet(tmp_path)
     (folder / "train-00001-of-00002.parquet").unlink()
-    with pytest.raises(DataError, match=r"must hold 2 train-\*\.parquet, it has 1"):
+    with pytest.raises(DataError, match=r"must contain 2 train-\*\.parquet, it has 1"):
         Cifar10().load(tmp_path)
     for file in folder.glob("train-*"):
         file.unlink()
@@ -181,7 +181,7 @@ def test_a_damaged_image_is_named_by_row_and_path(
     folder = put_parquet(tmp_path)
     edit_parquet(folder / "train-00001-of-00002.parquet", "img", 3, entry)
     with pytest.raises(
-        DataError, match=rf"row 3 \(cat_7\.png\) of '.*train-00001.*{reason}.*Fetch the file"
+        DataError, match=rf"row 3 \(cat_7\.png\) of '.*train-00001.*{reason}.*Download the file"
     ):
         Cifar10().load(tmp_path)
 
@@ -213,7 +213,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path, how: str) -> None:
     file = put_parquet(tmp_path) / "train-00000-of-00002.parquet"
     content = file.read_bytes()
     file.write_bytes({"cut": content[: len(content) // 2], "text": b"404", "empty": b""}[how])
-    with pytest.raises(DataError, match=r"train-00000.*cannot be read.*Fetch it again"):
+    with pytest.raises(DataError, match=r"train-00000.*cannot be read.*Download it again"):
         Cifar10().load(tmp_path)
 
 

@@ -317,7 +317,7 @@ def test_a_wordnet_id_that_imagenet_does_not_have_is_refused(tmp_path: Path) -> 
     file, old = root / "split" / "red_noise_nl_0.4", f"{wnids()[7]}00000007.jpg"
     put(root / "all_images" / "n0000000000000007.jpg")
     lines(file, file.read_text().replace(old, "n0000000000000007.jpg").splitlines())
-    with pytest.raises(DataError, match=r"1 WordNet ids .* are no class .*: n00000000"):
+    with pytest.raises(DataError, match=r"1 WordNet ids .* are not classes .*: n00000000"):
         RedMiniImageNet().load(tmp_path)
 
 
@@ -409,7 +409,7 @@ def test_webvision_keeps_the_first_fifty_classes(tmp_path: Path) -> None:
 def test_a_listing_is_checked(name: str, label: int, message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_listing("it", Listing.of([("b.jpg", 1), (name, label)]), 3)
-    with pytest.raises(DataError, match="it holds no images"):
+    with pytest.raises(DataError, match="it contains no images"):
         check_listing("it", Listing.of([]), 3)
 
 
@@ -546,7 +546,7 @@ def test_parquet_columns_are_chosen_or_asked_for(tmp_path: Path) -> None:
         ([0, 1, -1], r"1 are not: row 2: -1"),
         ([0, None, 1], "1 of 3 labels in .* are missing .null.. If this part has no labels, use"),
         ([0, 0, 0], "at least 2 classes"),
-        ([], "holds no images"),
+        ([], "contains no images"),
     ],
 )
 def test_parquet_labels_are_checked(tmp_path: Path, labels: list[int], message: str) -> None:

@@ -37,7 +37,7 @@ def augmented_input(
         resized: Whether that part is a random box scaled to the side (`random_resized_crop`).
 
     Returns:
-        (B, C, H, W) float, mean about 0; H = W = `side` where one is given.
+        (B, C, H, W) float, mean about 0; H = W = `side` where it is not None.
     """
     geometric, policy = _parts(kind)
     if geometric != "none" and (side is not None or resized):
@@ -83,5 +83,5 @@ def augment(batch: Tensor, kind: Geometric, generator: torch.Generator) -> Tenso
 
 
 def _mirrored(batch: Tensor, generator: torch.Generator) -> Tensor:
-    chosen = torch.rand(len(batch), generator=generator).to(batch.device, non_blocking=True) < 0.5
-    return torch.where(chosen[:, None, None, None], batch.flip(3), batch)
+    uniform = torch.rand(len(batch), generator=generator).to(batch.device, non_blocking=True)
+    return torch.where(uniform[:, None, None, None] < 0.5, batch.flip(3), batch)

@@ -12,8 +12,9 @@ from nlbench.training.loop import BatchOrder
 class ClassBalancedOrder(BatchOrder):
     """Every pass is a permutation in which each class is repeated up to the largest.
 
-    Where the largest is no multiple of a class, the samples that come once more are drawn anew
-    for every pass. Classes without a kept sample are left out. Weights count within a class.
+    Where the largest class is not a multiple of another, every pass draws anew which samples of
+    the other one are repeated once more. Classes without a kept sample are left out. Weights count
+    within a class.
     """
 
     def __init__(self, generator: torch.Generator, noisy_labels: Tensor) -> None:
@@ -23,8 +24,8 @@ class ClassBalancedOrder(BatchOrder):
     def epoch(self, selection: Selection, n_draws: int) -> Tensor:
         """Return (n_draws,) positions of kept samples."""
         kept = selection.keep.nonzero().flatten().cpu()
-        given = self._noisy_labels if selection.labels is None else selection.labels
-        labels = given.cpu()[kept]
+        labels = self._noisy_labels if selection.labels is None else selection.labels
+        labels = labels.cpu()[kept]
         if selection.weights is not None:
             share = _shares_within(labels, selection.weights.cpu()[kept].double())
             drawn = torch.multinomial(share, n_draws, replacement=True, generator=self._generator)

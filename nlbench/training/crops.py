@@ -45,8 +45,8 @@ def random_resized_crop(images: Tensor, side: int, generator: torch.Generator) -
     """Return a random box of every image, scaled to one side (bilinear).
 
     Boxes as Szegedy et al. draw them (CVPR 2015, arXiv 1409.4842, section 6) and torchvision's
-    `RandomResizedCrop` does: 8 to 100 % of the area, width to height 3/4 to 4/3. Unlike there
-    shrinking is not antialiased; a box is shrunk by H / side at most.
+    `RandomResizedCrop` does: 8 to 100 % of the area, width to height 3/4 to 4/3. Unlike
+    torchvision's, shrinking is not antialiased; a box shrinks by a factor of H / side at most.
 
     Args:
         images: (B, C, H, H) uint8.
@@ -83,7 +83,7 @@ def resized_boxes(images: Tensor, boxes: Tensor, side: int) -> Tensor:
 
     Args:
         images: (B, C, H, W) uint8.
-        boxes: (B, 4) int64, as `draw_boxes` gives them.
+        boxes: (B, 4) int64, as `draw_boxes` returns them.
         side: Of the result.
 
     Returns:

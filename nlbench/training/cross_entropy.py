@@ -24,10 +24,11 @@ class CrossEntropy(SgdTrainer):
         lr: Highest learning rate.
         momentum: Of SGD, Nesterov.
         weight_decay: L2.
-        network: "small-cnn", "preact-resnet18", "resnet34-cifar", "vgg19-bn-64", "timm:MODEL" or
-            "timm-pretrained:MODEL".
+        network: "small-cnn", "preact-resnet18", "preact-resnet18-dividemix", "resnet34-cifar",
+            "vgg19-bn-64", "vgg19-bn-clipcleaner", "timm:MODEL" or "timm-pretrained:MODEL".
         augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
-            "autoaugment-imagenet" or "randaugment".
+            "autoaugment-imagenet" or "randaugment"; each of these three with "-clipcleaner" behind
+            it is the version that CLIPCleaner's authors released.
         input_size: Side of what the network sees of larger images; None for all of an image.
         resized_crop: Whether training sees a random box of an image, scaled to this side.
     """

@@ -15,7 +15,7 @@ from nlbench.data.images import StoredImages
 from nlbench.selector import Selection
 from nlbench.training.precision import Precision
 
-# What fits into a CPU's cache is evaluated twice as fast; a GPU wants to be filled.
+# What fits into a CPU's cache is evaluated twice as fast; a GPU needs large batches.
 _EVAL_BATCH = {"cpu": 256}
 _EVAL_BATCH_ELSEWHERE = 2048
 _EVAL_PIXELS = 2**24  # fewer at once where images are large
@@ -28,20 +28,20 @@ Reselect = Callable[[int, Sequence[Tensor], Sequence[Tensor]], Sequence[Selectio
 
 @dataclass(frozen=True, eq=False)
 class TrainingTask:
-    """What a trainer is given. It has no clean training labels.
+    """The input of a trainer. It contains no clean training labels.
 
     Attributes:
         images: (N, C, H, W) uint8 on the device, or in a file and read from there to the device.
         noisy_labels: (N,) int64.
-        val_images, val_labels: Held-out part with *noisy* labels, empty where there is none.
-        test_images, test_labels: The clean test set; evaluated, never chosen by.
+        val_images, val_labels: Held-out part with *noisy* labels, empty if `val_fraction` is 0.
+        test_images, test_labels: The clean test set; evaluated, never used to choose an epoch.
         selection: What to train on first.
         other_tests: Images of further test sets by name, predicted after the last epoch.
         reselect: For online selectors: (epoch, losses, logits) -> the next epoch's selections,
             one (N,), (N, K) and answer for each network.
         n_networks: Networks to train side by side; results are of the first.
-        on_labels: For trainers that enlarge or relabel the set that they train on: told (epoch,
-            (N,) bool kept, (N,) int64 labels) of what the first network gets next; answers nothing.
+        on_labels: For trainers that enlarge or relabel the set that they train on: called
+            with (epoch, (N,) bool kept, (N,) int64 labels) of what the first network gets next.
         seed: The run's seed.
         progress: Called with (epochs done, epochs).
     """
@@ -65,10 +65,10 @@ class TrainingTask:
 
 @dataclass(eq=False)
 class TrainingOutcome:
-    """What a training gave: curves with one value per epoch, and the last epoch's answers.
+    """The result of a training: curves with one value per epoch, and the last predictions.
 
-    All is of the first network, but for the curve ``ensemble_test_accuracy``: the mean of the
-    probabilities of all networks, where there is more than one.
+    All of it is of the first network, except the curve ``ensemble_test_accuracy``: the mean of the
+    probabilities of all networks, if there are several.
     """
 
     selection: Selection
@@ -92,7 +92,7 @@ class Trainer(ABC):
         """Refuse settings that do not fit images of this side, before anything is computed.
 
         Raises:
-            ConfigError: if there are any.
+            ConfigError: naming the first of them.
         """
 
 
@@ -123,7 +123,7 @@ class Learner:
 
     Attributes:
         network: On the device.
-        step: Takes (uint8 images, labels), updates the weights, gives the detached loss.
+        step: Takes (uint8 images, labels), updates the weights, returns the detached loss.
         batches: Where the order of samples comes from.
         refine: A trainer's own choice of the next training set, made from the selector's.
     """
@@ -163,7 +163,7 @@ def run_epochs(
 
     Args:
         task: Data and selection.
-        learners: `task.n_networks` of them; the first one's results are given.
+        learners: `task.n_networks` of them; the results are those of the first.
         n_epochs: Number of epochs.
         batch_size: Samples per step; at most N.
         precision: Of the steps, which evaluation shares.
@@ -207,7 +207,7 @@ _CURVES = ("train_loss", "test_accuracy", "noisy_val_accuracy")
 def _train_epoch(
     task: TrainingTask, learner: Learner, selection: Selection, batch_size: int
 ) -> Tensor:
-    """Train for an epoch; give the losses of its steps."""
+    """Train for an epoch; return the losses of its steps."""
     steps = max(1, len(task.images) // batch_size)
     order = learner.batches.epoch(selection, steps * batch_size).to(task.device)
     labels = task.noisy_labels if selection.labels is None else selection.labels
@@ -219,7 +219,7 @@ def _train_epoch(
 def _test(
     task: TrainingTask, learners: Sequence[Learner], outcome: TrainingOutcome, autocast: bool
 ) -> Tensor:
-    """Note the test accuracy; give the first network's predictions."""
+    """Record the test accuracy; return the first network's predictions."""
     logits = [predict(learner.network, task.test_images, autocast) for learner in learners]
     predictions = logits[0].argmax(dim=1)
     outcome.curves["test_accuracy"].append(_share(predictions == task.test_labels))
@@ -243,22 +243,23 @@ def _next_sets(
         return [outcome.selection] * len(learners)
     started = time.perf_counter()
     logits = [predict(learner.network, task.images, autocast) for learner in learners]
-    chosen = [outcome.selection] * len(learners)
+    selections = [outcome.selection] * len(learners)
     if task.reselect is not None:
         cross_entropy = nn.functional.cross_entropy
         losses = [cross_entropy(each, task.noisy_labels, reduction="none") for each in logits]
-        # A selector that writes into what it is given must not reach the trainer.
+        # A selector that writes into its input must not reach the trainer.
         shown = [each.clone() for each in logits] if refines else logits
-        chosen = list(task.reselect(epoch, losses, shown))
-        outcome.selection = chosen[0]
+        selections = list(task.reselect(epoch, losses, shown))
+        outcome.selection = selections[0]
         outcome.reselect_s += time.perf_counter() - started
     for i, learner in enumerate(learners):
         if learner.refine is not None:
-            chosen[i] = learner.refine(epoch, chosen[i], logits[i])
+            selections[i] = learner.refine(epoch, selections[i], logits[i])
     if refines:
-        labels = task.noisy_labels if chosen[0].labels is None else chosen[0].labels
-        task.on_labels(epoch, chosen[0].keep, labels)
-    return chosen
+        first = selections[0]
+        labels = task.noisy_labels if first.labels is None else first.labels
+        task.on_labels(epoch, first.keep, labels)
+    return selections
 
 
 def _accuracy(

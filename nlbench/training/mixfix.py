@@ -40,8 +40,8 @@ def absorb_and_relabel(
         selection: The selector's; its corrected labels count for its own samples.
         noisy_labels: (N,) int64.
         logits: (N, K) of all training samples.
-        theta_r: Least confidence to absorb, 1 for never.
-        theta_r2: Least confidence to relabel, 1 for never.
+        theta_r: Lowest confidence at which a sample is absorbed, 1 for never.
+        theta_r2: Lowest confidence at which a sample is relabelled, 1 for never.
 
     Returns:
         (N,) int64 labels, and two (N,) bool masks: absorbed (samples beside the selection) and
@@ -63,10 +63,10 @@ def absorb_and_relabel(
         absorbed = torch.zeros_like(absorbed)
     if theta_r2 >= 1:
         relabelled = torch.zeros_like(relabelled)
-    given = noisy_labels
+    labels = noisy_labels
     if selection.labels is not None:
-        given = torch.where(selection.keep, selection.labels, noisy_labels)
-    return torch.where(relabelled, predicted, given), absorbed, relabelled
+        labels = torch.where(selection.keep, selection.labels, noisy_labels)
+    return torch.where(relabelled, predicted, labels), absorbed, relabelled
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,18 @@ class MixFix(SgdTrainer):
         lr: Learning rate before the first milestone.
         momentum: Of SGD, not Nesterov.
         weight_decay: L2.
-        network: "small-cnn", "preact-resnet18", "resnet34-cifar", "vgg19-bn-64", "timm:MODEL" or
-            "timm-pretrained:MODEL".
+        network: "small-cnn", "preact-resnet18", "preact-resnet18-dividemix", "resnet34-cifar",
+            "vgg19-bn-64", "vgg19-bn-clipcleaner", "timm:MODEL" or "timm-pretrained:MODEL".
         augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
-            "autoaugment-imagenet" or "randaugment".
+            "autoaugment-imagenet" or "randaugment"; each of these three with "-clipcleaner" behind
+            it is the version that CLIPCleaner's authors released.
         input_size: Side of what the network sees of larger images; None for all of an image.
         resized_crop: Whether training sees a random box of an image, scaled to this side.
         milestones: When the learning rate falls to a tenth: epochs done, or shares of all epochs
             where below 1.
         beta: Both parameters of lambda's Beta distribution.
-        theta_r: Least confidence to absorb a sample with its label; 1 for never.
-        theta_r2: Least confidence to relabel a sample; 1 for never.
+        theta_r: Lowest confidence at which a sample joins with its label; 1 for never.
+        theta_r2: Lowest confidence at which a sample is relabelled; 1 for never.
     """
 
     version: ClassVar[int] = 1

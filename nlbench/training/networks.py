@@ -146,7 +146,7 @@ def _pretrained_network(model: str, in_channels: int, n_classes: int) -> nn.Modu
 def _check_timm_name(model: str) -> None:
     import timm
 
-    known = timm.list_models()
-    if model not in known:
-        hint = did_you_mean(model, known)
+    models = timm.list_models()
+    if model not in models:
+        hint = did_you_mean(model, models)
         raise ConfigError(f"timm has no model {model!r}. {hint[:200]}")

@@ -27,11 +27,11 @@ def choose_precision(device: torch.device, network: nn.Module) -> Precision:
     Raises:
         ConfigError: if the variable is neither ``float32`` nor ``bfloat16``.
     """
-    given = os.environ.get(VARIABLE, "")
-    if given not in ("", "float32", "bfloat16"):
-        raise ConfigError(f"{VARIABLE} must be float32 or bfloat16, got {given!r}.")
-    if given:
-        return "bfloat16" if given == "bfloat16" else "float32"
+    value = os.environ.get(VARIABLE, "")
+    if value not in ("", "float32", "bfloat16"):
+        raise ConfigError(f"{VARIABLE} must be float32 or bfloat16, got {value!r}.")
+    if value:
+        return "bfloat16" if value == "bfloat16" else "float32"
     if device.type == "cpu":
         is_large = sum(weights.numel() for weights in network.parameters()) >= _LARGE
         return "bfloat16" if is_large and has_bfloat16_tiles() else "float32"

@@ -40,10 +40,11 @@ class SgdTrainer(Trainer):
         lr: Highest learning rate.
         momentum: Of SGD, Nesterov where `nesterov` says so.
         weight_decay: L2.
-        network: "small-cnn", "preact-resnet18", "resnet34-cifar", "vgg19-bn-64", "timm:MODEL" or
-            "timm-pretrained:MODEL".
+        network: "small-cnn", "preact-resnet18", "preact-resnet18-dividemix", "resnet34-cifar",
+            "vgg19-bn-64", "vgg19-bn-clipcleaner", "timm:MODEL" or "timm-pretrained:MODEL".
         augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
-            "autoaugment-imagenet" or "randaugment".
+            "autoaugment-imagenet" or "randaugment"; each of these three with "-clipcleaner" behind
+            it is the version that CLIPCleaner's authors released.
         input_size: Side of what the network sees of larger images: a part of them at random in
             training, the centre in evaluation; None for all of an image.
         resized_crop: Whether that part is a random box scaled to this side, as in ImageNet's

@@ -50,17 +50,17 @@ def where_it_lies(part: Tensor, image: Tensor) -> list[tuple[int, int]]:
 def test_a_random_crop_is_a_part_of_its_own_image_and_reaches_every_place() -> None:
     image = pictures(1, 7)[0]
     parts = random_crop(image.expand(300, -1, -1, -1), 5, seeded())
-    found = [where_it_lies(part, image) for part in parts]
-    assert all(len(places) == 1 for places in found)
-    assert {places[0] for places in found} == {(i, j) for i in range(3) for j in range(3)}
+    places = [where_it_lies(part, image) for part in parts]
+    assert all(len(each) == 1 for each in places)
+    assert {each[0] for each in places} == {(i, j) for i in range(3) for j in range(3)}
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 30))
 @settings(max_examples=60, deadline=None)
 def test_boxes_are_resized_as_torchvision_does(seed: int, side: int, height: int) -> None:
     images, boxes = pictures(6, height, seed), draw_boxes(6, height, seeded(seed))
-    found = resized_boxes(images, boxes, side)
-    for image, box, ours in zip(images, boxes.tolist(), found, strict=True):
+    parts = resized_boxes(images, boxes, side)
+    for image, box, ours in zip(images, boxes.tolist(), parts, strict=True):
         theirs = reference.resized_crop(
             image.float(), *box, [side, side], InterpolationMode.BILINEAR, antialias=False
         )

@@ -32,8 +32,8 @@ SMALL = {"trainer.network": "small-cnn", "trainer.augmentation": "none"}
 
 
 def short(**changes: Any) -> MixFix:
-    given = {"epochs": 4, "batch_size": 16, "network": "small-cnn", "augmentation": "none"}
-    return MixFix(**{**given, "lr": 0.05, **changes})
+    quick = {"epochs": 4, "batch_size": 16, "network": "small-cnn", "augmentation": "none"}
+    return MixFix(**{**quick, "lr": 0.05, **changes})
 
 
 # Absorb and relabel ------------------------------------------------------------------------------
@@ -303,8 +303,8 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
 
 def test_milestones_are_part_of_the_fingerprint() -> None:
     def of(*milestones: float) -> str:
-        given = {"trainer.milestones": list(milestones)} if milestones else {}
-        return resolve(trainer="mixfix", settings=given).fingerprint
+        own = {"trainer.milestones": list(milestones)} if milestones else {}
+        return resolve(trainer="mixfix", settings=own).fingerprint
 
     assert of() == of(2 / 3, 5 / 6)
     assert of(200, 250) == of(200.0, 250.0) != of()

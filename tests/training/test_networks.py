@@ -53,15 +53,15 @@ def of_vgg19(k: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "counted", "known"),
+    ("name", "counted", "published"),
     [
         ("preact-resnet18", of_preact_resnet18, 11_172_170),
         ("resnet34-cifar", of_resnet34, 21_282_122),
         ("vgg19-bn-64", of_vgg19, 45_244_874),
     ],
 )
-def test_the_number_of_weights(name: str, counted: Any, known: int) -> None:
-    assert n_weights(make_network(name, 3, 10, seed=0)) == counted(10) == known
+def test_the_number_of_weights(name: str, counted: Any, published: int) -> None:
+    assert n_weights(make_network(name, 3, 10, seed=0)) == counted(10) == published
     assert n_weights(make_network(name, 3, 100, seed=0)) == counted(100)
 
 

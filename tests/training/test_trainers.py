@@ -33,8 +33,8 @@ def slow_mix(batch: list[float], partners: list[int], share: float) -> list[floa
 )
 def test_mixing_is_the_weighted_mean(batch: list[float], share: float, data: Any) -> None:
     partners = data.draw(st.permutations(range(len(batch))))
-    found = mix(torch.tensor(batch, dtype=torch.float64), torch.tensor(partners), share)
-    assert found.tolist() == pytest.approx(slow_mix(batch, partners, share), abs=1e-9)
+    mixed = mix(torch.tensor(batch, dtype=torch.float64), torch.tensor(partners), share)
+    assert mixed.tolist() == pytest.approx(slow_mix(batch, partners, share), abs=1e-9)
 
 
 def slow_mixup_loss(
@@ -85,10 +85,10 @@ def test_smoothed_labels_share_with_all_classes() -> None:
     logits = torch.randn(6, 4, generator=seeded(1), dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
     trainer = LabelSmoothing(smoothing=0.2)
-    found = trainer.loss(nn.Identity(), logits, labels, seeded())
+    loss = trainer.loss(nn.Identity(), logits, labels, seeded())
     logs = logits.log_softmax(dim=1)
     rows = [0.8 * float(logs[i, y]) + 0.2 * float(logs[i].mean()) for i, y in enumerate(labels)]
-    assert float(found) == pytest.approx(-sum(rows) / 6)
+    assert float(loss) == pytest.approx(-sum(rows) / 6)
     plain = CrossEntropy().loss(nn.Identity(), logits, labels, seeded())
     assert float(
         LabelSmoothing(smoothing=0).loss(nn.Identity(), logits, labels, seeded())

@@ -151,10 +151,10 @@ def test_every_augmented_image_is_a_crop_of_its_own_image(kind: Any, n_views: in
     for image, of_image in zip(images, views, strict=True):
         crops = all_crops(image, pad=1, mirrored=kind == "crop-flip")
         assert len(crops) == n_views
-        found = [
+        matches = [
             next(i for i, crop in enumerate(crops) if torch.equal(crop, view)) for view in of_image
         ]
-        assert len(set(found)) == n_views
+        assert len(set(matches)) == n_views
 
 
 def test_half_of_the_images_are_mirrored() -> None:
@@ -269,13 +269,13 @@ def run_script(val_right: list[int], **changes: Any) -> tuple[TrainingOutcome, S
 
 
 @pytest.mark.parametrize(
-    ("val_right", "chosen"), [([3, 7, 5, 7, 7], 1), ([0, 0, 0], 0), ([1, 2, 3], 2), ([9, 1], 0)]
+    ("val_right", "best"), [([3, 7, 5, 7, 7], 1), ([0, 0, 0], 0), ([1, 2, 3], 2), ([9, 1], 0)]
 )
-def test_the_noisy_validation_epoch_is_the_earliest_best(val_right: list[int], chosen: int) -> None:
+def test_the_noisy_validation_epoch_is_the_earliest_best(val_right: list[int], best: int) -> None:
     outcome, network = run_script(val_right)
     assert outcome.curves["noisy_val_accuracy"] == [n / 10 for n in val_right]
     assert outcome.test_predictions_noisy_val is not None
-    assert int(outcome.test_predictions_noisy_val.sum()) == 2 * chosen
+    assert int(outcome.test_predictions_noisy_val.sum()) == 2 * best
     assert int(outcome.test_predictions.sum()) == 2 * (len(val_right) - 1)
     assert outcome.curves["test_accuracy"] == [2 * e / 64 for e in range(len(val_right))]
     assert not any(network.modes), "evaluated in training mode"
@@ -366,14 +366,14 @@ def test_each_network_trains_on_its_own_answer_and_starts_elsewhere() -> None:
 
 
 def test_two_networks_of_one_trainer_have_their_own_weights() -> None:
-    given: list[Tensor] = []
+    reports: list[Tensor] = []
 
     def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
-        given.extend(losses)
+        reports.extend(losses)
         return [keep_only(128, list(range(128)))] * 2
 
     SHORT.train(make_task(reselect=reselect, n_networks=2))
-    assert not torch.allclose(given[0], given[1])
+    assert not torch.allclose(reports[0], reports[1])
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from nlbench.results.record import RunRecord
 
 
 class _Components(NamedTuple):
+    """What decides the versions; `selector_names` are hyper-parameters that may name an encoder."""
+
     dataset: str
     noise: str
     selector: str
-    selector_encoder: str
+    selector_names: tuple[tuple[str, str], ...]
     trainer: str
-    image_text_encoder: str
-    image_encoder: str
+    protocol: ProtocolConfig
 
 
 def installed_versions(record: RunRecord) -> dict[str, Version] | None:
@@ -59,11 +60,16 @@ def _components(record: RunRecord) -> _Components | None:
         config.dataset.name,
         config.noise.kind,
         config.selector.name,
-        str(config.selector.params.get("encoder")),
+        tuple((k, v) for k, v in config.selector.params.items() if isinstance(v, str)),
         config.trainer.name,
-        config.protocol.image_text_encoder,
-        config.protocol.image_encoder,
+        _without_own_prompts(config.protocol),
     )
+
+
+def _without_own_prompts(protocol: ProtocolConfig) -> ProtocolConfig:
+    """Name a file where the run had prompts of its own: a record has only the hash of theirs."""
+    is_own = protocol.prompts.startswith("sha256:")
+    return protocol.model_copy(update={"prompts": "own.yaml"}) if is_own else protocol
 
 
 def _versions(components: _Components) -> dict[str, Version] | None:
@@ -73,10 +79,7 @@ def _versions(components: _Components) -> dict[str, Version] | None:
         "selector": {"name": components.selector},
         "trainer": {"name": components.trainer},
     }
-    protocol = ProtocolConfig(
-        image_text_encoder=components.image_text_encoder, image_encoder=components.image_encoder
-    )
     try:
-        return code_versions(names, {"encoder": components.selector_encoder}, protocol)
+        return code_versions(names, dict(components.selector_names), components.protocol)
     except NlbenchError:
         return None

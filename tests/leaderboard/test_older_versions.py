@@ -101,12 +101,20 @@ def test_what_is_installed_counts_as_well() -> None:
     assert standing(code, edited) == {"p": (None, "selector 1 (now 2)")}
 
 
-def test_encoders_of_different_selectors_are_not_compared() -> None:
+@pytest.mark.parametrize("key", ["encoder", "teacher"])
+def test_different_encoders_of_selectors_are_not_compared(key: str) -> None:
     def on(encoder: str, version: int) -> list[RunRecord]:
-        return runs(f"on-{encoder}", versions={**NOW, "selector_encoder": version},
-                    selector__params={"encoder": f"{encoder}:model"})  # fmt: skip
+        return runs(f"on-{encoder}", versions={**NOW, f"selector_{key}": version},
+                    selector__params={key: f"{encoder}:model"})  # fmt: skip
 
     assert {older for _, older in standing([*on("timm", 1), *on("open_clip", 4)]).values()} == {""}
+
+
+def test_a_hash_of_prompts_is_compared_like_a_hash_of_code() -> None:
+    old, new = "text:" + "a" * 64, "text:" + "b" * 64
+    records = [*runs("a", versions={**NOW, "prompts": old}),
+               *runs("b", versions={**NOW, "prompts": new}, finished_at=LATER)]  # fmt: skip
+    assert standing(records)["a"] == (None, "prompts aaaaaaaa (now bbbbbbbb)")
 
 
 def test_old_seeds_and_old_labels_do_not_touch_the_current_rows() -> None:
@@ -233,6 +241,14 @@ def test_a_raised_version_makes_a_board_of_old_records_unranked(
     assert standing([record], installed_versions_of([record])) == {
         "small-loss": (None, f"selector {raised - 1} (now {raised})")
     }
+
+
+def test_prompts_of_ones_own_do_not_hide_the_versions_of_the_rest() -> None:
+    record = recorded()
+    protocol = {**record.config["protocol"], "prompts": "sha256:" + "0" * 64}
+    own = record.model_copy(update={"config": {**record.config, "protocol": protocol}})
+    rest = {part: version for part, version in record.versions.items() if part != "prompts"}
+    assert installed_versions(own) == rest
 
 
 def test_what_is_not_installed_or_not_readable_has_no_versions() -> None:

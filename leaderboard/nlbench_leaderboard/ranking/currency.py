@@ -1,7 +1,8 @@
 """Which runs of a board are current, and which come from an older version of some component.
 
 The current version of a part is the highest integer among the board's records and what is installed
-here. Hashes have no order: the installed one is current, else that of the record that ended last.
+here. Hashes (of code, of prompts) have no order: the installed one is current, else that of the
+record that ended last.
 A selector's version is compared among runs of that selector, all others over the whole board.
 """
 
@@ -19,7 +20,8 @@ Installed = Mapping[str, Versions]
 """By the fingerprint of a run: the versions that the run would have today."""
 
 NO_VERSIONS = "no versions recorded"
-_OF_THE_SELECTOR = ("selector", "selector_encoder")
+_ENCODER = "selector_"
+"""Begins the parts that a hyper-parameter of the selector names, such as ``selector_encoder``."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,8 @@ def versions_text(versions: Versions) -> str:
 
 def selector_version(versions: Versions) -> str:
     """Return what the versions say about the selector alone, as in ``selector 2``."""
-    mine = [OlderPart(part, versions[part], 0).short for part in _OF_THE_SELECTOR
-            if part in versions]  # fmt: skip
-    return ", ".join(mine)
+    mine = (part for part in sorted(versions) if part == "selector" or part.startswith(_ENCODER))
+    return ", ".join(OlderPart(part, versions[part], 0).short for part in mine)
 
 
 def _judged(record: RunRecord, current: Mapping[tuple[str, str], Version], parts: set[str],
@@ -132,12 +133,13 @@ def _parts_of_rows(records: Sequence[RunRecord], installed: Installed) -> dict[R
 
 def _scope(record: RunRecord, part: str) -> tuple[str, str]:
     """Return what a version is comparable within: one selector, one encoder, or the board."""
-    if part == "selector_encoder":
-        return str(record.selector.params.get("encoder")).partition(":")[0], part
+    if part.startswith(_ENCODER):
+        name = record.selector.params.get(part.removeprefix(_ENCODER))
+        return str(name).partition(":")[0], part
     return (record.selector.name if part == "selector" else "", part)
 
 
 def _short(version: Version | None) -> str:
     if version is None:
         return "not recorded"
-    return str(version) if isinstance(version, int) else version.removeprefix("code:")[:8]
+    return str(version) if isinstance(version, int) else version.rpartition(":")[2][:8]

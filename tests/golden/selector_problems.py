@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from golden.answer_files import Answer
 from golden.problem_data import case_name, normal, rng, unit, variations
+from torch import Tensor
+
 from nlbench import BoundSelector, Dynamics, OnlineSelector, Selection, Selector, TrainingData
 from nlbench.plugins.discovery import Component
 from nlbench.plugins.registry import make_component
@@ -64,6 +64,9 @@ class Features:
             unit(centre + 0.3 * part)[: 1 + k % 3]
             for k, (centre, part) in enumerate(zip(centres, spread, strict=True))
         ]
+
+    def logit_scale(self, encoder: str) -> tuple[float, float]:
+        return 30.0, -1.0
 
 
 def planted(n_classes: int, absent: bool, nudge: float = 0.0) -> tuple[TrainingData, Tensor]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nlbench.cli.console import printable
+from nlbench.cli.console import counted, printable
 from nlbench.cli.lookup import record_by_prefix
 from nlbench.errors import ConfigError
 
@@ -74,7 +74,9 @@ def export(
     text = encode([_travelling(record, store, evidence) for record in unique.values()])
     write_atomic(out, text)
     size = len(text.encode()) / 1024
-    typer.echo(f"{len(unique)} runs, {size:.0f} KB ({size / len(unique):.1f} each): {out}")
+    typer.echo(
+        f"{counted(len(unique), 'run')}, {size:.0f} KB ({size / len(unique):.1f} each): {out}"
+    )
 
 
 def matches(

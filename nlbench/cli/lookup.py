@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nlbench.cli.console import counted
 from nlbench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def record_by_prefix(
     if len(matching) == 1:
         return matching[0]
     damaged = f", {len(problems)} damaged" if problems else ""
-    total = f"There are {len(records)} recorded runs{damaged}"
+    total = f"{counted(len(records), 'recorded run')}{damaged} in all"
     if matching:
         names = ", ".join(record.fingerprint[:16] for record in matching[:3])
         raise ConfigError(

@@ -34,7 +34,7 @@ def verify_run(run: ContributedRun, data_dir: Path | None = None) -> list[Check]
 
     Args:
         run: As `read_runs` gives it.
-        data_dir: Where data sets lie, to make the noisy labels again.
+        data_dir: Folder that contains the data sets, to make the noisy labels again.
 
     Returns:
         A check for each of `CHECKS`; the later ones are left out where the record contradicts
@@ -57,7 +57,7 @@ def _recomputed(run: ContributedRun) -> list[Check]:
     if record.metrics is None:
         reason = ("the run failed: it has no metrics",)
     elif evidence is None:
-        reason = ("the file holds no samples of the run",)
+        reason = ("the file has no samples of the run",)
     else:
         selection = _outcome("selection metrics", selection_differences(record, evidence))
         if evidence.predicted is None or evidence.test_label is None:
@@ -85,6 +85,6 @@ def _labels(run: ContributedRun, data_dir: Path | None) -> Check:
         return Check("noise", "not checked", (str(reason),))
 
 
-def _outcome(name: str, found: Iterator[str]) -> Check:
-    details = tuple(found)
+def _outcome(name: str, problems: Iterator[str]) -> Check:
+    details = tuple(problems)
     return Check(name, "failed" if details else "ok", details)

@@ -41,9 +41,9 @@ def _state(record: RunRecord) -> Iterator[str]:
     if record.status == "running":
         yield "the run has not ended"
     if finished != (record.metrics is not None):
-        yield f"status is {record.status!r}, metrics are {'there' if not finished else 'missing'}"
+        yield f"status is {record.status!r}, metrics are {'present' if not finished else 'missing'}"
     if (record.status == "failed") != (record.error is not None):
-        yield f"status is {record.status!r}, an error is {'missing' if not finished else 'there'}"
+        yield f"status is {record.status!r}, an error is {'missing' if not finished else 'present'}"
     sizes = (record.dataset.n_train, record.dataset.n_test, n_seen(record))
     if min(sizes) < 1 or record.dataset.n_classes < 2:
         yield "the data set needs training and test samples of at least two classes"
@@ -81,10 +81,10 @@ def _times(record: RunRecord) -> Iterator[str]:
         yield "started_at and finished_at are not two ISO times"
 
 
-def _selection(record: RunRecord, found: SelectionMetrics) -> Iterator[str]:
+def _selection(record: RunRecord, stated: SelectionMetrics) -> Iterator[str]:
     n = n_seen(record)
-    yield from _whole("kept_fraction", found.kept_fraction, n)
-    p, r, f1, before = found.precision, found.recall, found.f1, found.noise_rate_before
+    yield from _whole("kept_fraction", stated.kept_fraction, n)
+    p, r, f1, before = stated.precision, stated.recall, stated.f1, stated.noise_rate_before
     if p is None or r is None or f1 is None or before is None:
         if any(value is not None for value in (p, r, f1, before)):
             yield "of precision, recall, f1 and noise_rate_before some are missing"
@@ -92,17 +92,17 @@ def _selection(record: RunRecord, found: SelectionMetrics) -> Iterator[str]:
     yield from _whole("noise_rate_before", before, n)
     if not close(f1, 2 * p * r / (p + r) if p + r else 0.0):
         yield f"f1 is {f1}, precision {p} and recall {r} give another"
-    if not math.isclose(p * found.kept_fraction, r * (1 - before), abs_tol=1e-6):
+    if not math.isclose(p * stated.kept_fraction, r * (1 - before), abs_tol=1e-6):
         yield "precision x kept_fraction and recall x share of clean labels differ"
     # Of the noisy samples of the whole split, the held-out part has the rest.
     if record.noise.realized_rate is not None:
         n_noisy = record.noise.realized_rate * record.dataset.n_train - before * n
         if not -1e-6 <= n_noisy <= record.dataset.n_train - n + 1e-6:
-            yield "noise_rate_before does not go with noise.realized_rate"
-    recalls = [value for value in found.recall_per_class if value is not None]
+            yield "noise_rate_before contradicts noise.realized_rate"
+    recalls = [value for value in stated.recall_per_class if value is not None]
     # Older records say 0 where there is no class to say it of.
     least = (min(recalls),) if recalls else (None, 0.0)
-    if found.worst_class_recall not in least:
+    if stated.worst_class_recall not in least:
         yield "worst_class_recall is not the least of recall_per_class"
     if recalls:
         yield from _mean_of("recall", r, recalls, len(recalls))
@@ -141,8 +141,8 @@ def _noisy_validation(record: RunRecord, metrics: Metrics) -> Iterator[str]:
         yield "of accuracy_noisy_val and epoch_noisy_val one is missing"
     if test.accuracy_noisy_val is None or test.epoch_noisy_val is None:
         return
-    chosen_by = [-1.0 if v is None else v for v in curves.get("noisy_val_accuracy", [])]
-    epoch = chosen_by.index(max(chosen_by)) + 1 if chosen_by else 0
+    curve = [-1.0 if v is None else v for v in curves.get("noisy_val_accuracy", [])]
+    epoch = curve.index(max(curve)) + 1 if curve else 0
     if test.epoch_noisy_val != epoch:
         yield f"epoch_noisy_val is {test.epoch_noisy_val}, curves.noisy_val_accuracy gives {epoch}"
         return
@@ -166,12 +166,12 @@ def _histogram(record: RunRecord) -> Iterator[str]:
 def _whole(name: str, share: float, n: int) -> Iterator[str]:
     """A share of n samples is a whole number of them."""
     if n > 0 and abs(share * n - round(share * n)) > 1e-6:
-        yield f"{name} is {share}, which is no share of {n} samples"
+        yield f"{name} is {share}, which is not a multiple of 1/{n}"
 
 
 def _mean_of(name: str, value: float, parts: Sequence[Any], n: int) -> Iterator[str]:
-    """A weighted mean lies between the least and the greatest of its parts."""
+    """A weighted mean is between the least and the greatest of its parts."""
     if len(parts) != n:
         yield f"{name} has {len(parts)} parts, not {n}"
     elif parts and not min(parts) - TOLERANCE <= value <= max(parts) + TOLERANCE:
-        yield f"{name} is {value}, its classes lie in [{min(parts)}, {max(parts)}]"
+        yield f"{name} is {value}, its classes are in [{min(parts)}, {max(parts)}]"

@@ -25,9 +25,9 @@ def mismatches(record: RunRecord) -> Iterator[str]:
         yield f"`config` is not the configuration of a run: {where}: {first['msg']}"
         return
     version = record.protocol.version
-    found = versioned_sha256(record.config, version)
-    if found != record.fingerprint:
-        yield f"`config` has the fingerprint {found[:12]}, the record {record.fingerprint[:12]}"
+    computed = versioned_sha256(record.config, version)
+    if computed != record.fingerprint:
+        yield f"`config` has the fingerprint {computed[:12]}, the record {record.fingerprint[:12]}"
     yield from _differences(record, config, version)
 
 

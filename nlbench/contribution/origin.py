@@ -55,9 +55,9 @@ def label_differences(
     """Make the noisy labels again from the data at hand and compare them.
 
     Args:
-        record: What is checked; its identity must hold already.
+        record: What is checked; its identity was checked already.
         evidence: Its samples, compared with the data too.
-        data_dir: Where data lies.
+        data_dir: Folder that contains the data sets.
 
     Raises:
         NotAtHandError: if the data is not here, or the run used files of its own.

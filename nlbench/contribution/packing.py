@@ -48,12 +48,12 @@ def unpack(packed: Any) -> Array:
         name, n, data = packed["type"], packed["n"], packed["data"]
         # A bool is an int too, and a length decides how much memory is taken.
         if type(n) is not int or not 0 <= n <= MAX_ITEMS:
-            raise ValueError(f"its length must lie in [0, {MAX_ITEMS}]")
+            raise ValueError(f"its length must be in [0, {MAX_ITEMS}]")
         values = _from_bytes(name, n, base64.b64decode(data, validate=True))
     except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
         raise DataError(f"not a packed array: {type(error).__name__}: {error}") from None
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise DataError("a packed array holds a number that is not finite")
+        raise DataError("a packed array has a number that is not finite")
     return values.astype(np.int64) if values.dtype.kind in "iu" else values
 
 

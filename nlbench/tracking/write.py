@@ -27,7 +27,7 @@ def log(
 ) -> None:
     """Write metrics, params and tags of one run in as few calls as MLflow's limits allow.
 
-    Tags go with the last call, so that a state tag never stands before its numbers.
+    Tags go with the last call, so that a state tag is never written before its numbers.
     """
     from mlflow.entities import Metric, Param, RunTag
 

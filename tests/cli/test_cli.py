@@ -248,7 +248,11 @@ MISTAKES = {
     "rate below": (("--noise-rate", "-0.1"), 2, "must lie in [0, 1)"),
     "rate nan": (("--noise-rate", "nan"), 2, "must lie in [0, 1)"),
     "rate word": (("--noise", "pair:lots"), 2, "must be a number"),
-    "rate for none": (("--noise", "none", "--noise-rate", "0.3"), 2, "leave --noise-rate out"),
+    "rate for none": (
+        ("--noise", "none", "--noise-rate", "0.3"),
+        2,
+        "leave the rate (--noise-rate) out",
+    ),
     "device": (("--device", "gpu"), 2, "auto, cpu, cuda"),
     "seed": (("--seed", "-1"), 2, "--seed"),
     "epochs": (("--epochs", "0"), 2, "--epochs"),
@@ -434,7 +438,7 @@ def test_show_run_gives_result_hashes_and_the_command(used: RunRecord) -> None:
     [
         (("show", "selector", "clip-nn"), "Did you mean 'clip-knn'"),
         (("show", "recipe", "quick/digit"), "Did you mean 'quick/digits'"),
-        (("show", "run", "abc"), "0 recorded runs start with 'abc'"),
+        (("show", "run", "abc"), "no run matches 'abc'"),
         (("show", "selektor", "x"), "Did you mean 'selectors'"),
         (("list", "noise-kinds"), "unknown kind"),
         (("check", "clip-nn"), "Did you mean 'clip-knn'"),

@@ -127,7 +127,7 @@ def test_without_evidence_the_metrics_are_not_checked(exported: Path) -> None:
     code, output = verify(exported)
     assert code == 0
     assert counts(output, "selection metrics") == ["0", "0", "2"]
-    assert "the file holds no samples of the run" in output
+    assert "the file has no samples of the run" in output
 
 
 # What does not match is refused --------------------------------------------------------------
@@ -161,7 +161,7 @@ def put(*path: Any, value: Any) -> Edit:
         (raise_accuracy, "metrics.test.accuracy_last is 1.0, its samples give"),
         (put("metrics", "selection", "f1", value=0.99), "f1 is 0.99"),
         (put("metrics", "selection", "auroc", value=0.99), "metrics.selection.auroc is 0.99"),
-        (put("metrics", "selection", "kept_fraction", value=0.123), "no share of 1293"),
+        (put("metrics", "selection", "kept_fraction", value=0.123), "not a multiple of 1/1293"),
         (put("metrics", "selection", "worst_class_recall", value=0.9), "worst_class_recall"),
         (put("metrics", "test", "epoch_noisy_val", value=77), "epoch_noisy_val is 77"),
         (put("score_histogram", "clean", value=[1.0]), "score_histogram"),

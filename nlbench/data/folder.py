@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,10 +136,13 @@ class Folder(Dataset):
             return files, []
         group = group_of(digests(root, [file.name for file in files]))
         class_of = class_of_groups(group, [file.label for file in files])
+        size: float = self.test_fraction
+        if len(class_of) < len(files):  # a group is several images: one of each class will do
+            size = max(math.ceil(size * len(class_of)), len(set(class_of.values())))
         try:
             _, in_test = train_test_split(
                 sorted(class_of),
-                test_size=self.test_fraction,
+                test_size=size,
                 stratify=[class_of[number] for number in sorted(class_of)],
                 random_state=self.split_seed,
             )

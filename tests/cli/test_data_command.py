@@ -63,7 +63,9 @@ def test_digits_and_folders_are_checked_too(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for i in range(5):
-            Image.new("RGB", (20, 9), (i, 40, 90)).save(tmp_path / "pets" / name / f"{i}.png")
+            Image.new("RGB", (20, 9), (i, 40, 90 if name == "cat" else 9)).save(
+                tmp_path / "pets" / name / f"{i}.png"
+            )
     result = check("folder:pets", "--data-dir", str(tmp_path))
     assert result.exit_code == 0, result.output
     assert "8 images, 2 classes of 4 to 4; 8 decoded, 3 x 32 x 32" in result.stdout

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nlbench.data.images import ImageSource
+from nlbench.data.images import CENTRE, Fit, ImageSource
 
 QUIET = ("hidden", "of the system or of a tool")
 """Reasons to pass something over that need no attention."""
@@ -53,6 +53,7 @@ class ImageData:
             order; None where they are all here or there is no published order.
         other_tests: Further test sets by name, measured after the last epoch and never ranked. A
             run without them is the same run, so they are no part of `fingerprint`.
+        fit: How images become squares for training and for tests; encoders have fits of their own.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ImageData:
     warnings: tuple[str, ...] = ()
     train_subset: npt.NDArray[np.bool_] | None = None
     other_tests: Mapping[str, LabelledImages] = field(default_factory=dict)
+    fit: Fit = CENTRE
 
     @property
     def n_classes(self) -> int:

@@ -125,6 +125,21 @@ class MappedImages:
         return batch if size is None else resized(batch, size, fit)
 
 
+@dataclass(frozen=True, eq=False)
+class FittedImages:
+    """Images that become squares in one way, whatever fit they are asked for in."""
+
+    images: ImageSource
+    fit: Fit
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
+        """Return uint8 images (B, C, H, W), H = W = `size` where given, in the own fit."""
+        return self.images.load(indices, size, fit=self.fit)
+
+
 StoredImages = Tensor | MappedImages
 """All images of a part, in memory or in a file."""
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nlbench.data.image_data import ImageData, all_positions
-from nlbench.data.images import ImageSource, MappedImages, StoredImages
+from nlbench.data.images import CENTRE, FittedImages, ImageSource, MappedImages, StoredImages
 from nlbench.data.pixel_file import decoded_file
 from nlbench.errors import ConfigError
 
@@ -105,7 +105,8 @@ def stored_images(
     if part in data.other_tests or fits_in_memory(data, size):
         return _loaded(data, part, size, device)
     images = _images(data, part)
-    key = hashlib.sha256(f"{data.fingerprint}/{part}".encode()).hexdigest()
+    fit = "" if data.fit == CENTRE else f"/{data.fit}"
+    key = hashlib.sha256(f"{data.fingerprint}/{part}{fit}".encode()).hexdigest()
     path = folder / f"{_slug(data.name)}-{part}-{size}-{key[:16]}.uint8"
     return MappedImages(decoded_file(images, size, path, progress), all_positions(images), device)
 
@@ -118,7 +119,8 @@ def _loaded(data: ImageData, part: str, size: int, device: torch.device) -> Tens
 
 def _images(data: ImageData, part: str) -> ImageSource:
     own = {"train": data.train_images, "test": data.test_images}
-    return own[part] if part in own else data.other_tests[part].images
+    images = own[part] if part in own else data.other_tests[part].images
+    return images if data.fit == CENTRE else FittedImages(images, data.fit)
 
 
 def _slug(name: str) -> str:

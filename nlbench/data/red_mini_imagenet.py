@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -16,11 +16,13 @@ from pydantic import BeforeValidator
 
 from nlbench.data.image_data import ImageData
 from nlbench.data.imagenet_names import imagenet_names
+from nlbench.data.images import Fit
 from nlbench.data.listed import Listing, NoisyFiles, read_labels, some
 from nlbench.errors import DataError
 
 N_CLASSES = 100
 
+_STRETCH = Fit("squash", "bilinear")
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -31,12 +33,16 @@ class RedMiniImageNet(NoisyFiles):
     Attributes:
         noise_rate: Share of replaced images, as in the name of the split file: 0.2, 0.4, 0.6 or
             0.8. Which of them are wrong is not used here.
+        resize: How an image becomes a square: "crop" scales the shorter side and cuts out the
+            centre (bicubic), "stretch" scales both sides (bilinear), as CLIPCleaner's code does.
+            What encoders see does not depend on it.
     """
 
     version: ClassVar[int] = 2
 
     # YAML reads 0.2 as a number.
     noise_rate: Annotated[Literal["0.2", "0.4", "0.6", "0.8"], BeforeValidator(str)] = "0.4"
+    resize: Literal["crop", "stretch"] = "crop"
 
     folder: ClassVar[str] = "red-mini-imagenet"
     origin: ClassVar[str] = (
@@ -60,7 +66,7 @@ class RedMiniImageNet(NoisyFiles):
         """Read the split's list and the validation list, which is the test set."""
         root = self.root(data_dir)
         train, test = self.parts(root)
-        return self.image_data(
+        data = self.image_data(
             "red-mini-imagenet",
             _class_names(self._lists(root)[0], train),
             root,
@@ -68,6 +74,7 @@ class RedMiniImageNet(NoisyFiles):
             test,
             f"red noise {self.noise_rate}, clean validation as test",
         )
+        return replace(data, fit=_STRETCH) if self.resize == "stretch" else data
 
     def parts(self, root: Path) -> tuple[Listing, Listing]:
         """Read the split's list and the validation list."""

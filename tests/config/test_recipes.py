@@ -192,6 +192,14 @@ def test_the_papers_recipes_augment_as_the_released_code(name: str) -> None:
     assert load_recipe(f"clipcleaner/{name}")["trainer"]["augmentation"] == expected
 
 
+def test_red_mini_imagenet_is_stretched_in_the_papers_recipes_only() -> None:
+    for rate in ("0.2", "0.4", "0.6", "0.8"):
+        assert load_recipe(f"clipcleaner/red-mini-imagenet-{rate}")["data"] == {
+            "noise_rate": rate, "resize": "stretch"
+        }  # fmt: skip
+    assert load_recipe("standard/red-mini-imagenet")["data"] == {}
+
+
 def test_instance_noise_of_the_paper_comes_from_chen_et_als_files() -> None:
     layer = recipe_layers("clipcleaner/cifar10-instance")[-1]
     assert layer.content["noise"] == {"kind": "labels", "labels": "dependent0.4.csv"}

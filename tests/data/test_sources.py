@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional
 from typer.testing import CliRunner
 
 import nlbench
@@ -31,7 +32,7 @@ from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.listed import Listing, check_listing
 from nlbench.data.mini_webvision import MiniWebVision
 from nlbench.data.parquet import Parquet
-from nlbench.data.pixels import load_all
+from nlbench.data.pixels import load_all, stored_images
 from nlbench.data.red_mini_imagenet import RedMiniImageNet
 from nlbench.errors import ConfigError, DataError
 from nlbench.plugins import registry
@@ -302,6 +303,43 @@ def test_the_rate_of_red_mini_imagenet_chooses_the_list(tmp_path: Path, given: o
         dataset="red-mini-imagenet", settings={"data.noise_rate": 0.2}, data_dir=tmp_path
     )
     assert 'data.noise_rate="0.2"' in reproduce_command(config)
+
+
+def test_red_images_are_stretched_to_the_training_size_where_asked(tmp_path: Path) -> None:
+    """As torchvision's Resize((32, 32)) does: bilinear, both sides, nothing cut off."""
+    first = red(tmp_path) / "all_images" / f"{wnids()[0]}00000000.jpg"
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8)
+    wide = Image.fromarray(coarse).resize((90, 50))
+    wide.save(first, "png")
+    where = torch.device("cpu"), tmp_path / "cache"
+    plain = stored_images(RedMiniImageNet().load(tmp_path), "train", 32, *where)
+    data = RedMiniImageNet(resize="stretch").load(tmp_path)
+    expected = functional.resize(functional.pil_to_tensor(wide), [32, 32], antialias=True)
+    stretched = stored_images(data, "train", 32, *where)
+    assert isinstance(stretched, torch.Tensor)
+    assert int((stretched[0].int() - expected.int()).abs().max()) <= 1
+    assert int((plain[torch.tensor([0])][0].int() - expected.int()).abs().max()) > 20
+    # Encoders ask the source itself.
+    seen = data.train_images.load(torch.tensor([0]), 32)
+    assert torch.equal(seen, plain[torch.tensor([0])])
+
+
+def test_stretched_images_in_a_file_are_not_those_of_a_crop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLBENCH_MAX_IMAGES_GIB", "0.000001")
+    first = red(tmp_path) / "all_images" / f"{wnids()[0]}00000000.jpg"
+    half = np.zeros((8, 16, 3), dtype=np.uint8)
+    half[:, :4] = 255
+    Image.fromarray(half).save(first, "png")
+    where = torch.device("cpu"), tmp_path / "cache"
+    position = torch.tensor([0])
+    plain = stored_images(RedMiniImageNet().load(tmp_path), "train", 8, *where)[position]
+    data = RedMiniImageNet(resize="stretch").load(tmp_path)
+    stretched = stored_images(data, "train", 8, *where)[position]
+    # A quarter of the picture is white, and lies outside of the centre.
+    assert int(plain.max()) == 0
+    assert float((stretched > 128).double().mean()) == pytest.approx(0.25)
 
 
 def test_a_red_class_without_an_original_image_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from golden.answer_files import Answer
 from golden.problem_data import CPU, pixels, seeded_weights
+from safetensors.torch import save_file
+
 from nlbench.encoders.base import Encoder
 from nlbench.plugins.discovery import Component
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import cifar_on_disk
 import numpy as np
-
-import nlbench
 from golden.answer_files import Answer
 from golden.problem_data import case_name, rng, write
+
+import nlbench
 from nlbench.noise.class_maps import ASYMMETRIC_MAPS
 from nlbench.noise.corrupt import noise_options, noise_takes_rate
 from nlbench.plugins.discovery import Component

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from golden.answer_files import Answer
 from golden.problem_data import normal, rng, unit
+from torch import Tensor
+
 from nlbench import scoring
 
 TOLERANCE = 1e-5

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
-
 from golden.answer_files import Answer, sha256
 from golden.problem_data import case_name, checksums, pixels, write
+from PIL import Image
+
 from nlbench.data.image_data import ImageData
 from nlbench.plugins.discovery import Component
 from nlbench.plugins.registry import make_component

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from golden.answer_files import Answer
+from golden.problem_data import case_name, normal, variations
 from torch import Tensor
 from training_tasks import bright_and_dark, keep_only, make_task
 
-from golden.answer_files import Answer
-from golden.problem_data import case_name, normal, variations
 from nlbench.plugins.discovery import Component
 from nlbench.plugins.registry import make_component
 from nlbench.selector import Selection

@@ -9,7 +9,7 @@ from typing import Any
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
 from nlbench.contribution.comparison import Difference, record_differences
-from nlbench.contribution.origin import NotAtHandError
+from nlbench.contribution.origin import NotAtHandError, version_text
 from nlbench.errors import NlbenchError
 from nlbench.plugins import registry
 from nlbench.results.record import RunRecord
@@ -141,16 +141,9 @@ def _code_text(record: RunRecord, difference: Difference) -> str:
     }
     what = f"{part.replace('_', ' ')} {names[part]!r:.60}" if names.get(part) else f"toolbox {part}"
     return (
-        f"the code of {what} differs: {_version(difference.first)} in the record, "
-        f"{_version(difference.second)} here"
+        f"the code of {what} differs: {version_text(difference.first)} in the record, "
+        f"{version_text(difference.second)} here"
     )
-
-
-def _version(value: Any) -> str:
-    if value is None:
-        return "no version"
-    text = str(value)
-    return f"code {text[5:17]}" if text.startswith("code:") else f"version {text:.40}"
 
 
 def _setting_text(difference: Difference) -> str:

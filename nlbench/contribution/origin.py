@@ -24,6 +24,14 @@ class NotAtHandError(Exception):
     """The check needs something that is not here; the text says what."""
 
 
+def version_text(version: int | str | None) -> str:
+    """Return a version of a component in words."""
+    if version is None:
+        return "of no named version"
+    text = str(version)
+    return f"code {text[5:17]}" if text.startswith("code:") else f"version {text:.40}"
+
+
 def claim_differences(record: RunRecord) -> Iterator[str]:
     """Compare what a record says about its selector with the selector installed here.
 
@@ -37,8 +45,12 @@ def claim_differences(record: RunRecord) -> Iterator[str]:
         selector = registry.get_selector(stated.name, **stated.params)
     except NlbenchError:
         raise NotAtHandError("the selector is not installed here") from None
-    if version_of(component) != record.versions.get("selector"):
-        raise NotAtHandError("another version of the selector is installed here")
+    here, there = version_of(component), record.versions.get("selector")
+    if here != there:
+        raise NotAtHandError(
+            f"selector {stated.name!r:.60} is {version_text(here)} here, {version_text(there)} in "
+            "the record"
+        )
     if selector.is_bound != stated.is_bound:
         yield f"selector.is_bound is {stated.is_bound}, its source says {selector.is_bound}"
     if list(selector.knowledge_used()) != stated.knowledge:

@@ -104,6 +104,7 @@ def test_the_selector_whose_code_differs_is_named_with_both_versions(exported: P
     assert code == 3
     assert "seed 0: not repeated" in output
     assert "the code of selector 'random' differs: version 77 in the record, version" in output
+    assert "version 77 in the record" in output.split("Repeating")[0]  # the plain check, too
 
 
 def test_an_encoder_or_toolbox_of_another_version_is_named(exported: Path) -> None:

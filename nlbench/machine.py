@@ -27,8 +27,8 @@ def resolve_device(name: str = "auto") -> torch.device:
         ConfigError: if the name is unknown, or the device asked for is not there.
     """
     kind, colon, index = name.partition(":")
-    known = kind in ("auto", "cpu", "cuda", "mps")
-    if not known or (colon and not (kind == "cuda" and index.isdecimal())):
+    is_name = kind in ("auto", "cpu", "cuda", "mps")
+    if not is_name or (colon and not (kind == "cuda" and index.isdecimal())):
         raise ConfigError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}.")
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":
@@ -147,15 +147,15 @@ def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
     Raises:
         ConfigError: if `NLBENCH_THREADS`, which overrides the choice, is not a number.
     """
-    given = os.environ.get("NLBENCH_THREADS", "")
-    if given and (not given.isdigit() or int(given) < 1):
-        raise ConfigError(f"NLBENCH_THREADS must be a whole number >= 1, got {given!r}.")
+    setting = os.environ.get("NLBENCH_THREADS", "")
+    if setting and (not setting.isdigit() or int(setting) < 1):
+        raise ConfigError(f"NLBENCH_THREADS must be a whole number >= 1, got {setting!r}.")
     if device.type != "cpu" or takes_all_cores(device, n_values):
         yield
         return
     import sklearn.mixture  # noqa: F401 - its libraries must be loaded to be limited
 
-    before, n_threads = torch.get_num_threads(), int(given or 1)
+    before, n_threads = torch.get_num_threads(), int(setting or 1)
     torch.set_num_threads(n_threads)
     try:
         with threadpool_limits(n_threads):
@@ -172,13 +172,13 @@ PACKAGES = (
 @cache
 def package_versions() -> Mapping[str, str]:
     """Return the installed version of each package that matters, "" where it is missing."""
-    found = {}
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = ""
-    return MappingProxyType(found)
+            versions[package] = ""
+    return MappingProxyType(versions)
 
 
 @cache

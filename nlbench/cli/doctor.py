@@ -54,8 +54,8 @@ def _devices() -> list[str]:
         import torchvision  # noqa: F401 - a mismatched pair fails here, at import
     except (ImportError, RuntimeError) as error:
         return [f"torchvision does not fit this torch ({error}): pip install -U torch torchvision"]
-    chosen = resolve_device("auto")
-    _line("device", f"{chosen} ({device_name(chosen)})")
+    device = resolve_device("auto")
+    _line("device", f"{device} ({device_name(device)})")
     return []
 
 

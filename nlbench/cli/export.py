@@ -63,14 +63,14 @@ def export(
     if runs:
         if dataset or noise or selector:
             raise ConfigError("--dataset, --noise and --selector go with --all.")
-        chosen = [record_by_prefix(records, prefix, problems) for prefix in runs]
+        selection = [record_by_prefix(records, prefix, problems) for prefix in runs]
     else:
-        chosen = [r for r in records if matches(r, dataset, noise, selector)]
-    if not chosen:
+        selection = [r for r in records if matches(r, dataset, noise, selector)]
+    if not selection:
         raise ConfigError(
             f"no recorded run (of {len(records)}) matches; check --dataset, --noise, --selector."
         )
-    unique = {record.fingerprint: record for record in chosen}
+    unique = {record.fingerprint: record for record in selection}
     text = encode([_travelling(record, store, evidence) for record in unique.values()])
     write_atomic(out, text)
     size = len(text.encode()) / 1024
@@ -103,8 +103,8 @@ def _travelling(record: RunRecord, store: RunStore, evidence: bool) -> Contribut
     from nlbench.results.record import RunRecord as Record
     from nlbench.tracking.schema import hide_home
 
-    wanted = evidence and record.metrics is not None
+    needed = evidence and record.metrics is not None
     return ContributedRun(
         Record.from_json(hide_home(record.to_json())),
-        evidence_of(store.folder(record.fingerprint)) if wanted else None,
+        evidence_of(store.folder(record.fingerprint)) if needed else None,
     )

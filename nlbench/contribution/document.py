@@ -38,10 +38,12 @@ def encode(runs: Sequence[ContributedRun]) -> str:
     for run in sorted(runs, key=lambda run: run.record.fingerprint):
         named: dict[str, str] | None = None
         if run.evidence is not None:
-            found = run.evidence.arrays()
-            named = {name: key_of(values) for name, values in found.items()}
+            arrays_of_run = run.evidence.arrays()
+            named = {name: key_of(values) for name, values in arrays_of_run.items()}
             arrays |= {
-                named[name]: pack(found[name]) for name in found if named[name] not in arrays
+                named[name]: pack(arrays_of_run[name])
+                for name in arrays_of_run
+                if named[name] not in arrays
             }
         record = run.record.model_dump(by_alias=True)
         lines.append(canonical_json({"evidence": named, "record": record}))
@@ -104,8 +106,8 @@ def _run(entry: Any, arrays: Mapping[str, Any], source: str) -> ContributedRun:
         return ContributedRun(record)
     if not isinstance(named, dict) or not set(NEEDED) <= set(named) <= set(ARRAYS):
         raise DataError(f"{source}: `evidence` must name {', '.join(NEEDED)} and no unknown array.")
-    found = {name: _array(arrays, key, f"{source}, {name}") for name, key in named.items()}
-    return ContributedRun(record, Evidence(**found))
+    unpacked = {name: _array(arrays, key, f"{source}, {name}") for name, key in named.items()}
+    return ContributedRun(record, Evidence(**unpacked))
 
 
 def _array(arrays: Mapping[str, Any], key: Any, source: str) -> Any:

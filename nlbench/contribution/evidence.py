@@ -62,9 +62,9 @@ def evidence_of(folder: Path) -> Evidence | None:
     tested = _columns(folder / PREDICTIONS_FILE)
     if "label" in tested:
         tested["test_label"] = tested.pop("label")
-    found = {**selection, **tested}
+    arrays_here = {**selection, **tested}
     try:
-        return Evidence(**{name: found[name] for name in ARRAYS if name in found})
+        return Evidence(**{name: arrays_here[name] for name in ARRAYS if name in arrays_here})
     except TypeError:
         raise DataError(
             f"'{folder / SELECTION_FILE}' lacks columns: run it again with --force."

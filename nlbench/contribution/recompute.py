@@ -29,9 +29,9 @@ def selection_differences(record: RunRecord, evidence: Evidence) -> Iterator[str
         yield from wrong
         return
     answer = _Answer(evidence.keep, evidence.score, evidence.corrected_label)
-    found = evaluate_selection(answer, evidence.noisy_label, evidence.clean_label)
+    measured = evaluate_selection(answer, evidence.noisy_label, evidence.clean_label)
     stated = record.metrics.selection.model_dump()
-    yield from _compared("metrics.selection", stated, {"recall_per_class": [], **found})
+    yield from _compared("metrics.selection", stated, {"recall_per_class": [], **measured})
     truth = evidence.clean_label
     is_clean = None if truth is None else truth == evidence.noisy_label
     counted = score_histogram(evidence.score, is_clean)
@@ -48,16 +48,16 @@ def test_differences(record: RunRecord, evidence: Evidence) -> Iterator[str]:
         yield f"predictions must be {record.dataset.n_test} classes in [0, {k})"
         return
     test = record.metrics.test
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "accuracy_last": float((predicted == labels).mean()),
         "accuracy_per_class": accuracy_per_class(predicted, labels, k),
     }
     if by_val is not None and len(by_val) == len(labels):
-        found["accuracy_noisy_val"] = float((by_val == labels).mean())
+        measured["accuracy_noisy_val"] = float((by_val == labels).mean())
     elif test.accuracy_noisy_val is not None:
         yield "accuracy_noisy_val has no predictions"
     stated = test.model_dump()
-    yield from _compared("metrics.test", {name: stated[name] for name in found}, found)
+    yield from _compared("metrics.test", {name: stated[name] for name in measured}, measured)
 
 
 def _misfits(record: RunRecord, evidence: Evidence) -> Iterator[str]:
@@ -84,8 +84,8 @@ def _fits(values: Array, n: int, limit: int) -> bool:
 
 
 def _compared(where: str, stated: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted({*stated, *found}):
-        first, second = stated.get(name), found.get(name)
+    for name in sorted({*stated, *measured}):
+        first, second = stated.get(name), measured.get(name)
         if not _equal(first, second):
             yield f"{where}.{name} is {_short(first)}, its samples give {_short(second)}"
 

@@ -54,25 +54,25 @@ class EmbeddingCache:
         """
         entry = self.folder / hashlib.sha256(canonical_json(identity).encode()).hexdigest()
         shards = [range(a, min(a + SHARD_ROWS, n_rows)) for a in range(0, n_rows, SHARD_ROWS)]
-        wanted = _Rows(torch.arange(n_rows) if rows is None else rows.cpu())
+        asked_rows = _Rows(torch.arange(n_rows) if rows is None else rows.cpu())
         missing = []
         entry.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_suffix(".lock")):
             for left in entry.glob(".*"):  # what a killed writer left half-written
                 left.unlink()
             for shard in shards:
-                found = _read(_file(entry, shard), shard)
-                if found is None:
+                stored = _read(_file(entry, shard), shard)
+                if stored is None:
                     missing.append(shard)
                 else:
-                    wanted.take(found, shard)
+                    asked_rows.take(stored, shard)
             # The iterator stops by itself: `strict` asks it for one more.
             for shard, value in zip(missing, compute(missing) if missing else (), strict=True):
                 content = {"embeddings": value.contiguous()}
                 metadata = {**identity, "sha256": _digest(value), "rows": _span(shard)}
                 write_atomic(_file(entry, shard), safetensors.torch.save(content, metadata))
-                wanted.take(value, shard)
-        return wanted.values
+                asked_rows.take(value, shard)
+        return asked_rows.values
 
     def info(self) -> list[dict[str, str | int]]:
         """Return what is stored: encoder, data, rows and bytes of each entry.

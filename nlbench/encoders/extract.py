@@ -37,11 +37,13 @@ def embedding_precision(device: torch.device, encoder: Encoder) -> Precision:
     Raises:
         ConfigError: if the variable holds something else.
     """
-    given = os.environ.get(PRECISION_VARIABLE, "auto")
-    if given in get_args(Precision):
-        return cast("Precision", given)
-    if given != "auto":
-        raise ConfigError(f"{PRECISION_VARIABLE} must be auto, float32 or bfloat16, got {given!r}.")
+    setting = os.environ.get(PRECISION_VARIABLE, "auto")
+    if setting in get_args(Precision):
+        return cast("Precision", setting)
+    if setting != "auto":
+        raise ConfigError(
+            f"{PRECISION_VARIABLE} must be auto, float32 or bfloat16, got {setting!r}."
+        )
     if device.type == "cuda":
         is_fast = torch.cuda.get_device_capability(device) >= _BF16_SINCE
     else:

@@ -133,10 +133,10 @@ def _split(argument: str) -> tuple[str, str | None]:
     if argument.startswith(("hf-hub:", "local-dir:")):
         return argument, None
     model_name, _, tag = argument.partition("/")
-    known = open_clip.list_models()
-    if model_name not in known:
+    models = open_clip.list_models()
+    if model_name not in models:
         raise ConfigError(
-            f"open_clip has no model {model_name!r}. {did_you_mean(model_name, known)[:200]}"
+            f"open_clip has no model {model_name!r}. {did_you_mean(model_name, models)[:200]}"
         )
     tags = open_clip.list_pretrained_tags_by_model(model_name)
     if tag not in tags:

@@ -135,12 +135,12 @@ def prompt_texts(
     if not isinstance(prompts, str):
         return [list(texts) for texts in prompts]
     names = [_readable(name) for name in class_names]
-    known = {_readable(name) for name in file.class_names}
-    if known and known != set(names):
+    own_names = {_readable(name) for name in file.class_names}
+    if own_names and own_names != set(names):
         raise ConfigError(
             "the prompt file's classes are not the data set's: "
-            f"only the file has {sorted(known - set(names))[:4]}, "
-            f"only the data set {sorted(set(names) - known)[:4]}. "
+            f"only the file has {sorted(own_names - set(names))[:4]}, "
+            f"only the data set {sorted(set(names) - own_names)[:4]}. "
             "Correct `class_names` in the file, or use --set protocol.prompts=default."
         )
     if prompts == "auto":

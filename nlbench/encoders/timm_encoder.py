@@ -74,9 +74,9 @@ def _check_name(argument: str) -> None:
     import timm
 
     model, _, tag = argument.partition(".")
-    known = timm.list_models()
-    if model not in known:
-        hint = did_you_mean(model, known)
+    models = timm.list_models()
+    if model not in models:
+        hint = did_you_mean(model, models)
         hint = hint if hint.startswith("Did") else "See `timm.list_models()`."
         raise ConfigError(f"timm has no model {argument!r}. {hint}")
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]

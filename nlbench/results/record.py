@@ -68,7 +68,7 @@ class DatasetInfo(_Part):
 
 
 class NoiseInfo(_Part):
-    """The noisy labels: what was asked for, what came out, and their hash.
+    """The noisy labels: the nominal rate, the realized one, and their hash.
 
     Where the clean labels are not known, the rates are None and the matrix is empty.
     """
@@ -117,7 +117,7 @@ class SelectionMetrics(_Part):
 
 
 class TestMetrics(_Part):
-    """Accuracy on the test set; `accuracy_best_oracle` peeks and is never ranked.
+    """Accuracy on the test set; `accuracy_best_oracle` is chosen on the test set and never ranked.
 
     `other_tests` has the last epoch's accuracy on further test sets of the data, by their names.
     """

@@ -86,7 +86,7 @@ class RunStore:
 
     def unfinished(self) -> list[Unfinished]:
         """Return the runs that are under way and those that were killed, by fingerprint."""
-        found = []
+        unfinished = []
         for path in sorted(self.runs.glob("*/started.json")):
             try:
                 record = RunRecord.from_json(path.read_bytes(), source=str(path))
@@ -94,8 +94,8 @@ class RunStore:
                 continue
             if _counts_already(path.with_name("record.json")):
                 continue  # done again by --force: the finished record stands until then
-            found.append(Unfinished(record, alive=_is_held(path.with_name("lock"))))
-        return found
+            unfinished.append(Unfinished(record, alive=_is_held(path.with_name("lock"))))
+        return unfinished
 
     def _started(self, fingerprint: str) -> Path:
         return self.folder(fingerprint) / "started.json"

@@ -95,8 +95,8 @@ def selection_summary(path: Path, names: Sequence[str]) -> str:
 
     table = pq.read_table(path, columns=["noisy_label", "clean_label", "keep"]).to_pydict()
     noisy = np.asarray(table["noisy_label"], dtype=np.int64)
-    known = all(label is not None and label >= 0 for label in table["clean_label"])
-    clean = np.asarray(table["clean_label"] if known else noisy, dtype=np.int64)
+    has_truth = all(label is not None and label >= 0 for label in table["clean_label"])
+    clean = np.asarray(table["clean_label"] if has_truth else noisy, dtype=np.int64)
     keep = np.asarray(table["keep"], dtype=bool)
     columns = ("class", "n", "noisy", "kept", "kept_clean", "precision", "recall")
     text = io.StringIO()
@@ -107,9 +107,11 @@ def selection_summary(path: Path, names: Sequence[str]) -> str:
         right = of_class & (clean == noisy)
         n, n_clean = int(of_class.sum()), int(right.sum())
         n_kept, n_kept_clean = int((of_class & keep).sum()), int((right & keep).sum())
-        truth = (n - n_clean, n_kept, n_kept_clean) if known else ("", n_kept, "")
+        truth = (n - n_clean, n_kept, n_kept_clean) if has_truth else ("", n_kept, "")
         shares = (
-            (_share(n_kept_clean, n_kept), _share(n_kept_clean, n_clean)) if known else ("",) * 2
+            (_share(n_kept_clean, n_kept), _share(n_kept_clean, n_clean))
+            if has_truth
+            else ("",) * 2
         )
         writer.writerow([_csv_safe(name), n, *truth, *shares])
     return text.getvalue()

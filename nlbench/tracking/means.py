@@ -126,8 +126,8 @@ def _points(by_seed: Mapping[str, Mapping[str, float]], at: int) -> list[Point]:
     points = [Point("seeds", float(n), at, n)]
     for metric, short in _SUMMARISED.items():
         values = [metrics[metric] for metrics in by_seed.values() if metric in metrics]
-        found = interval(values) if values else {}
-        points += [Point(f"{short}/{k}", round(v, 4), at, n) for k, v in found.items()]
+        statistics = interval(values) if values else {}
+        points += [Point(f"{short}/{k}", round(v, 4), at, n) for k, v in statistics.items()]
     return points
 
 
@@ -174,13 +174,13 @@ def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
         "mlflow.note.content": _NOTE,
         VIEW_TAG: means_tag_value(),
     }
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             location = (artifacts / name).as_uri() if artifacts else None
             return str(client.create_experiment(name, location, tags))
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
-    if found is None or found.lifecycle_stage != "active":
+            experiment = client.get_experiment_by_name(name)  # another process was faster
+    if experiment is None or experiment.lifecycle_stage != "active":
         raise RunError(f"the MLflow experiment {name!r} is deleted, and its name stays taken.")
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)

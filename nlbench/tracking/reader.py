@@ -62,10 +62,10 @@ def read_records(uri: str, home: Path | None = None) -> tuple[list[RunRecord], l
     client = open_client(address, create=False)
     with guarded(address, READ_HINT):
         runs = list(all_runs(client))
-    chosen, problems = _choose(runs)
+    experiments_shown, problems = _choose(runs)
     records = []
     with tempfile.TemporaryDirectory() as folder:
-        for run in chosen:
+        for run in experiments_shown:
             try:
                 with guarded(address, READ_HINT):
                     records.append(_read_result(client, run, Path(folder)))
@@ -183,13 +183,13 @@ def _choose(runs: list[Any]) -> tuple[list[Any], list[str]]:
             problems.append(f"{_title(run)}: {reason}")
         elif logged_run(run).status in ENDED:
             groups[logged_run(run).fingerprint].append(run)
-    chosen = []
+    readable = []
     for group in groups.values():
         current = [run for run in group if logged_run(run).counts]
         if current:
-            chosen.append(max(current, key=_rank))
+            readable.append(max(current, key=_rank))
         problems += _disagreement(group)
-    return chosen, problems
+    return readable, problems
 
 
 def _why_left_out(run: Any) -> str:

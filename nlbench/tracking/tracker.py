@@ -206,8 +206,8 @@ class MlflowTracker:
             self._all_experiments = [e.experiment_id for e in experiments_of(self._client)]
         started = schema.millis(record.started_at)
         text = _with_fingerprint(record.fingerprint)
-        for found in runs_in(self._client, self._all_experiments, text):
-            other = logged_run(found)
+        for runs in runs_in(self._client, self._all_experiments, text):
+            other = logged_run(runs)
             if other.run_id == info.run_id:
                 continue
             if other.counts and other.start_time <= started:
@@ -255,8 +255,8 @@ class MlflowTracker:
     def _experiment(self, record: RunRecord) -> str:
         board = board_of(record)
         if board.key not in self._experiments:
-            found = experiment_for(self._client, board, self._artifacts)
-            self._experiments[board.key] = found
+            experiment_id = experiment_for(self._client, board, self._artifacts)
+            self._experiments[board.key] = experiment_id
         return self._experiments[board.key]
 
     def _get(self, run_id: str) -> Any | None:

@@ -63,17 +63,17 @@ def experiment_for(client: Any, board: Board, artifacts: Path | None) -> str:
         RunError: if the experiment was deleted, since MLflow keeps its name taken.
     """
     for name in (board.name, board.distinct_name):
-        found = client.get_experiment_by_name(name) or _create(client, name, board, artifacts)
-        if found.tags.get("nlbench.board") != board.key:
+        experiment = client.get_experiment_by_name(name) or _create(client, name, board, artifacts)
+        if experiment.tags.get("nlbench.board") != board.key:
             continue
-        if found.lifecycle_stage != "active":
+        if experiment.lifecycle_stage != "active":
             raise RunError(
                 f"the MLflow experiment {name!r} is deleted, and its name stays taken. Restore it "
-                f"with `mlflow experiments restore --experiment-id {found.experiment_id}`, "
+                f"with `mlflow experiments restore --experiment-id {experiment.experiment_id}`, "
                 "or remove it for good with `mlflow gc`; then run `nlbench sync`."
             )
-        _refresh_view(client, found)
-        return str(found.experiment_id)
+        _refresh_view(client, experiment)
+        return str(experiment.experiment_id)
     raise RunError(
         f"the MLflow experiments {board.name!r} and {board.distinct_name!r} are taken by other "
         "boards. Rename them in MLflow, then run `nlbench sync`."
@@ -113,10 +113,10 @@ def _create(client: Any, name: str, board: Board, artifacts: Path | None) -> Any
         return client.get_experiment(client.create_experiment(name, location, tags))
     except MlflowException:
         # Another process was faster; anything else that went wrong is raised again below.
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             raise
-        return found
+        return experiment
 
 
 def _refresh_view(client: Any, experiment: Any) -> None:

@@ -83,7 +83,7 @@ def _fits(values: Array, n: int, limit: int) -> bool:
     )
 
 
-def _compared(where: str, stated: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+def _compared(where: str, stated: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted({*stated, *measured}):
         first, second = stated.get(name), measured.get(name)
         if not _equal(first, second):

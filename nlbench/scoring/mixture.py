@@ -1,8 +1,8 @@
 """Two Gaussians on a line by expectation-maximisation, as scikit-learn's ``GaussianMixture`` does.
 
 Ours is for one dimension and two components: no matrices, and no cost by the call, which is what a
-mixture for each of a hundred classes spends its time on. `tests/scoring/test_scoring.py` compares it
-with scikit-learn's answer.
+mixture for each of a hundred classes spends its time on. `tests/scoring/test_scoring.py` holds
+it against scikit-learn's answer.
 """
 
 from __future__ import annotations

@@ -5,17 +5,15 @@ from nlbench.contribution.comparison import Difference, pair_up, record_differen
 from nlbench.contribution.currency import installed_versions, installed_versions_of
 from nlbench.contribution.document import ContributedRun, encode, read_runs
 from nlbench.contribution.evidence import Evidence, evidence_of
-from nlbench.contribution.merging import Disagreement, disagreements, merged, read_folder
+from nlbench.contribution.merging import merged, read_folder
 from nlbench.contribution.rerun import Rerun, draw_runs, rerun
 
 __all__ = [
     "Check",
     "ContributedRun",
     "Difference",
-    "Disagreement",
     "Evidence",
     "Rerun",
-    "disagreements",
     "draw_runs",
     "encode",
     "evidence_of",

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
-from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
 from nlbench.data.file_contents import contents_sha256, new_digest
-from nlbench.data.file_images import READERS, CompactNames, required_size
+from nlbench.data.file_images import CompactNames
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.imagenet_names import wnid_warning
-from nlbench.data.images import CENTRE, Fit, ImageSource
+from nlbench.data.parquet_images import is_binary, parquet_images, read_parquet
 from nlbench.data.tables import (
     Column,
     Labels,
@@ -78,7 +73,7 @@ class Parquet(Dataset):
         image, label = self._columns(parts.train[0])
         columns = [[_labels(file, label) for file in files] for files in parts[:2]]
         names, labels = class_labels(columns, label)
-        train, test = (_images(files, image) for files in parts[:2])
+        train, test = (parquet_images(files, image) for files in parts[:2])
         return ImageData(
             name=f"parquet:{readable(root.name)}",
             class_names=names,
@@ -137,14 +132,14 @@ class Parquet(Dataset):
         """Return the image column and the label column."""
         import pyarrow as pa
 
-        schema = _read(file, lambda opened: opened.schema_arrow)
+        schema = read_parquet(file, lambda opened: opened.schema_arrow)
         types = {field.name: str(field.type) for field in schema}
         structs = [
             f.name
             for f in schema
             if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0
         ]
-        raw = [f.name for f in schema if _is_binary(f.type)]
+        raw = [f.name for f in schema if is_binary(f.type)]
         numbers = [f.name for f in schema if pa.types.is_integer(f.type)]
         texts = [f.name for f in schema if _is_text(f.type)]
         image = chosen_column(
@@ -173,119 +168,11 @@ class _Files(NamedTuple):
         return {"file of another part": (len(names), names[:5])} if names else {}
 
 
-def _is_binary(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
 def _is_text(kind: Any) -> bool:
     import pyarrow as pa
 
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-class RowGroup(NamedTuple):
-    """A row group: its file, its number there, and the row in the file that it begins with."""
-
-    file: Path
-    number: int
-    first: int
-
-
-@dataclass(frozen=True, eq=False)
-class ParquetImages(ImageSource):
-    """Images in Parquet files; one row group at a time is in memory.
-
-    Attributes:
-        starts: (G + 1,) position of each row group's first image, and their number.
-        groups: The G row groups in order.
-    """
-
-    column: str
-    starts: npt.NDArray[np.int64]
-    groups: tuple[RowGroup, ...]
-    _last: dict[int, Any] = field(default_factory=dict, repr=False)
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def names(self) -> Iterator[str]:
-        """Return FILE:ROW for every image."""
-        for group, count in zip(self.groups, np.diff(self.starts).tolist(), strict=True):
-            name = readable(group.file.name)
-            yield from (f"{name}:{group.first + row}" for row in range(count))
-
-    def load(self, indices: Tensor, size: int | None = None, fit: Fit = CENTRE) -> Tensor:
-        """Return uint8 RGB images (B, 3, size, size).
-
-        Raises:
-            DataError: naming file and row, if an image cannot be read or decoded.
-        """
-        side = required_size(size)
-        positions = indices.cpu().numpy()
-        groups = np.searchsorted(self.starts, positions, side="right") - 1
-        images: dict[int, npt.NDArray[np.uint8]] = {}
-        for group in np.unique(groups).tolist():
-            mine = np.flatnonzero(groups == group)
-            rows = (positions[mine] - self.starts[group]).tolist()
-            images |= zip(mine.tolist(), self._decoded(group, rows, side, fit), strict=True)
-        return as_batch([images[i] for i in range(len(positions))], side)
-
-    def _decoded(
-        self, group: int, rows: Sequence[int], side: int, fit: Fit
-    ) -> list[npt.NDArray[np.uint8]]:
-        values, where = self._group(group), self.groups[group]
-
-        def one(row: int) -> npt.NDArray[np.uint8]:
-            what = f"{where.file}:{where.first + row}"
-            content = values[row].as_py()
-            if not content:
-                raise DataError(f"image '{what}' has no bytes. Store the images in the file.")
-            return decode(io.BytesIO(content), side, what, fit=fit)
-
-        with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(one, rows))
-
-    def _group(self, group: int) -> Any:
-        if group not in self._last:
-            where = self.groups[group]
-            self._last.clear()
-            self._last[group] = _read(where.file, lambda f: _bytes_of(f, where.number, self.column))
-        return self._last[group]
-
-
-def _images(files: Sequence[Path], column: str) -> ParquetImages:
-    groups: list[RowGroup] = []
-    counts = [0]
-    for file in files:
-        metadata = _read(file, lambda opened: opened.metadata)
-        first = 0
-        for number in range(metadata.num_row_groups):
-            groups.append(RowGroup(file, number, first))
-            counts.append(metadata.row_group(number).num_rows)
-            first += counts[-1]
-    return ParquetImages(column, np.cumsum(counts, dtype=np.int64), tuple(groups))
-
-
-def _bytes_of(file: Any, group: int, column: str) -> Any:
-    """Return the images' bytes in a row group, from a column of {bytes, path} or of bytes."""
-    if _is_binary(file.schema_arrow.field(column).type):
-        return file.read_row_group(group, [column]).column(column)
-    inner = f"{column}.bytes"
-    return file.read_row_group(group, [inner]).flatten().column(inner)
-
-
-def _read(file: Path, what: Callable[[Any], Any]) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as opened:
-            return what(opened)
-    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
-        raise DataError(f"file '{file}' cannot be read: {error}. Download it again.") from error
 
 
 def _labels(file: Path, column: str) -> Column:
@@ -294,13 +181,13 @@ def _labels(file: Path, column: str) -> Column:
     def read(opened: Any) -> tuple[Any, Any]:
         return opened.schema_arrow, opened.read([column]).column(column)
 
-    schema, values = _read(file, read)
+    schema, values = read_parquet(file, read)
     if not len(values):
         raise DataError(f"file '{file}' contains no images. Download it again, or remove it.")
     refuse_missing(values.null_count, len(values), str(file), column)
     is_text = _is_text(values.type)
     kind = "string" if is_text else "int64"
-    numbers = _read(file, lambda _: values.cast(kind).to_pylist())
+    numbers = read_parquet(file, lambda _: values.cast(kind).to_pylist())
     array = np.array(numbers, dtype=object if is_text else np.int64)
     return Column(str(file), array, _class_names(schema, column))
 

@@ -219,7 +219,7 @@ def test_the_terminal_shows_dashes(record: RunRecord) -> None:
     console = Console(width=100, file=io.StringIO(), record=True)
     console.print(result_table(record))
     text = console.export_text()
-    assert "the clean labels are not known" in text
+    assert "the clean labels are unknown" in text
     for row in ("selection F1", "AUROC", "worst class recall"):
         (line,) = (line for line in text.splitlines() if row in line)
         assert "–" in line
@@ -241,7 +241,7 @@ def test_mlflow_takes_the_record_and_gives_it_back(tracked: tuple[Path, RunRecor
 def test_mlflow_gets_no_number_that_was_not_measured(record: RunRecord) -> None:
     shown = {key for key, value in headline(record).items() if value is not None}
     assert {key for key in shown if key.startswith("sel/")} == {"sel/kept"}
-    assert "clean labels not known" in note_of(record)
+    assert "clean labels unknown" in note_of(record)
     assert "None" not in note_of(record)
     profile = json.loads(dataset_input(record).dataset.profile)
     assert profile["noise_rate_realized"] is None

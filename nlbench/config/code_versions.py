@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlbench.config.run_config import ProtocolConfig
+from nlbench.config.run_config import ProtocolConfig, RunConfig
 from nlbench.encoders.prompts import prompts_sha256
+from nlbench.errors import PluginError
 from nlbench.plugins import registry
 from nlbench.plugins.versions import Version, uses_scoring, version_of
 
@@ -53,3 +54,26 @@ def code_versions(
     if any(uses_scoring(registry.find(*place)) for place in parts.values()):
         versions["scoring"] = scoring.VERSION
     return versions
+
+
+def refuse_edited(config: RunConfig) -> None:
+    """Refuse a configuration whose code was edited since, as in the middle of a sweep.
+
+    A process that starts later would import the new code and record it under the old fingerprint.
+
+    Raises:
+        PluginError: names the parts.
+    """
+    names = {
+        "dataset": config.dataset.name,
+        "noise": {"kind": config.noise.kind},
+        "selector": {"name": config.selector.name},
+        "trainer": {"name": config.trainer.name},
+    }
+    now = code_versions(names, config.selector.params, config.protocol)
+    edited = [part for part, version in config.versions.items() if now.get(part) != version]
+    if edited:
+        raise PluginError(
+            f"the code of {', '.join(edited)} was edited after this run was planned. "
+            "Give the same command again, so that the new code gets a fingerprint of its own."
+        )

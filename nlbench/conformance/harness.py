@@ -27,7 +27,7 @@ MIN_AGREEMENT = 0.98
 
 
 class ConformanceFailure(PluginError):  # noqa: N818 - a verdict; the base class says it is an error
-    """A selector breaks the contract: what must hold, what was found, how to fix it."""
+    """A selector breaks the contract: the rule, what was given instead, how to fix it."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from nlbench.selector import AnySelector
 
 
 class Check(Protocol):
-    """A function that raises `ConformanceFailure`; its docstring says what must hold."""
+    """A function that raises `ConformanceFailure`; its docstring states the rule."""
 
     __name__: str
 

@@ -78,7 +78,7 @@ def read_runs(path: Path) -> list[ContributedRun]:
         )
     arrays, entries = content["arrays"], content["runs"]
     if not isinstance(arrays, dict) or not isinstance(entries, list) or not entries:
-        raise DataError(f"{path} must hold an object `arrays` and a list `runs` with a run.")
+        raise DataError(f"{path} must contain an object `arrays` and a list `runs` with a run.")
     return [_run(entry, arrays, f"{path}, run {i}") for i, entry in enumerate(entries, start=1)]
 
 

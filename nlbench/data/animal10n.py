@@ -73,7 +73,7 @@ class Animal10N(NoisyFiles):
     def _listing(self, root: Path, part: str) -> Listing:
         folder = root / part
         if not folder.is_dir():
-            raise DataError(f"folder '{folder}' is not there: {self.how_to_get}")
+            raise DataError(f"folder '{folder}' does not exist: {self.how_to_get}")
         files = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
         matches = [(name, _NAME.fullmatch(name)) for name in files]
         odd = [name for name, match in matches if match is None]

@@ -109,7 +109,7 @@ class Folder(Dataset):
             root = data_dir / root
         root = root.absolute()
         if not root.is_dir():
-            raise DataError(f"folder '{root}' is not there: {self.how_to_get}.")
+            raise DataError(f"folder '{root}' does not exist: {self.how_to_get}.")
         return root
 
     def _parts(self, root: Path, tally: Tally) -> _Parts:
@@ -187,7 +187,7 @@ class _Part:
 
 def _check_classes(root: Path, names: tuple[str, ...], test: Sequence[ClassFile]) -> None:
     if len(names) < 2:
-        raise DataError(f"folder '{root}' must hold at least 2 classes, got {list(names)}.")
+        raise DataError(f"folder '{root}' must contain at least 2 classes, got {list(names)}.")
     unknown = sorted(readable(name) for name in {file.label for file in test} - set(names))
     if unknown:
         raise DataError(

@@ -69,7 +69,7 @@ class Food101N(NoisyFiles):
         classes = [c for c in read_keys(file, self.how_to_get) if c != "class_name"]
         if len(classes) != N_CLASSES:
             raise DataError(
-                f"list '{file}' must hold {N_CLASSES} classes, got {len(classes)}. "
+                f"list '{file}' must contain {N_CLASSES} classes, got {len(classes)}. "
                 "Download it again."
             )
         return sorted(classes)

@@ -140,7 +140,7 @@ class HuggingFace(Dataset):
         if folder.is_dir():
             return folder
         if Path(self.path).is_absolute() or self.path.startswith(("~", ".")):
-            raise DataError(f"folder '{folder}' is not there. Check the path of '{self._what}'.")
+            raise DataError(f"folder '{folder}' does not exist. Check the path of '{self._what}'.")
         return None
 
     def _called(self, function: str, data_dir: Path | None, **options: Any) -> Any:

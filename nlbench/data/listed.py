@@ -73,7 +73,7 @@ class NoisyFiles(Dataset):
         """
         root = (Path() if data_dir is None else data_dir).expanduser().absolute() / self.folder
         if not root.is_dir():
-            raise DataError(f"folder '{root}' is not there: {self.how_to_get}")
+            raise DataError(f"folder '{root}' does not exist: {self.how_to_get}")
         return root
 
     @abstractmethod
@@ -143,7 +143,7 @@ def read_lines(path: Path, how_to_get: str) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DataError(f"file '{path}' is not there: {how_to_get}") from None
+        raise DataError(f"file '{path}' does not exist: {how_to_get}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list '{path}' cannot be read: {error}. Download it again.") from None
     return [line for line in (raw.strip() for raw in text.splitlines()) if line]

@@ -99,7 +99,7 @@ class Parquet(Dataset):
             raise DataError(f"data set 'parquet' needs a path: {self.how_to_get}.")
         root = ((data_dir or Path()) / Path(self.path).expanduser()).absolute()
         if not root.is_dir():
-            raise DataError(f"folder '{root}' is not there: {self.how_to_get}.")
+            raise DataError(f"folder '{root}' does not exist: {self.how_to_get}.")
         return root
 
     def _files(self, root: Path) -> _Files:

@@ -88,7 +88,7 @@ def chosen_column(
         return name
     if name in types:
         raise ConfigError(
-            f"setting {setting!r}: column {name!r} of '{where}' must hold {rule}, "
+            f"setting {setting!r}: column {name!r} of '{where}' must contain {rule}, "
             f"it is of type {types[name]}. The columns are: {every}."
         )
     if name:
@@ -102,7 +102,7 @@ def chosen_column(
             f"{', '.join(candidates)}. Give one with --set data.{setting}=NAME."
         )
     raise ConfigError(
-        f"'{where}' has no column that could be the {what}. It must hold {rule}; the columns are: "
+        f"'{where}' has no column that could be the {what}. It must contain {rule}; the columns are: "
         f"{every}. Store such a column, or choose another with --set data.{setting}=NAME."
     )
 
@@ -147,7 +147,7 @@ def class_labels(
         ]
     if len(names) < 2:
         raise DataError(
-            f"column {column!r} of '{every[0].where}' must hold labels of at least 2 classes, "
+            f"column {column!r} of '{every[0].where}' must contain labels of at least 2 classes, "
             f"got {len(names)}. Name another column with --set data.label_column=NAME."
         )
     labels = [np.concatenate(part).astype(np.int64) for part in mapped]

@@ -21,6 +21,6 @@ def local_dir(argument: str, name: str | None = None) -> Encoder:
     if (folder / "config.json").is_file():
         return TimmEncoder(scheme, name=name or scheme)
     raise DataError(
-        f"'{folder}' holds neither open_clip_config.json nor config.json. Save the model there "
+        f"'{folder}' contains neither open_clip_config.json nor config.json. Save the model there "
         "with open_clip's or timm's own export, weights as safetensors."
     )

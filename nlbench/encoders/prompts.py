@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def load_prompts(name: str) -> PromptFile:
     if not path.is_file():
         shipped = sorted(p.stem for p in _FOLDER.glob("*.yaml"))
         raise ConfigError(
-            f"prompt file {name!r} is not there. {did_you_mean(name, shipped)} "
+            f"prompt file {name!r} does not exist. {did_you_mean(name, shipped)} "
             "Or give the path of a .yaml file."
         )
     try:
@@ -83,7 +84,7 @@ def load_prompts(name: str) -> PromptFile:
     for template in prompts.templates:
         if template.count("{}") != 1 or any(c in template.replace("{}", "") for c in "{}"):
             raise ConfigError(
-                f"prompt file '{path}': a template must hold one {{}}, "
+                f"prompt file '{path}': a template must contain one {{}}, "
                 f"got {template!r}. Other braces are not allowed."
             )
     strangers = sorted(set(prompts.prompt_names) - set(prompts.class_names))
@@ -93,7 +94,7 @@ def load_prompts(name: str) -> PromptFile:
             f"got {strangers[:5]}. {did_you_mean(strangers[0], prompts.class_names)[:200]}"
         )
     if not prompts.templates:
-        raise ConfigError(f"prompt file '{path}' must hold `templates`, at least one.")
+        raise ConfigError(f"prompt file '{path}' must contain `templates`, at least one.")
     return prompts
 
 
@@ -104,6 +105,13 @@ def prompts_sha256(name: str) -> str | None:
     """
     if name.startswith(_SCHEME) or name.endswith((".yaml", ".yml")):
         return None
+    path = _FOLDER / f"{name}.yaml"
+    return _content_sha256(name, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=32)
+def _content_sha256(name: str, mtime_ns: int) -> str:
+    """Read a file once for each of its versions: a sweep asks for every cell."""
     content = canonical_json(load_prompts(name).model_dump(exclude_defaults=True))
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -166,7 +166,7 @@ def _checked_matrix(table: Matrix, n_classes: int) -> Matrix:
     if table.shape != (n_classes, n_classes):
         raise ConfigError(f"`matrix` must be {n_classes} x {n_classes}, got {table.shape}.")
     if not np.isfinite(table).all() or (table < 0).any():
-        raise ConfigError("`matrix` must hold finite numbers >= 0.")
+        raise ConfigError("`matrix` must contain finite numbers >= 0.")
     if not np.allclose(table.sum(axis=1), 1, atol=1e-6):
         worst = int(np.abs(table.sum(axis=1) - 1).argmax())
         hint = " Its columns do: it is transposed." if np.allclose(table.sum(axis=0), 1) else ""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nlbench.config.code_versions import refuse_edited
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
 from nlbench.errors import NlbenchError, RunError
@@ -112,6 +113,7 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
         NlbenchError: if the run failed; where it got as far as the selector, the failed record
             is in the store and in the error's `record`.
     """
+    refuse_edited(config)
     with place.store.claim(config.fingerprint) as claim:
         earlier = earlier_record(config, place)
         if earlier is not None:

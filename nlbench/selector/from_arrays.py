@@ -33,7 +33,7 @@ class ArrayFeatures:
         )
         if self._text is not None and len(self._text) != n_classes:
             raise ConfigError(
-                f"`text_embeddings` must hold one (P_k, d) array for each of the {n_classes} "
+                f"`text_embeddings` must contain one (P_k, d) array for each of the {n_classes} "
                 f"classes, got {len(self._text)}."
             )
         self._check_widths()

@@ -170,7 +170,7 @@ def test_a_damaged_image_is_named_by_its_row(root: Path) -> None:
 def test_no_network_and_no_name_are_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'hf:nobody/nothing' cannot be loaded.*\n.*in the lib"):
         HuggingFace(path="nobody/nothing").load(tmp_path)
-    with pytest.raises(DataError, match=r"nowhere' is not there"):
+    with pytest.raises(DataError, match=r"nowhere' does not exist"):
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match="needs a name"):
         HuggingFace().load(None)

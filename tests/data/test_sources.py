@@ -165,10 +165,10 @@ def test_a_noisy_source_gives_its_labels_as_shipped(tmp_path: Path, name: str) -
 def test_a_missing_data_set_says_where_to_get_it(tmp_path: Path, name: str) -> None:
     made = source(name)
     for call in (made.load, made.content_key):
-        with pytest.raises(DataError, match=r"is not there.*https://.*under --data-dir"):
+        with pytest.raises(DataError, match=r"does not exist.*https://.*under --data-dir"):
             call(tmp_path)
     (tmp_path / name).mkdir()
-    with pytest.raises(DataError, match=r"is not there.*https://"):
+    with pytest.raises(DataError, match=r"does not exist.*https://"):
         made.load(tmp_path)
 
 
@@ -295,7 +295,7 @@ def test_the_rate_of_red_mini_imagenet_chooses_the_list(tmp_path: Path, given: o
     red(tmp_path, "0.2")
     made = source("red-mini-imagenet", noise_rate=given)
     assert "red noise 0.2" in made.load(tmp_path).split
-    with pytest.raises(DataError, match=r"red_noise_nl_0.4' is not there"):
+    with pytest.raises(DataError, match=r"red_noise_nl_0.4' does not exist"):
         source("red-mini-imagenet").load(tmp_path)
     with pytest.raises(ConfigError, match="noise_rate"):
         source("red-mini-imagenet", noise_rate=0.5)
@@ -463,7 +463,7 @@ def test_food_is_tested_on_the_other_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 102 entries .* class .*: stone/1.jpg"):
         Food101N().load(tmp_path)
     lines(root / "Food-101N_release" / "meta" / "classes.txt", DISHES[:100])
-    with pytest.raises(DataError, match="must hold 101 classes, got 100"):
+    with pytest.raises(DataError, match="must contain 101 classes, got 100"):
         Food101N().load(tmp_path)
 
 
@@ -598,7 +598,7 @@ def test_parquet_labels_are_checked(tmp_path: Path, labels: list[int], message: 
 def test_parquet_that_lacks_a_part_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"needs a path.*parquet:PATH"):
         Parquet().load(tmp_path)
-    with pytest.raises(DataError, match=r"is not there.*parquet:PATH"):
+    with pytest.raises(DataError, match=r"does not exist.*parquet:PATH"):
         Parquet(path="nowhere").load(tmp_path)
     pq.write_table(table([1, 2]), tmp_path / "train.parquet")
     with pytest.raises(DataError, match=r"needs train\*.parquet and .* 1 such files"):

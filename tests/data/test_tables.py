@@ -176,7 +176,7 @@ def test_columns_of_other_types_are_named_with_what_is_accepted(
         pq.write_table(table.set_column(at, column, kind), file)
     with pytest.raises(ConfigError, match=message):
         load(tmp_path)
-    with pytest.raises(ConfigError, match=f"column '{column}' of .* must hold .* is of type "):
+    with pytest.raises(ConfigError, match=f"column '{column}' of .* must contain .* is of type "):
         load(tmp_path, **{f"{column}_column": column})
 
 

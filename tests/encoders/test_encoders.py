@@ -287,8 +287,8 @@ def test_a_file_in_another_order_gives_each_class_its_own_prompts(tmp_path: Path
     ("change", "message"),
     [
         (("  dog:", "  cat:"), "given twice: cat"),
-        (("one {}.", "one cat."), "must hold one {}, got 'one cat.'"),
-        (("one {}.", "{} and {}."), "must hold one {}"),
+        (("one {}.", "one cat."), "must contain one {}, got 'one cat.'"),
+        (("one {}.", "{} and {}."), "must contain one {}"),
         (("one {}.", "one {} in {place}."), "place"),
         (('["a photo of a {}.", "one {}."]', "[]"), "templates"),
         (("templates:", "template:"), "template"),
@@ -314,7 +314,7 @@ def test_a_prompt_file_that_is_not_utf8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digit", "nowhere.yaml"])
 def test_a_missing_prompt_file(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"prompt file .* is not there"):
+    with pytest.raises(ConfigError, match=r"prompt file .* does not exist"):
         load_prompts(name)
 
 

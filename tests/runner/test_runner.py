@@ -453,6 +453,19 @@ def test_an_edited_plugin_is_another_selector(plugin: Callable[..., Path], home:
     assert edited.fingerprint != first.fingerprint
 
 
+def test_code_that_was_edited_after_the_plan_is_not_run(
+    plugin: Callable[..., Path], home: Path
+) -> None:
+    """A worker that starts late imports the new code; its result is not the plan's."""
+    registry.add_plugin_file(plugin("return keeping_all(data)"))
+    planned = resolve(selector="plugged", recipe="quick/digits", epochs=EPOCHS)
+    plugin("return keeping_all(data, diagnostics={'edited': True})")
+    place = Workplace(RunStore(home), torch.device("cpu"))
+    with pytest.raises(PluginError, match="selector was edited after this run was planned"):
+        runner.run_config(planned, place)
+    assert place.store.records() == ([], [])
+
+
 def test_a_label_file_that_changed_is_another_run(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     clean = Digits().load(None).train_labels

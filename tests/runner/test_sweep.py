@@ -212,7 +212,7 @@ def test_seeds_of_a_file_are_a_list_a_number_or_a_range(
         ("datasets: [1]", "'datasets' must be a list"),
         ("seeds: many", "seeds must be like 0-2"),
         ("seeds: {0: 1}", "seeds must be like 0-2"),
-        ("settings: [a]", "'settings' must hold key: value"),
+        ("settings: [a]", "'settings' must contain key: value"),
         ("settings: {1: 2}", "setting"),
         ("settings: {trainer.lrr: 2}", "unknown setting 'trainer.lrr'"),
         ("recipe: 5", "recipe"),
@@ -224,7 +224,7 @@ def test_seeds_of_a_file_are_a_list_a_number_or_a_range(
         ("noises: [symetric:0.4]", "Did you mean 'symmetric'"),
         ("noises: ['symmetric:lots']", "the noise rate must be a number"),
         ("noises: [pair:1.5]", "must lie in [0, 1)"),
-        ("- a list", "must hold key: value"),
+        ("- a list", "must contain key: value"),
         ("a: [", "not valid YAML"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_wrong_sweep_file_is_a_mistake_with_a_message(
 
 
 def test_a_missing_sweep_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"grid\.yaml' is not there"):
+    with pytest.raises(ConfigError, match=r"grid\.yaml' does not exist"):
         load_plan(tmp_path / "grid.yaml")
 
 

@@ -102,7 +102,7 @@ def chosen_column(
             f"{', '.join(candidates)}. Give one with --set data.{setting}=NAME."
         )
     raise ConfigError(
-        f"'{where}' has no column that could be the {what}. It must contain {rule}; the columns are: "
+        f"'{where}' has no column that could be the {what}. It must contain {rule}; columns: "
         f"{every}. Store such a column, or choose another with --set data.{setting}=NAME."
     )
 

@@ -1,7 +1,7 @@
 """CLIPCleaner: keeps what zero-shot CLIP and a probe on CLIP's features both call clean.
 
 Paper: Feng, Tzimiropoulos, Patras, "CLIPCleaner: Cleaning Noisy Labels with CLIP", ACM MM 2024,
-arXiv 2408.10012. Four criteria, all must contain: {zero-shot, logistic probe} x {per-class mixture on
+arXiv 2408.10012. Four criteria, all must pass: {zero-shot, logistic probe} x {per-class mixture on
 log p_y with posterior >= 0.5; consistency p_y / max p >= 0.8}.
 
 Deviations from the released code (`faithful=True` keeps its behaviour instead):

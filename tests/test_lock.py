@@ -112,7 +112,7 @@ EDITS: dict[str, tuple[ModuleType, str, str]] = {
     "trainers/mixfix": (mixup, "(1 - share) * other", "other"),
     "trainers/cross-entropy": (sgd, "0.5 * (1 + math.cos(", "0.4 * (1 + math.cos("),
     "toolbox/training": (mixup, "max(share, 1 - share)", "share"),
-    "noises/symmetric": (kinds, "other + (other >= clean[chosen])", "other"),
+    "noises/symmetric": (kinds, "other + (other >= clean[flips])", "other"),
     "noises/pair": (kinds, "(np.arange(n_classes) + 1)", "(np.arange(n_classes) + 2)"),
     "datasets/digits": (digits, "(255 / 16)", "(254 / 16)"),
     "encoders/bundled-clip": (base, "div_(255)", "div_(256)"),

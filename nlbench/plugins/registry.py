@@ -140,9 +140,11 @@ def make_selector(
         instance: AnySelector = _adapter(cls).validate_python(dict(hyperparameters))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "?"
+        key = str(first["loc"][0]) if first["loc"] else "?"
+        # A field of several types has an error for each of them.
+        rules = [_lower_first(e["msg"]) for e in error.errors() if e["loc"][:1] == first["loc"][:1]]
         raise ConfigError(
-            f"{label!r}: {word} {key!r}: {_lower_first(first['msg'])}, "
+            f"{label!r}: {word} {key!r}: {', or '.join(dict.fromkeys(rules))}, "
             f"got {first['input']!r}. See `nlbench show {kind[:-1]} {label}`."
         ) from None
     for key in names:

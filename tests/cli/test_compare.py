@@ -134,7 +134,10 @@ def test_a_run_that_the_other_file_lacks_is_answered(tmp_path: Path) -> None:
     assert "no run matches" in result.stderr
 
 
-def test_a_pipe_cuts_nothing_and_a_narrow_terminal_folds(here: RunRecord, tmp_path: Path) -> None:
+def test_a_pipe_cuts_nothing_and_a_narrow_terminal_folds(
+    here: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # set where tests run in parallel
     config = {"selector": {"name": "clip-knn", "a_setting_with_a_rather_long_name" * 3: 1}}
     first = written(tmp_path, "a.json", here)
     second = written(tmp_path, "b.json", here.model_copy(update={"config": config}))

@@ -635,7 +635,7 @@ def test_the_recorded_command_repeats_the_run(
         {"noise_rate": 0.123456789},
         {"settings": {"trainer.weight_decay": 1e-05, "protocol.val_fraction": 0}},
         {"settings": {"trainer.lr": 0.1 + 0.2}},
-        {"selector": "clipcleaner", "settings": {"protocol.prompts": "yes"}},
+        {"selector": "clipcleaner", "settings": {"protocol.image_encoder": "yes"}},
         {"selector": "random", "settings": {"selector.keep_fraction": 0.1}},
         {"selector": "small-loss:divider=rate,noise_rate=0.25", "recipe": "quick/digits"},
         {"dataset": "folder:pets", "data_dir": "DATA"},

@@ -143,8 +143,11 @@ def plan_of(*selectors: str, seeds: tuple[int, ...] = (0,), **more: Any) -> Swee
     return SweepPlan(selectors, seeds=seeds, **given)
 
 
-def sweep(plan: SweepPlan, store: RunStore | None = None, **options: Any) -> list[Cell]:
-    return list(run_sweep(plan.configs(), Workplace(store or RunStore(), CPU), **options))
+def sweep(
+    plan: SweepPlan, store: RunStore | None = None, force: bool = False, **options: Any
+) -> list[Cell]:
+    place = Workplace(store or RunStore(), CPU, force=force)
+    return list(run_sweep(plan.configs(), place, **options))
 
 
 def command(*words: object) -> Result:
@@ -269,7 +272,7 @@ def test_flags_stand_above_the_file(tmp_path: Path, counting: Path) -> None:
     (record,), _ = RunStore().records()
     assert (record.selector.name, record.seed, record.noise.kind) == ("counting", 4, "pair")
     assert len(record.curves["test_accuracy"]) == 1
-    assert "1 runs: 1 selectors x 1 data sets x 1 noises x 1 seeds" in result.stderr
+    assert "1 run: 1 selector x 1 data set x 1 noise x 1 seed" in result.stderr
 
 
 def test_a_mistake_in_the_last_cell_is_found_before_the_first_runs(counting: Path) -> None:

@@ -24,6 +24,7 @@ class SelectorInfo(_Part):
     """Which selector ran, with which hyper-parameters, and what it was given to know.
 
     `params` holds all hyper-parameters, `variant` those that differ from the defaults.
+    `deviation` says what differs from the paper's method;
     `is_reference` marks the lower reference, `is_bound` what was given the truth. `source_sha256`
     is in records that were made before `RunRecord.versions` was.
     """
@@ -34,6 +35,7 @@ class SelectorInfo(_Part):
     knowledge: list[str] = []
     is_bound: bool = False
     is_reference: bool = False
+    deviation: str = ""
     source_sha256: str = ""
 
     @property

@@ -152,6 +152,7 @@ def _selector_info(config: RunConfig) -> SelectorInfo:
         knowledge=list(selector.knowledge_used()),
         is_bound=selector.is_bound,
         is_reference=selector.is_reference,
+        deviation=selector.deviation,
     )
 
 

@@ -269,6 +269,8 @@ class _Component(ABC):  # noqa: B024 - its subclasses differ in what they answer
     is_bound: ClassVar[bool] = False
     # The lower reference: what every method has to beat.
     is_reference: ClassVar[bool] = False
+    # What differs from the paper's method, in a few words: boards say it beside the name.
+    deviation: ClassVar[str] = ""
 
     def knowledge_used(self) -> tuple[Knowledge, ...]:
         """Return the knowledge that these hyper-parameters use; `knowledge` unless overridden."""

@@ -34,6 +34,7 @@ class CoTeaching(OnlineSelector):
     """
 
     version: ClassVar[int] = 1
+    deviation: ClassVar[str] = "once per epoch over all samples, not per mini-batch"
 
     noise_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     ramp_epochs: Annotated[int, Field(ge=1)] = 10

@@ -276,3 +276,10 @@ def test_boards_of_human_noise_are_named_by_their_label_set() -> None:
         "digits · human aggre · v1": "digits-human-aggre-v1",
         "digits · human worse · v1": "digits-human-worse-v1",
     }
+
+
+def test_a_row_says_where_its_selector_is_not_its_papers_method() -> None:
+    text = "once per epoch"
+    board = only([make("a", 0, selector__deviation=text), make("a", 1, selector__deviation=text)])
+    assert row_of(board, "a").notes == (f"not its paper's method: {text}",)
+    assert row_of(only([make("b")]), "b").notes == ("single seed: no standard deviation",)

@@ -55,4 +55,4 @@ def test_scoring(benchmark: Any, case: str) -> None:
 
 
 def test_every_function_of_the_toolbox_is_timed() -> None:
-    assert {case.split(",")[0] for case in CASES} == set(scoring.__all__)
+    assert {case.split(",")[0] for case in CASES} == set(scoring.__all__) - {"VERSION"}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nlbench.results.record import RunRecord
     from nlbench.runner.run import run
     from nlbench.selector import (
+        Batch,
+        BatchSelector,
         BoundSelector,
         Dynamics,
         OnlineSelector,
@@ -23,25 +25,34 @@ if TYPE_CHECKING:
         Selector,
         TrainingData,
     )
+    from nlbench.training.loss_trainer import LossTrainer
+    from nlbench.training.task import TrainingBatch
 
 __version__ = "0.1.0"
 
+# The contract that plugins are written for; raised when a plugin must change: docs/plugins.md.
+PLUGIN_API = 2
+
 _HOME = {
-    "BoundSelector": "selector.contract",
+    "Batch": "selector",
+    "BatchSelector": "selector",
+    "BoundSelector": "selector",
     "ConfigError": "errors",
     "DataError": "errors",
-    "Dynamics": "selector.contract",
-    "Knowledge": "selector.contract",
+    "Dynamics": "selector",
+    "Knowledge": "selector",
+    "LossTrainer": "training.loss_trainer",
     "NlbenchError": "errors",
     "NoisyLabels": "noise.corrupt",
-    "OnlineSelector": "selector.contract",
+    "OnlineSelector": "selector",
     "PluginError": "errors",
-    "PromptSet": "selector.contract",
+    "PromptSet": "selector",
     "RunError": "errors",
     "RunRecord": "results.record",
-    "Selection": "selector.contract",
-    "Selector": "selector.contract",
-    "TrainingData": "selector.contract",
+    "Selection": "selector",
+    "Selector": "selector",
+    "TrainingBatch": "training.task",
+    "TrainingData": "selector",
     "corrupt": "noise.corrupt",
     "evaluate_selection": "results.metrics",
     "get_selector": "plugins.registry",
@@ -49,11 +60,15 @@ _HOME = {
 }
 
 __all__ = [
+    "PLUGIN_API",
+    "Batch",
+    "BatchSelector",
     "BoundSelector",
     "ConfigError",
     "DataError",
     "Dynamics",
     "Knowledge",
+    "LossTrainer",
     "NlbenchError",
     "NoisyLabels",
     "OnlineSelector",
@@ -63,6 +78,7 @@ __all__ = [
     "RunRecord",
     "Selection",
     "Selector",
+    "TrainingBatch",
     "TrainingData",
     "corrupt",
     "evaluate_selection",

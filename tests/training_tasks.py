@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nlbench.selector import Selection
-from nlbench.training.loop import TrainingTask
+from nlbench.training.task import TrainingTask
 
 CPU = torch.device("cpu")
 

@@ -211,7 +211,7 @@ def _identity(record: RunRecord) -> dict[str, str]:
 def _title(record: RunRecord) -> str:
     rate = "" if record.noise.nominal_rate is None else f" {record.noise.nominal_rate:g}"
     place = f"{record.dataset.name}, {record.noise.kind}{rate}"
-    return f"{record.selector.label} on {place}, seed {record.seed}"
+    return f"{record.label} on {place}, seed {record.seed}"
 
 
 def _empty_table(*columns: str) -> Table:

@@ -13,7 +13,7 @@ def result_table(record: RunRecord) -> Table:
     """Return the headline numbers of a run, failed or finished."""
     noise = record.noise
     rate = "" if noise.nominal_rate is None else f" {noise.nominal_rate:g}"
-    title = f"{record.selector.label} on {record.dataset.name}, {noise.kind}{rate}"
+    title = f"{record.label} on {record.dataset.name}, {noise.kind}{rate}"
     table = Table(
         title=Text(printable(f"{title}, seed {record.seed}"), style="bold"),
         title_justify="left",

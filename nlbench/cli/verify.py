@@ -157,7 +157,7 @@ def _print_rerun(number: str, result: Rerun) -> None:
     }  # fmt: skip
     record = result.stated
     rate = "" if record.noise.nominal_rate is None else f" {record.noise.nominal_rate:g}"
-    title = f"{record.selector.label} on {record.dataset.name}, {record.noise.kind}{rate}"
+    title = f"{record.label} on {record.dataset.name}, {record.noise.kind}{rate}"
     typer.echo(
         printable(f"{number} {record.fingerprint[:12]} {title}, seed {record.seed}: "), nl=False
     )

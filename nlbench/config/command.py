@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nlbench.config.run_config import RunConfig, standard_config
+from nlbench.config.run_config import RunConfig, standard_config, usual_trainer
 from nlbench.config.setting_text import setting_text
 from nlbench.files import readable
-from nlbench.plugins.registry import make_component
 
 
 def reproduce_command(
@@ -21,22 +19,20 @@ def reproduce_command(
     standard = standard_config(config.dataset.name)
     path = config.dataset.options.get("path")
     dataset = f"{config.dataset.name}:{path}" if path else config.dataset.name
-    words = ["nlbench", "run", "--selector", config.selector.name, "--dataset", dataset]
+    words = ["nlbench", "run", "--selector", config.method, "--dataset", dataset]
     words += ["--noise", config.noise.kind]
     if config.noise.rate is not None:
         words += ["--noise-rate", repr(config.noise.rate)]
     words += ["--seed", str(config.seed)]
-    trainer = standard.trainer.params
-    if config.trainer.name != standard.trainer.name:
-        words += ["--trainer", config.trainer.name]
-        trainer = asdict(make_component("trainers", config.trainer.name, {}))
     if plugin:
         words += ["--plugin", plugin]
     if data_dir is not None:
         words += ["--data-dir", str(data_dir)]
     changed = {
         "selector": config.selector_variant,
-        "trainer": _difference(config.trainer.params, trainer),
+        "trainer": _difference(
+            config.trainer.params, usual_trainer(config.dataset.name, config.trainer.name)
+        ),
         "protocol": _difference(config.protocol.model_dump(), standard.protocol.model_dump()),
         "noise": config.noise.options,
         "data": _difference(config.dataset.options, {**standard.dataset.options, "path": path}),

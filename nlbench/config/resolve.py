@@ -14,6 +14,13 @@ from pydantic import ValidationError
 
 from nlbench.config.code_versions import code_versions
 from nlbench.config.file_hashes import file_hashes
+from nlbench.config.methods import (
+    check_pair,
+    own_trainer,
+    refuse_equal_keep,
+    split_method,
+    with_trainer,
+)
 from nlbench.config.recipe_files import SECTIONS, load_recipe, merge
 from nlbench.config.run_config import (
     DataConfig,
@@ -55,7 +62,8 @@ def resolve(
     """Merge recipe and flags into one validated configuration.
 
     Args:
-        selector: Name, or ``name:key=value,key=value``.
+        selector: A method: a selector's name, a trainer's for training on everything, or
+            ``selector+trainer``; with settings as ``name:key=value,key=value``.
         dataset: Name, or ``folder:PATH``.
         noise: Kind, or ``kind:rate``.
         noise_rate: Nominal rate; given beside a kind without one.
@@ -76,9 +84,7 @@ def resolve(
     if argument:
         merged["data"] = {**merged["data"], "path": argument}
     merged["dataset"] = name
-    _apply_selector(merged, selector)
-    if trainer is not None and trainer != merged["trainer"]["name"]:
-        merged["trainer"] = {"name": trainer}
+    _apply_method(merged, selector, trainer)
     if epochs is not None:
         merged["trainer"]["epochs"] = epochs
     _apply_noise(merged, noise, noise_rate)
@@ -87,15 +93,30 @@ def resolve(
     return _validated(merged, seed if seed is not None else 0, data_dir)
 
 
-def _apply_selector(merged: dict[str, Any], selector: str | None) -> None:
-    if selector is None:
-        return
-    name, _, inline = selector.partition(":")
-    if name != merged["selector"].get("name"):
-        merged["selector"] = {"name": name}
+def _apply_method(merged: dict[str, Any], method: str | None, trainer: str | None) -> None:
+    name, _, inline = (method or merged["selector"]["name"]).partition(":")
+    selector, own = split_method(name)
+    if selector != merged["selector"].get("name"):
+        merged["selector"] = {"name": selector}
+    if own and trainer is not None and own != trainer:
+        raise ConfigError(
+            f"the trainer is given twice, in --selector {name} and as --trainer {trainer}. Leave "
+            "one of them out."
+        )
+    # A recipe's selector was written beside the recipe's trainer.
+    brought = own_trainer(selector) if method is not None else ""
+    chosen = trainer or own or brought
+    if chosen:
+        merged["trainer"] = with_trainer(merged["trainer"], chosen)
     for pair in filter(None, inline.split(",")):
         key, value = parse_setting(pair)
-        merged["selector"][key] = value
+        merged[_home_of(merged, key)][key] = value
+
+
+def _home_of(merged: Mapping[str, Any], key: str) -> str:
+    """Return the section of a method's setting: the trainer's where only the trainer has it."""
+    valid = valid_keys(merged)
+    return "trainer" if key in valid["trainer"] and key not in valid["selector"] else "selector"
 
 
 def _apply_noise(merged: dict[str, Any], noise: str | None, rate: float | None) -> None:
@@ -169,6 +190,8 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
     try:
         protocol = ProtocolConfig(**merged["protocol"])
         training.check(protocol.image_size)
+        check_pair(instance, training, selector_name, trainer_name)
+        refuse_equal_keep(instance, selector_name, protocol.equal_keep)
         return RunConfig(
             dataset=DataConfig(
                 name=merged["dataset"],

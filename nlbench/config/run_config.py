@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nlbench.config.methods import SHARED_SETTINGS, method_name, with_trainer
 from nlbench.config.recipe_files import load_recipe, merge
 from nlbench.files import canonical_json
 from nlbench.plugins import registry
@@ -110,9 +111,12 @@ class RunConfig(_Section):
 
     @property
     def protocol_settings(self) -> dict[str, Any]:
-        """What all rows of a board share."""
-        trainer = {"name": self.trainer.name, **self.trainer.params}
-        return {"trainer": trainer, **self.canonical()["protocol"]}
+        """What all rows of a board share: steps, network and augmentation, and the protocol."""
+        params = self.trainer.params
+        training = {key: params[key] for key in SHARED_SETTINGS if key in params}
+        if len(training) < len(SHARED_SETTINGS):  # a trainer of another kind: a board of its own
+            training = {"name": self.trainer.name, **params}
+        return {"training": training, **self.canonical()["protocol"]}
 
     @cached_property
     def protocol_sha256(self) -> str:
@@ -144,6 +148,22 @@ class RunConfig(_Section):
         cls = registry.selector_class(self.selector.name)
         return {k: v for k, v in self.selector.params.items() if v != registry.default_of(cls, k)}
 
+    @property
+    def method(self) -> str:
+        """The name of the pair of selector and trainer."""
+        standard = standard_config(self.dataset.name).trainer.name
+        return method_name(self.selector.name, self.trainer.name, standard)
+
+    @property
+    def trainer_variant(self) -> dict[str, Any]:
+        """The trainer's settings that differ from its usual ones here; shared ones aside."""
+        usual = usual_trainer(self.dataset.name, self.trainer.name)
+        return {
+            k: v
+            for k, v in self.trainer.params.items()
+            if k not in SHARED_SETTINGS and v != usual.get(k)
+        }
+
 
 def recorded_config(content: Mapping[str, Any]) -> RunConfig:
     """Return the configuration that a record holds.
@@ -163,6 +183,15 @@ def versioned_sha256(content: Mapping[str, Any], version: int = PROTOCOL_VERSION
     """Return the SHA-256 of the canonical JSON of a configuration and the protocol's version."""
     text = canonical_json({"version": version, **content})
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def usual_trainer(dataset: str, name: str) -> dict[str, Any]:
+    """Return a trainer's settings on the data set's standard recipe."""
+    recipe = load_recipe(registry.find("datasets", dataset).load().recipe)
+    section = with_trainer(recipe["trainer"], name)
+    section.pop("name")
+    settings: dict[str, Any] = asdict(make_component("trainers", name, section))
+    return settings
 
 
 def standard_config(dataset: str) -> RunConfig:

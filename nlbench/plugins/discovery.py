@@ -232,13 +232,13 @@ def _attribute(component: Component, module: ModuleType) -> Any:
 
 
 def _only_selector(component: Component, module: ModuleType) -> Any:
-    from nlbench.selector import BoundSelector, OnlineSelector, Selector
+    from nlbench.selector import SELECTOR_KINDS
 
     classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type)
-        and issubclass(value, Selector | OnlineSelector | BoundSelector)
+        and issubclass(value, SELECTOR_KINDS)
         and value.__module__ == module.__name__
         and not value.__name__.startswith("_")
     ]
@@ -246,7 +246,7 @@ def _only_selector(component: Component, module: ModuleType) -> Any:
         names = ", ".join(sorted(c.__name__ for c in classes)) or "none"
         raise PluginError(
             f"{component.path} must define exactly one public subclass of nlbench.Selector, "
-            f"OnlineSelector or BoundSelector, got {names}. "
+            f"OnlineSelector, BatchSelector or BoundSelector, got {names}. "
             "Start the names of helper classes with an underscore."
         )
     _check_selector_class(component, classes[0])

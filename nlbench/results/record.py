@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nlbench.errors import DataError
+from nlbench.results.older_records import with_method
 
 SCHEMA_VERSION = 1
 
@@ -38,13 +39,18 @@ class SelectorInfo(_Part):
     deviation: str = ""
     source_sha256: str = ""
 
-    @property
-    def label(self) -> str:
-        """The name with the hyper-parameters that differ from the defaults: the row's name."""
-        if not self.variant:
-            return self.name
-        inside = ", ".join(f"{k}={_short(v)}" for k, v in sorted(self.variant.items()))
-        return f"{self.name} ({inside})"
+
+class TrainerInfo(_Part):
+    """Which trainer the method trains with.
+
+    `params` holds all its settings, `variant` those that differ from its usual ones on this data,
+    steps, network and augmentation aside, which are the protocol's.
+    """
+
+    name: str
+    params: dict[str, Any] = {}
+    variant: dict[str, Any] = {}
+    deviation: str = ""
 
 
 class DatasetInfo(_Part):
@@ -85,7 +91,10 @@ class NoiseInfo(_Part):
 
 
 class ProtocolInfo(_Part):
-    """What every selector on a board shares; boards are keyed by `sha256`."""
+    """What all methods on a board share; boards are keyed by `sha256`.
+
+    That is steps, network, augmentation and the protocol; the rest of the trainer is the method's.
+    """
 
     id: str
     sha256: str
@@ -172,7 +181,9 @@ class RunRecord(_Part):
     schema_version: Literal[1] = Field(default=1, alias="schema")
     fingerprint: str
     status: Literal["running", "finished", "failed"]
+    method: str = ""
     selector: SelectorInfo
+    trainer: TrainerInfo
     dataset: DatasetInfo
     noise: NoiseInfo
     seed: int
@@ -191,6 +202,25 @@ class RunRecord(_Part):
     attempt: int = 1
     started_at: str = ""
     finished_at: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_shape(cls, content: Any) -> Any:
+        return with_method(content) if isinstance(content, dict) else content
+
+    @property
+    def label(self) -> str:
+        """The method's name with the settings that differ from the defaults: the row's name."""
+        changed = {**self.selector.variant, **self.trainer.variant}
+        if not changed:
+            return self.method
+        inside = ", ".join(f"{k}={_short(v)}" for k, v in sorted(changed.items()))
+        return f"{self.method} ({inside})"
+
+    @property
+    def deviation(self) -> str:
+        """What differs from the paper's method, in the selector and in the trainer."""
+        return "; ".join(filter(None, (self.selector.deviation, self.trainer.deviation)))
 
     def to_json(self) -> str:
         """Return the record as JSON text, keys in their fixed order, NaN not allowed."""

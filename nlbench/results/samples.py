@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nlbench.data.images import StoredImages
     from nlbench.selector import Selection
-    from nlbench.training.loop import TrainingOutcome
+    from nlbench.training.task import TrainingOutcome
 
 
 SELECTION_FILE = "selection.parquet"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from nlbench.errors import PluginError
 from nlbench.runner.equal_keep import keep_top_share_after_warmup
 from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData, checked_answer
+from nlbench.training.task import Looks
+
+# What the latest epochs are kept of, beside the losses.
+_HISTORIES = ("prediction history", "training predictions", "margin history")
 
 
 class OnlineSelection:
@@ -18,6 +24,9 @@ class OnlineSelection:
 
     Attributes:
         n_networks: Networks in training, each of which gets an answer of its own.
+        rounds: Trainings, the last of which is measured.
+        observes: What the selector looks at beyond losses and logits.
+        extra_classes: Outputs of the network beyond the K classes.
         curves: ``kept_fraction`` and, where the clean labels are known, ``selection_f1``; one
             value per epoch, of the first network.
     """
@@ -36,8 +45,12 @@ class OnlineSelection:
         self._is_clean = is_clean
         self._equal_keep = equal_keep
         self.n_networks = max(1, selector.n_networks)
-        epochs = max(1, selector.history_epochs)
-        self._histories = [deque[Tensor](maxlen=epochs) for _ in range(self.n_networks)]
+        self.rounds = max(1, selector.rounds)
+        self.observes = selector.observes
+        self.extra_classes = selector.extra_classes
+        self._round = 1
+        self._histories = [_History(selector) for _ in range(self.n_networks)]
+        self._previous: list[Selection | None] = [None] * self.n_networks
         names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
         self.curves: dict[str, list[float | None]] = {name: [] for name in names}
 
@@ -47,27 +60,63 @@ class OnlineSelection:
         return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
 
     def __call__(
-        self, epoch: int, losses: Sequence[Tensor], logits: Sequence[Tensor]
+        self,
+        epoch: int,
+        losses: Sequence[Tensor],
+        logits: Sequence[Tensor],
+        looks: Sequence[Looks] = (),
     ) -> list[Selection]:
         """Ask for what each network trains on next.
 
         Args:
-            epoch: Epochs trained so far.
+            epoch: Epochs trained so far in this round.
             losses: (N,) of each network.
             logits: (N, K) of each network.
+            looks: What the selector declared in `observes`, of each network.
         """
         views = []
-        for history, loss, logit in zip(self._histories, losses, logits, strict=True):
-            # A selector that writes into what it is given must not reach the next epoch's history.
-            history.append(loss.clone())
-            views.append(Dynamics(epoch, self._n_epochs, loss, logit, torch.stack(list(history))))
+        for i, (history, loss, logit) in enumerate(
+            zip(self._histories, losses, logits, strict=True)
+        ):
+            observed = history.add(loss, logit, looks[i] if looks else {})
+            views.append(
+                Dynamics(
+                    epoch, self._n_epochs, loss, logit, history.losses(), (),
+                    self._round, self._previous[i], observed,
+                )
+            )  # fmt: skip
         answers = []
         for i, view in enumerate(views):
             dynamics = replace(view, peers=(*views[:i], *views[i + 1 :]))
-            answer = checked_answer(self._selector.select(self._data, dynamics), self._data)
-            answers.append(keep_top_share_after_warmup(answer, self._data, self._equal_keep))
+            answer = checked_answer(
+                self._selector.select(self._data, dynamics),
+                self._data,
+                self._selector.extra_classes,
+            )
+            answers.append(answer)
+        self._previous = [replace(answer, restart=False) for answer in answers]
+        measured = self._round == self.rounds
+        share = self._equal_keep if measured else None
+        answers = [keep_top_share_after_warmup(a, self._data, share) for a in answers]
         self._note(answers[0])
+        self._begin_round(answers)
         return answers
+
+    def _begin_round(self, answers: Sequence[Selection]) -> None:
+        asked = [answer.restart for answer in answers]
+        if not any(asked):
+            return
+        if not all(asked):
+            raise PluginError("a restart must be asked for all networks, got one for some of them.")
+        if self._round >= self.rounds:
+            raise PluginError(
+                f"restart was asked for {self._round} times, and the selector declares "
+                f"{self.rounds} rounds, the measured one included. Write "
+                f"`rounds: ClassVar[int] = {self._round + 1}` or more into its class."
+            )
+        self._round += 1
+        for values in self.curves.values():  # they are of the round that is measured
+            values.clear()
 
     def _note(self, selection: Selection) -> None:
         if self._is_clean is not None:
@@ -75,6 +124,45 @@ class OnlineSelection:
             total = float(selection.keep.sum() + self._is_clean.sum())
             self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
         self.curves["kept_fraction"].append(float(selection.keep.float().mean()))
+
+
+class _History:
+    """The latest epochs of one network, as far as the selector looks at them."""
+
+    def __init__(self, selector: OnlineSelector) -> None:
+        self._observes = selector.observes
+        n = max(1, selector.history_epochs)
+        self._rows: dict[str, deque[Tensor]] = {
+            name: deque(maxlen=n) for name in ("losses", *_HISTORIES) if self._keeps(name)
+        }
+
+    def _keeps(self, name: str) -> bool:
+        return name == "losses" or name in self._observes
+
+    def add(self, losses: Tensor, logits: Tensor, looks: Looks) -> Looks:
+        """Take note of an epoch; return what the selector may look at."""
+        # A selector that writes into what it is given must not reach the next epoch's history.
+        latest: dict[str, Callable[[], Tensor]] = {
+            "losses": losses.clone,
+            "prediction history": lambda: logits.argmax(dim=1),
+            **looks,
+        }
+        for name, rows in self._rows.items():
+            rows.append(latest[name]())
+        stacked = {
+            name: partial(_stacked, tuple(rows))
+            for name, rows in self._rows.items()
+            if name != "losses"
+        }
+        return {**looks, **stacked}
+
+    def losses(self) -> Tensor:
+        """Return (H, N)."""
+        return _stacked(tuple(self._rows["losses"]))
+
+
+def _stacked(rows: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack(rows)
 
 
 class RelabelAccuracy:

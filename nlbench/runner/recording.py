@@ -30,6 +30,7 @@ from nlbench.results.record import (
     RunRecord,
     SelectorInfo,
     Times,
+    TrainerInfo,
 )
 from nlbench.runner.inputs import Inputs
 from nlbench.runner.steps import Choice, Result
@@ -114,7 +115,9 @@ def _identity(attempt: Attempt, inputs: Inputs) -> dict[str, Any]:
     config, place = inputs.config, inputs.workplace
     return {
         "fingerprint": config.fingerprint,
+        "method": config.method,
         "selector": _selector_info(config),
+        "trainer": _trainer_info(config),
         "dataset": _dataset_info(inputs.data),
         "noise": _noise_info(inputs.noisy, config),
         "seed": config.seed,
@@ -140,7 +143,10 @@ def _diagnostics(result: Result) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise PluginError(f"Selection.diagnostics must be JSON without NaN: {error}") from None
     training = result.training
-    return {"n_steps": training.n_steps, "precision": training.precision, **diagnostics}
+    facts: dict[str, Any] = {"n_steps": training.n_steps, "precision": training.precision}
+    if training.n_rounds > 1:
+        facts["n_rounds"] = training.n_rounds
+    return {**facts, **diagnostics}
 
 
 def _selector_info(config: RunConfig) -> SelectorInfo:
@@ -151,8 +157,19 @@ def _selector_info(config: RunConfig) -> SelectorInfo:
         variant=config.selector_variant,
         knowledge=list(selector.knowledge_used()),
         is_bound=selector.is_bound,
-        is_reference=selector.is_reference,
+        # What a method has to beat is the plain training: everything, with the standard trainer.
+        is_reference=selector.is_reference and config.method == config.selector.name,
         deviation=selector.deviation,
+    )
+
+
+def _trainer_info(config: RunConfig) -> TrainerInfo:
+    trainer = registry.find("trainers", config.trainer.name).load()
+    return TrainerInfo(
+        name=config.trainer.name,
+        params=config.trainer.params,
+        variant=config.trainer_variant,
+        deviation=trainer.deviation,
     )
 
 

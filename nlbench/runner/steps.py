@@ -11,18 +11,20 @@ from torch import Tensor
 
 from nlbench.data.images import StoredImages, as_source, part_of
 from nlbench.encoders.features import FeatureBank
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, PluginError
 from nlbench.noise.unknown_truth import no_truth
 from nlbench.plugins import registry
 from nlbench.plugins.registry import make_component
 from nlbench.results.metrics import accuracy_per_class, evaluate_selection
 from nlbench.results.record import Metrics, SelectionMetrics, TestMetrics
+from nlbench.runner.batch_selection import BatchSelection
 from nlbench.runner.equal_keep import keep_top_share
 from nlbench.runner.inputs import Inputs
 from nlbench.runner.online_selection import OnlineSelection, RelabelAccuracy
 from nlbench.runner.workplace import Progress, no_progress
 from nlbench.selector import (
     AnySelector,
+    BatchSelector,
     BoundSelector,
     OnlineSelector,
     Selection,
@@ -31,7 +33,7 @@ from nlbench.selector import (
     checked_answer,
     opaque_ids,
 )
-from nlbench.training.loop import TrainingOutcome, TrainingTask
+from nlbench.training.task import TrainingOutcome, TrainingTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +43,9 @@ class Choice:
     Attributes:
         images: (F, ...) what was selected from, at the protocol's size.
         val_images: (V, ...) the same of the held-out part.
-        selection: The first answer; everything for online selectors, which answer in training.
+        selection: The first answer; everything for selectors that answer in training.
         online: Asks an online selector after every epoch; None for all others.
+        in_batches: Asks a batch selector in every step; None for all others.
         bank: Where the selector's embeddings come from, also during training.
         read_s, embed_s, select_s: Seconds for images, embeddings and the selector itself.
     """
@@ -51,6 +54,7 @@ class Choice:
     val_images: StoredImages
     selection: Selection
     online: OnlineSelection | None
+    in_batches: BatchSelection | None
     bank: FeatureBank
     read_s: float
     embed_s: float
@@ -99,14 +103,19 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
     selector = registry.get_selector(config.name, **config.params)
     view = _view_of(inputs, selector, bank, fit_images)
     started = time.perf_counter()
+    online: OnlineSelection | None = None
+    in_batches: BatchSelection | None = None
     if isinstance(selector, OnlineSelector):
         online = _online_selection(inputs, selector, view)
         selection = online.first()
+    elif isinstance(selector, BatchSelector):
+        in_batches = BatchSelection(selector, view, _is_clean(inputs))
+        selection = in_batches.first()
     else:
-        online, selection = None, _answer(inputs, selector, view)
+        selection = _answer(inputs, selector, view)
     elapsed = time.perf_counter() - started
     return Choice(
-        fit_images, val_images, selection, online, bank, read_s, bank.seconds,
+        fit_images, val_images, selection, online, in_batches, bank, read_s, bank.seconds,
         elapsed - bank.seconds,
     )  # fmt: skip
 
@@ -116,6 +125,7 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
     data, config, device = inputs.data, inputs.config, inputs.workplace.device
     trainer = make_component("trainers", config.trainer.name, config.trainer.params)
     noisy_labels, online = inputs.noisy_labels(inputs.fit), choice.online
+    asked = online or choice.in_batches
     test_images = inputs.images("test", progress)
     test_labels = torch.from_numpy(data.test_labels).to(device)
     relabelling = RelabelAccuracy(noisy_labels, inputs.clean_labels)
@@ -133,6 +143,9 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
             other_tests={name: inputs.images(name, progress) for name in data.other_tests},
             reselect=online,
             n_networks=online.n_networks if online else 1,
+            choose=choice.in_batches,
+            observes=online.observes if online else (),
+            extra_classes=online.extra_classes if online else 0,
             on_labels=relabelling,
             seed=config.seed,
             device=device,
@@ -144,7 +157,7 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
     return Result(
         training=outcome,
         test_labels=test_labels,
-        curves={**outcome.curves, **(online.curves if online else {}), **relabelling.curves},
+        curves={**outcome.curves, **(asked.curves if asked else {}), **relabelling.curves},
         embed_s=choice.bank.seconds,
         select_s=choice.select_s + outcome.reselect_s - late_embedding,
         train_s=elapsed - outcome.reselect_s,
@@ -222,10 +235,14 @@ def _view_of(
 def _online_selection(
     inputs: Inputs, selector: OnlineSelector, view: TrainingData
 ) -> OnlineSelection:
-    config, truth = inputs.config, inputs.clean_labels
-    is_clean = None if truth is None else inputs.noisy_labels(inputs.fit) == truth
+    config = inputs.config
     n_epochs = int(config.trainer.params["epochs"])
-    return OnlineSelection(selector, view, n_epochs, is_clean, config.protocol.equal_keep)
+    return OnlineSelection(selector, view, n_epochs, _is_clean(inputs), config.protocol.equal_keep)
+
+
+def _is_clean(inputs: Inputs) -> Tensor | None:
+    truth = inputs.clean_labels
+    return None if truth is None else inputs.noisy_labels(inputs.fit) == truth
 
 
 def _answer(inputs: Inputs, selector: Selector | BoundSelector, view: TrainingData) -> Selection:
@@ -236,6 +253,11 @@ def _answer(inputs: Inputs, selector: Selector | BoundSelector, view: TrainingDa
         answer = selector.select_with_truth(view, truth.clone())
     else:
         answer = selector.select(view)
+    if isinstance(answer, Selection) and answer.restart:
+        raise PluginError(
+            "restart is for selectors that choose during training, and this one chose before it. "
+            "Derive from nlbench.OnlineSelector, or leave it out."
+        )
     return keep_top_share(checked_answer(answer, view), view, inputs.config.protocol.equal_keep)
 
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from nlbench.selector.contract import (
-    AnySelector,
-    BoundSelector,
-    Dynamics,
     FeatureSource,
     Knowledge,
-    OnlineSelector,
     PromptSet,
-    Selection,
-    Selector,
     TrainingData,
-    checked_answer,
     opaque_ids,
 )
+from nlbench.selector.dynamics import Batch, Dynamics, Observation
+from nlbench.selector.kinds import (
+    SELECTOR_KINDS,
+    AnySelector,
+    BatchSelector,
+    BoundSelector,
+    OnlineSelector,
+    Selector,
+)
+from nlbench.selector.selection import Selection, checked_answer
 
 __all__ = [
+    "SELECTOR_KINDS",
     "AnySelector",
+    "Batch",
+    "BatchSelector",
     "BoundSelector",
     "Dynamics",
     "FeatureSource",
     "Knowledge",
+    "Observation",
     "OnlineSelector",
     "PromptSet",
     "Selection",

@@ -1,12 +1,11 @@
-"""The contract of a selector: what it may see and what it gives back."""
+"""What a selector may see of the training data: no clean labels, no test set."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -205,171 +204,8 @@ class TrainingData:
         return torch.from_numpy(values).to(self.device)
 
 
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """A selector's answer.
-
-    Attributes:
-        keep: (N,) bool, the samples to train on.
-        score: (N,) float, higher = cleaner; ranks all samples, also those not kept.
-        labels: (N,) int64 corrected labels, or None to train on the noisy ones.
-        weights: (N,) float >= 0, how often a kept sample is drawn relative to others, or None.
-        diagnostics: JSON-serialisable facts for the record.
-
-    Raises:
-        PluginError: on construction, if a shape, dtype or value is not as above.
-    """
-
-    keep: Tensor
-    score: Tensor
-    labels: Tensor | None = None
-    weights: Tensor | None = None
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _require("keep", self.keep, self.keep, kind="bool")
-        _require("score", self.score, self.keep, kind="float")
-        if self.labels is not None:
-            _require("labels", self.labels, self.keep, kind="int64")
-        if self.weights is not None:
-            _require("weights", self.weights, self.keep, kind="float")
-            if bool((self.weights < 0).any()):
-                raise PluginError("Selection.weights must be >= 0, got a negative one.")
-
-
-@dataclass(frozen=True, eq=False)
-class Dynamics:
-    """What training looked like after an epoch, for online selectors.
-
-    Attributes:
-        epoch: Epochs trained so far, from 1.
-        n_epochs: Epochs of the whole run.
-        losses: (N,) float32 cross-entropy in nats against the noisy labels, eval mode, no
-            augmentation.
-        logits: (N, K) float32, same pass.
-        loss_history: (H, N) float32, the latest epochs' losses, newest last, H up to the
-            selector's `history_epochs`.
-        peers: The same of the other networks, for selectors with `n_networks` above 1.
-    """
-
-    epoch: int
-    n_epochs: int
-    losses: Tensor
-    logits: Tensor
-    loss_history: Tensor
-    peers: tuple[Dynamics, ...] = ()
-
-
-class _Component(ABC):  # noqa: B024 - its subclasses differ in what they answer
-    """What both kinds of selector share. A concrete selector is a dataclass."""
-
-    knowledge: ClassVar[tuple[Knowledge, ...]] = ()
-    version: ClassVar[int] = 0  # where nobody keeps one, the source counts: plugins/versions.py
-    conformance_exempt: ClassVar[Mapping[str, str]] = {}
-    is_bound: ClassVar[bool] = False
-    # The lower reference: what every method has to beat.
-    is_reference: ClassVar[bool] = False
-    # What differs from the paper's method, in a few words: boards say it beside the name.
-    deviation: ClassVar[str] = ""
-
-    def knowledge_used(self) -> tuple[Knowledge, ...]:
-        """Return the knowledge that these hyper-parameters use; `knowledge` unless overridden."""
-        return type(self).knowledge
-
-
-class Selector(_Component):
-    """Chooses once, before training.
-
-    Subclass it as a dataclass whose fields are the hyper-parameters, in a module whose name is
-    the selector's name and whose docstring names the paper and every deviation from it.
-    """
-
-    @abstractmethod
-    def select(self, data: TrainingData) -> Selection:
-        """Choose the clean samples."""
-
-
-class OnlineSelector(_Component):
-    """Chooses again after every epoch, from the losses and logits of the network in training.
-
-    With `n_networks` above 1, so many networks are trained side by side, alike but for their
-    initial weights and draws. `select` is asked once for each, and sees the others in
-    `dynamics.peers`. Results are of the first network.
-    """
-
-    history_epochs: ClassVar[int] = 1
-    n_networks: ClassVar[int] = 1
-
-    @abstractmethod
-    def select(self, data: TrainingData, dynamics: Dynamics) -> Selection:
-        """Choose the samples that the network of `dynamics` trains on in the next epoch."""
-
-
-class BoundSelector(_Component):
-    """A bound, not a method: it is given the clean labels, shown as a bound and never ranked."""
-
-    is_bound: ClassVar[bool] = True
-    knowledge: ClassVar[tuple[Knowledge, ...]] = ("clean labels",)
-
-    @abstractmethod
-    def select_with_truth(self, data: TrainingData, clean_labels: Tensor) -> Selection:
-        """Choose with the truth at hand."""
-
-
-AnySelector = Selector | OnlineSelector | BoundSelector
-
-
-def checked_answer(answer: Any, data: TrainingData) -> Selection:
-    """Return a selector's answer if it fits `data`.
-
-    Raises:
-        PluginError: if it is not a `Selection`, or length, device or labels do not fit, or it keeps
-            nothing.
-    """
-    if not isinstance(answer, Selection):
-        raise PluginError(
-            f"select must give an nlbench.Selection, got {type(answer).__name__}: "
-            "`return Selection(keep=keep, score=score)`."
-        )
-    if answer.keep.shape != data.noisy_labels.shape or answer.keep.device != data.device:
-        raise PluginError(
-            f"Selection.keep must have shape {tuple(data.noisy_labels.shape)} on "
-            f"{data.device}, got {tuple(answer.keep.shape)} on {answer.keep.device}."
-        )
-    if not bool(answer.keep.any()):
-        raise PluginError("the selector kept no sample: there is nothing to train on.")
-    if answer.weights is not None and not bool((answer.weights[answer.keep] > 0).any()):
-        raise PluginError("Selection.weights must be > 0 for at least one kept sample.")
-    if answer.labels is not None:
-        low, high = int(answer.labels.min()), int(answer.labels.max())
-        if low < 0 or high >= data.n_classes:
-            raise PluginError(
-                f"Selection.labels must lie in [0, {data.n_classes}), got {low} to {high}."
-            )
-    return answer
-
-
 def opaque_ids(names: Iterable[str]) -> Tensor:
     """Return (N,) int64 keys that stay with their samples and do not tell a file's folder."""
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64) >> np.uint64(1)
     return torch.from_numpy(keys.astype(np.int64))
-
-
-def _require(name: str, value: Any, like: Any, kind: str) -> None:
-    if not isinstance(value, Tensor) or value.ndim != 1:
-        raise PluginError(f"Selection.{name} must be a 1-D tensor, got {type(value).__name__}.")
-    fits = {
-        "bool": value.dtype == torch.bool,
-        "float": value.is_floating_point(),
-        "int64": value.dtype == torch.int64,
-    }[kind]
-    if not fits:
-        raise PluginError(f"Selection.{name} must be of dtype {kind}, got {value.dtype}.")
-    if value.shape != like.shape or value.device != like.device:
-        raise PluginError(
-            f"Selection.{name} must have keep's shape {tuple(like.shape)} and device "
-            f"{like.device}, got {tuple(value.shape)} on {value.device}."
-        )
-    if kind == "float" and not bool(torch.isfinite(value).all()):
-        raise PluginError(f"Selection.{name} must be finite, got NaN or infinity.")

@@ -92,7 +92,7 @@ def score_histogram_svg(record: RunRecord) -> str:
     x, y = _Scale(edges[0], edges[-1], 70, 770), _Scale(0, top, 430, TOP + 4)
     sizes = {name: int(sum(counts)) for name, counts in groups.items()}
     parts = [
-        *_title(x.start, f"Scores of {_short(record.selector.label, 48)}", _subtitle(record)),
+        *_title(x.start, f"Scores of {_short(record.label, 48)}", _subtitle(record)),
         *_axes(x, y),
         *(_steps(edges, values, x, y, noisy=name == "noisy") for name, values in shares.items()),
         *_legend(sizes, _emptier_side(shares, x)),

@@ -155,7 +155,7 @@ def _create(client: Any, record: RunRecord, group: str, experiment: str) -> None
         "mlflow.source.name": "nlbench",
         "mlflow.source.type": "LOCAL",
     }
-    name = f"{schema.cut(record.selector.label, 200)} {schema.noise_label(record)}"
+    name = f"{schema.cut(record.label, 200)} {schema.noise_label(record)}"
     run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
     log(client, run_id, params=_shared(schema.params_of(record)))
     client.log_inputs(run_id, datasets=[dataset_input(record)])

@@ -57,7 +57,7 @@ def noise_label(record: RunRecord) -> str:
 
 def run_name(record: RunRecord) -> str:
     """Return the display name of a run."""
-    return f"{cut(record.selector.label, 200)} s{record.seed}"
+    return f"{cut(record.label, 200)} s{record.seed}"
 
 
 def params_of(record: RunRecord) -> dict[str, str]:
@@ -65,8 +65,10 @@ def params_of(record: RunRecord) -> dict[str, str]:
     settings = dict(_leaves(record.protocol.settings))
     device = record.environment.get("device") or settings.get("device")
     values: dict[str, Any] = {
-        "selector": record.selector.label,
+        "selector": record.label,
         "selector_name": record.selector.name,
+        "method": record.method,
+        "trainer": record.trainer.name,
         "dataset": record.dataset.name,
         "noise": noise_label(record),
         "noise_kind": record.noise.kind,
@@ -75,8 +77,10 @@ def params_of(record: RunRecord) -> dict[str, str]:
         "protocol": record.protocol.id,
         "versions": versions_line(record),
         "device": device,
-        **{key: settings.get(key) for key in ("epochs", "batch_size", "lr", "network")},
+        **{key: settings.get(key) for key in ("epochs", "batch_size", "network")},
+        "lr": record.trainer.params.get("lr"),
     }
+    values |= {f"tp.{key}": value for key, value in record.trainer.variant.items()}
     values |= {f"hp.{key}": value for key, value in record.selector.params.items()}
     return {clean_name(k): cut(_text(v)) for k, v in values.items() if v is not None}
 

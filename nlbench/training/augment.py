@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nlbench.training.crops import random_crop, random_resized_crop
-from nlbench.training.loop import as_input
+from nlbench.training.evaluate import as_input
 from nlbench.training.policies import Policy, apply_policy
 
 Geometric = Literal["none", "shift", "crop-flip"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nlbench.selector import Selection
-from nlbench.training.loop import BatchOrder
+from nlbench.training.order import BatchOrder
 
 
 class ClassBalancedOrder(BatchOrder):

@@ -11,11 +11,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nlbench.training.sgd import SgdTrainer
+from nlbench.training.loss_trainer import LossTrainer, State
+from nlbench.training.task import TrainingBatch
 
 
 @dataclass(frozen=True)
-class CrossEntropy(SgdTrainer):
+class CrossEntropy(LossTrainer):
     """Cross-entropy on the selection, the same number of steps for every selector.
 
     Attributes:
@@ -35,8 +36,12 @@ class CrossEntropy(SgdTrainer):
 
     version: ClassVar[int] = 1
 
-    def loss(
-        self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
+    takes_soft_labels: ClassVar[bool] = True
+
+    def batch_loss(
+        self, batch: TrainingBatch, outputs: Tensor, labels: Tensor, state: State
     ) -> Tensor:
-        """Return the mean cross-entropy in nats."""
-        return nn.functional.cross_entropy(network(batch), labels)
+        """Return (M, B) cross-entropy in nats."""
+        return torch.stack(
+            [nn.functional.cross_entropy(each, labels, reduction="none") for each in outputs]
+        )

@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from nlbench.training.sgd import SgdTrainer
+from nlbench.training.loss_trainer import LossTrainer, State
+from nlbench.training.task import TrainingBatch
 
 
 @dataclass(frozen=True)
-class LabelSmoothing(SgdTrainer):
+class LabelSmoothing(LossTrainer):
     """Cross-entropy against labels mixed with the uniform distribution.
 
     Attributes:
@@ -29,9 +30,15 @@ class LabelSmoothing(SgdTrainer):
 
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
-    def loss(
-        self, network: nn.Module, batch: Tensor, labels: Tensor, draws: torch.Generator
+    def batch_loss(
+        self, batch: TrainingBatch, outputs: Tensor, labels: Tensor, state: State
     ) -> Tensor:
-        """Return the mean cross-entropy in nats against smoothed labels."""
-        logits = network(batch)
-        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        """Return (M, B) cross-entropy in nats against smoothed labels."""
+        return torch.stack(
+            [
+                nn.functional.cross_entropy(
+                    each, labels, label_smoothing=self.smoothing, reduction="none"
+                )
+                for each in outputs
+            ]
+        )

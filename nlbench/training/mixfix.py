@@ -16,6 +16,7 @@ after 2/3 and 5/6 of the epochs (200 and 250 of 300).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -26,9 +27,11 @@ from torch import Tensor, nn
 from nlbench.selector import Selection
 from nlbench.training.augment import Augmentation
 from nlbench.training.class_balance import ClassBalancedOrder
-from nlbench.training.loop import BatchOrder, Refine, TrainingOutcome, TrainingTask
+from nlbench.training.loop import Refine
 from nlbench.training.mixup import mixup_loss
+from nlbench.training.order import BatchOrder
 from nlbench.training.sgd import SgdTrainer
+from nlbench.training.task import TrainingOutcome, TrainingTask
 
 
 def absorb_and_relabel(
@@ -135,10 +138,13 @@ class MixFix(SgdTrainer):
         counts: dict[str, list[float | None]] = {"absorbed": [], "relabelled": []}
 
         def refine_of(index: int) -> Refine:
-            def refine(epoch: int, selection: Selection, logits: Tensor) -> Selection:
+            def refine(epoch: int, selection: Selection, logits: Sequence[Tensor]) -> Selection:
                 labels, absorbed, relabelled = absorb_and_relabel(
-                    selection, task.noisy_labels, logits, self.theta_r, self.theta_r2
+                    selection, task.noisy_labels, logits[0], self.theta_r, self.theta_r2
                 )
+                if index == 0 and epoch == 1:  # also after a restart
+                    counts["absorbed"].clear()
+                    counts["relabelled"].clear()
                 if index == 0:
                     counts["absorbed"].append(float(absorbed.sum()))
                     counts["relabelled"].append(float(relabelled.sum()))

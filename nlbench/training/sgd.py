@@ -7,27 +7,21 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, PluginError
 from nlbench.seeds import derive_seed
 from nlbench.training.augment import Augmentation, augmented_input
 from nlbench.training.crops import CentreCropped
-from nlbench.training.loop import (
-    BatchOrder,
-    Learner,
-    Refine,
-    Trainer,
-    TrainingOutcome,
-    TrainingTask,
-    run_epochs,
-)
+from nlbench.training.loop import Learner, Refine, run_epochs
 from nlbench.training.networks import make_network
+from nlbench.training.order import BatchOrder
 from nlbench.training.precision import choose_precision
+from nlbench.training.task import Trainer, TrainingBatch, TrainingOutcome, TrainingTask
 
 
 @dataclass(frozen=True)
@@ -89,6 +83,11 @@ class SgdTrainer(Trainer):
         """Whether momentum looks ahead."""
         return self.momentum > 0
 
+    @property
+    def optimiser(self) -> Literal["sgd", "adam"]:
+        """What updates the weights; a trainer may override it, or have a setting of this name."""
+        return "sgd"
+
     def train(self, task: TrainingTask) -> TrainingOutcome:
         """Train on the kept samples and evaluate after every epoch."""
         return self.fit(task)
@@ -111,42 +110,72 @@ class SgdTrainer(Trainer):
             refine_of: For the index of each network, the trainer's own choice of its next set.
         """
         batch_size = min(self.batch_size, len(task.images))
-        learners = [self._learner(task, i, refine_of(i)) for i in range(task.n_networks)]
+
+        def build() -> list[Learner]:
+            learners = [self._learner(task, i, refine_of(i)) for i in range(task.n_networks)]
+            for learner in learners:
+                others = (other for other in learners if other is not learner)
+                learner.peers = tuple(n for other in others for n in other.networks)
+            return learners
+
+        learners = build()
         precision = choose_precision(task.device, learners[0].network)
         with _seeded_layers(task.device, derive_seed("layers", self.network, task.seed)):
-            return run_epochs(task, learners, self.epochs, batch_size, precision)
+            return run_epochs(task, learners, self.epochs, batch_size, precision, build)
 
-    def _learner(self, task: TrainingTask, index: int, refine: Refine | None) -> Learner:
-        """Set up network, optimiser and schedule."""
-        # The first network is the same whether or not it has peers.
-        seed = derive_seed("peer", index, task.seed) if index else task.seed
-        device, n = task.device, len(task.images)
-        network = make_network(self.network, task.images.shape[1], task.n_classes, seed)
+    def peer_seed(self, task: TrainingTask, index: int) -> int:
+        """Return the seed of a network: the first is the same whether or not it has peers."""
+        return derive_seed("peer", index, task.seed) if index else task.seed
+
+    def network_of(self, task: TrainingTask, seed: int) -> nn.Module:
+        """Return a freshly initialised network on the device."""
+        network = make_network(self.network, task.images.shape[1], task.n_outputs, seed)
         if self.input_size is not None:
             network = CentreCropped(network, self.input_size)
-        network = network.to(device).to(memory_format=torch.channels_last)
-        autocast = choose_precision(device, network) == "bfloat16"
-        optimiser = torch.optim.SGD(
+        return network.to(task.device).to(memory_format=torch.channels_last)
+
+    def optimiser_of(self, network: nn.Module, autocast: bool) -> torch.optim.Optimizer:
+        """Return what updates a network's weights."""
+        # Not fused beside float32, where it would gain nothing and change the last bits.
+        if self.optimiser == "adam":
+            return torch.optim.Adam(
+                network.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=autocast
+            )
+        return torch.optim.SGD(
             network.parameters(),
             lr=self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
-            # Not beside float32, where it would gain nothing and change the last bits.
             fused=autocast,
         )
+
+    def schedule_of(
+        self, optimiser: torch.optim.Optimizer, task: TrainingTask
+    ) -> torch.optim.lr_scheduler.LambdaLR:
+        """Return the schedule of the learning rate, step by step."""
+        n = len(task.images)
         n_steps = self.epochs * max(1, n // min(self.batch_size, n))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
+        return torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda done: self.lr_factor(done, n_steps)
         )
+
+    def _learner(self, task: TrainingTask, index: int, refine: Refine | None) -> Learner:
+        """Set up network, optimiser and schedule."""
+        seed, device = self.peer_seed(task, index), task.device
+        network = self.network_of(task, seed)
+        autocast = choose_precision(device, network) == "bfloat16"
+        optimiser = self.optimiser_of(network, autocast)
+        schedule = self.schedule_of(optimiser, task)
         views, draws = self.stream("views", seed), self.stream("loss", seed)
 
-        def step(images: Tensor, labels: Tensor) -> Tensor:
-            batch = augmented_input(
-                images, self.augmentation, views, self.input_size, self.resized_crop
+        def step(batch: TrainingBatch) -> Tensor:
+            self._refuse_weighed(batch)
+            images = augmented_input(
+                batch.images, self.augmentation, views, self.input_size, self.resized_crop
             )
             with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                loss = self.loss(network, batch, labels, draws)
+                loss = self.loss(network, images, batch.labels, draws)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -154,6 +183,18 @@ class SgdTrainer(Trainer):
             return loss.detach()
 
         return Learner(network, step, self.order(task, self.stream("order", seed)), refine)
+
+    def _refuse_weighed(self, batch: TrainingBatch) -> None:
+        """Refuse what a loss of its own for the whole batch cannot take."""
+        for name, given in (
+            ("soft labels", batch.labels.ndim == 2),
+            ("loss weights", batch.loss_weights is not None),
+        ):
+            if given:
+                raise PluginError(
+                    f"trainer {type(self).__name__} takes no {name}, and the selector gives some. "
+                    "Train with one that does, such as --trainer cross-entropy."
+                )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ VERSIONED = (
     "clip-zero-shot",
     "clipcleaner",
     "co-teaching",
+    "co-teaching-epoch",
     "dividemix",
     "imagenet-baseline",
     "none",

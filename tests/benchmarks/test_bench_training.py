@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nlbench.selector import Selection
 from nlbench.training.cross_entropy import CrossEntropy
-from nlbench.training.loop import TrainingTask
+from nlbench.training.task import TrainingTask
 
 pytestmark = pytest.mark.bench
 

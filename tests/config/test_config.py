@@ -518,7 +518,7 @@ def test_the_command_repeats_every_text(text: str) -> None:
 def test_the_command_repeats_a_run_with_another_trainer(install: Install) -> None:
     source = '''"""Slow."""
 from dataclasses import dataclass
-from nlbench.training.loop import Trainer
+from nlbench.training.task import Trainer
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,16 @@ from golden.answer_files import Answer
 from golden.problem_data import case_name, normal, rng, unit, variations
 from torch import Tensor
 
-from nlbench import BoundSelector, Dynamics, OnlineSelector, Selection, Selector, TrainingData
+from nlbench import (
+    Batch,
+    BatchSelector,
+    BoundSelector,
+    Dynamics,
+    OnlineSelector,
+    Selection,
+    Selector,
+    TrainingData,
+)
 from nlbench.plugins.discovery import Component
 from nlbench.plugins.registry import make_component
 
@@ -34,7 +43,7 @@ TOGETHER: dict[str, list[dict[str, Any]]] = {
         {"divider": "rate", "ramp_epochs": 20},
         {"divider": "rate", "warmup_epochs": 0},
     ],
-    "co-teaching": [{"noise_rate": 0.2, "ramp_epochs": 20}],
+    "co-teaching-epoch": [{"noise_rate": 0.2, "ramp_epochs": 20}],
     "dividemix": [{"warmup_epochs": 0, "average_epochs": 5}],
 }
 
@@ -124,6 +133,8 @@ def _shorter(case: Answer, defaults: Answer) -> Answer:
     """Return a case without the scores that it shares with the defaults, bit by bit."""
     if case is defaults:
         return case
+    if "weights" in case and "keep" not in case:
+        return case
     if "score" not in case:
         return {moment: _shorter(facts, defaults.get(moment, {})) for moment, facts in case.items()}
     score, usual = case["score"], defaults.get("score")
@@ -136,6 +147,11 @@ def _answer(selector: Any, data: TrainingData, clean: Tensor, nudge: float) -> A
         return _facts(selector.select_with_truth(data, clean))
     if isinstance(selector, Selector):
         return _facts(selector.select(data))
+    if isinstance(selector, BatchSelector):
+        return {
+            f"epoch {epoch} of {n_epochs}": _weights(selector, data, clean, epoch, n_epochs, nudge)
+            for epoch, n_epochs in _MOMENTS
+        }
     assert isinstance(selector, OnlineSelector)
     return {
         f"epoch {epoch} of {n_epochs}": _facts(
@@ -143,6 +159,26 @@ def _answer(selector: Any, data: TrainingData, clean: Tensor, nudge: float) -> A
         )
         for epoch, n_epochs in _MOMENTS
     }
+
+
+def _weights(
+    selector: BatchSelector,
+    data: TrainingData,
+    clean: Tensor,
+    epoch: int,
+    n_epochs: int,
+    nudge: float,
+) -> Answer:
+    """Return the weights of every third sample, as one mini-batch."""
+    positions = torch.arange(0, data.n_samples, 3)
+    seen = [
+        dynamics(data.noisy_labels, clean, data.n_classes, epoch, n_epochs, 100 * (i + 1), nudge)
+        for i in range(selector.n_networks)
+    ]
+    losses = torch.stack([each.losses[positions] for each in seen])
+    logits = torch.stack([each.logits[positions] for each in seen])
+    batch = Batch(positions, epoch, 1, n_epochs, 3)
+    return {"weights": selector.choose(data, batch, losses, logits)}
 
 
 def _with_peers(

@@ -15,7 +15,7 @@ from training_tasks import bright_and_dark, keep_only, make_task
 from nlbench.plugins.discovery import Component
 from nlbench.plugins.registry import make_component
 from nlbench.selector import Selection
-from nlbench.training.loop import TrainingTask
+from nlbench.training.task import TrainingTask
 
 # Versions of torch and instruction sets move the last bits, and each step amplifies them. A count
 # of samples or an accuracy may move by a sample or two for the same reason.
@@ -94,7 +94,9 @@ def _logits(trainer: Any) -> Answer:
 
 
 def _recorder(seen: Answer, selection: Selection) -> Callable[..., Sequence[Selection]]:
-    def reselect(epoch: int, losses: Sequence[Tensor], logits: Sequence[Tensor]) -> list[Selection]:
+    def reselect(
+        epoch: int, losses: Sequence[Tensor], logits: Sequence[Tensor], looks: Any
+    ) -> list[Selection]:
         seen[f"epoch {epoch}"] = {"logits": logits[0][:10], "losses": losses[0][:10]}
         return [selection]
 

@@ -14,7 +14,7 @@ from nlbench.plugins import registry
 from nlbench.training import augment, crops, loop, mixup, networks, policies
 from nlbench.training.class_balance import ClassBalancedOrder
 from nlbench.training.image_operations import OPERATIONS, operate
-from nlbench.training.loop import BatchOrder
+from nlbench.training.order import BatchOrder
 from nlbench.training.sgd import SgdTrainer
 
 # Deep networks add up rounding; a few pixels may round either way (see `checksums`).

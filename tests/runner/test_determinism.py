@@ -18,7 +18,8 @@ from nlbench.results.store import RunStore
 from nlbench.selector import Selection
 from nlbench.training import loop, sgd
 from nlbench.training.cross_entropy import CrossEntropy
-from nlbench.training.loop import Learner, TrainingOutcome, TrainingTask, run_epochs
+from nlbench.training.loop import Learner, run_epochs
+from nlbench.training.task import TrainingBatch, TrainingOutcome, TrainingTask
 from nlbench.training.precision import choose_precision
 
 TRAINERS = ("cross-entropy", "label-smoothing", "mixup", "mixfix")
@@ -171,9 +172,9 @@ def test_no_step_of_any_trainer_waits_for_the_gpu(
     """From an epoch's first step to its last: the order of samples is on the device by then."""
 
     def watched(task: TrainingTask, learners: list[Learner], *rest: object) -> TrainingOutcome:
-        def strict(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        def strict(batch: TrainingBatch) -> torch.Tensor:
             torch.cuda.set_sync_debug_mode("error")
-            return learners[0].step(images, labels)
+            return learners[0].step(batch)
 
         return run_epochs(task, [replace(learners[0], step=strict)], *rest)  # type: ignore[arg-type]
 

@@ -25,7 +25,8 @@ from nlbench.training.crops import (
     random_resized_crop,
     resized_boxes,
 )
-from nlbench.training.loop import TrainingTask, as_input
+from nlbench.training.evaluate import as_input
+from nlbench.training.task import TrainingTask
 from nlbench.training.networks import Renormalised
 
 

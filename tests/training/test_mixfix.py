@@ -234,7 +234,9 @@ def test_what_joined_can_leave_again() -> None:
 def test_an_online_selector_replaces_the_selection() -> None:
     told: list[list[int]] = []
 
-    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+    def reselect(
+        epoch: int, losses: list[Tensor], logits: list[Tensor], looks: Any
+    ) -> list[Selection]:
         for each in logits:
             each.zero_()
         return [keep_only(128, [epoch, 127 - epoch], weights=torch.ones(128))] * len(logits)

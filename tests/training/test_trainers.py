@@ -148,10 +148,17 @@ def test_trainers_see_the_same_batches_from_the_same_first_weights() -> None:
 
         class Spy(cls):  # type: ignore[misc]
             def loss(self, network: Any, batch: Tensor, labels: Tensor, draws: Any) -> Tensor:
-                if not batches:
-                    seen[cls] = (batches, copy.deepcopy(network.head.weight.detach()))
-                batches.append(batch.clone())
+                note(network, batch)
                 return super().loss(network, batch, labels, draws)  # type: ignore[no-any-return]
+
+            def outputs(self, batch: Any) -> Tensor:
+                note(batch.networks[0], batch.images)
+                return super().outputs(batch)  # type: ignore[no-any-return]
+
+        def note(network: Any, images: Tensor) -> None:
+            if not batches:
+                seen[cls] = (batches, copy.deepcopy(network.head.weight.detach()))
+            batches.append(images.clone())
 
         Spy(epochs=2, batch_size=32, augmentation="randaugment").train(make_task())
 

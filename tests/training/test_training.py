@@ -16,13 +16,10 @@ from nlbench.plugins.registry import make_selector
 from nlbench.selector import Selection
 from nlbench.training.augment import augment
 from nlbench.training.cross_entropy import CrossEntropy
-from nlbench.training.loop import (
-    BatchOrder,
-    Learner,
-    TrainingOutcome,
-    as_input,
-    run_epochs,
-)
+from nlbench.training.evaluate import as_input
+from nlbench.training.loop import Learner, run_epochs
+from nlbench.training.order import BatchOrder
+from nlbench.training.task import TrainingBatch, TrainingOutcome
 from nlbench.training.networks import make_network
 
 CPU = torch.device("cpu")
@@ -259,7 +256,7 @@ def run_script(val_right: list[int], **changes: Any) -> tuple[TrainingOutcome, S
         **changes,
     )
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
+    def step(batch: TrainingBatch) -> Tensor:
         network.epoch += 1
         return torch.tensor(0.5)
 
@@ -288,12 +285,14 @@ def test_an_online_selection_takes_effect_in_the_next_epoch() -> None:
     marked = base.images.clone()
     marked[:, 0, 0, 0] = torch.arange(128).to(torch.uint8)  # an image knows its position
 
-    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+    def reselect(
+        epoch: int, losses: list[Tensor], logits: list[Tensor], looks: Any
+    ) -> list[Selection]:
         asked.append((epoch, losses[0], logits[0]))
         return [keep_only(128, [epoch])]
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
-        seen.append(set(images[:, 0, 0, 0].tolist()))
+    def step(batch: TrainingBatch) -> Tensor:
+        seen.append(set(batch.images[:, 0, 0, 0].tolist()))
         return torch.tensor(0.5)
 
     network = make_network("small-cnn", 1, 2, seed=0)
@@ -313,7 +312,9 @@ def test_an_online_selection_takes_effect_in_the_next_epoch() -> None:
 
 
 def test_what_a_selector_is_given_can_be_computed_with() -> None:
-    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+    def reselect(
+        epoch: int, losses: list[Tensor], logits: list[Tensor], looks: Any
+    ) -> list[Selection]:
         weight = torch.ones(2, requires_grad=True)
         (logits[0] * weight).sum().backward()
         losses[0].mul_(2)
@@ -343,13 +344,15 @@ def test_each_network_trains_on_its_own_answer_and_starts_elsewhere() -> None:
     marked = make_task().images.clone()
     marked[:, 0, 0, 0] = torch.arange(128).to(torch.uint8)  # an image knows its position
 
-    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+    def reselect(
+        epoch: int, losses: list[Tensor], logits: list[Tensor], looks: Any
+    ) -> list[Selection]:
         first_losses.extend(losses if epoch == 1 else [])
         return [keep_only(128, [3]), keep_only(128, [5])]
 
     def step_of(index: int) -> Any:
-        def step(images: Tensor, labels: Tensor) -> Tensor:
-            seen[index] = set(images[:, 0, 0, 0].tolist())
+        def step(batch: TrainingBatch) -> Tensor:
+            seen[index] = set(batch.images[:, 0, 0, 0].tolist())
             return torch.tensor(0.5)
 
         return step
@@ -368,7 +371,9 @@ def test_each_network_trains_on_its_own_answer_and_starts_elsewhere() -> None:
 def test_two_networks_of_one_trainer_have_their_own_weights() -> None:
     reports: list[Tensor] = []
 
-    def reselect(epoch: int, losses: list[Tensor], logits: list[Tensor]) -> list[Selection]:
+    def reselect(
+        epoch: int, losses: list[Tensor], logits: list[Tensor], looks: Any
+    ) -> list[Selection]:
         reports.extend(losses)
         return [keep_only(128, list(range(128)))] * 2
 

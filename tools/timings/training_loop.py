@@ -21,7 +21,7 @@ from nlbench.machine import PeakMemory, deterministic_algorithms
 from nlbench.plugins.registry import make_component
 from nlbench.selector import Selection
 from nlbench.training.cross_entropy import CrossEntropy
-from nlbench.training.loop import TrainingTask
+from nlbench.training.task import TrainingTask
 from nlbench.training.networks import make_network
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "benchmarks"))

@@ -29,7 +29,7 @@ class BoardKey(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """One selector with its hyper-parameters; the same on every board of a page."""
+    """One method with its settings; the same on every board of a page."""
 
     label: str
     params: str
@@ -50,7 +50,10 @@ def board_key(record: RunRecord) -> BoardKey:
 
 def row_key(record: RunRecord) -> RowKey:
     """Return the row of a record within its board."""
-    return RowKey(record.selector.label, stable_text(record.selector.params))
+    shared = record.protocol.settings.get("training", {})
+    trainer = {k: v for k, v in record.trainer.params.items() if k not in shared}
+    params = {"selector": record.selector.params, "trainer": {record.trainer.name: trainer}}
+    return RowKey(record.label, stable_text(params))
 
 
 def group_boards(records: Sequence[RunRecord]) -> dict[BoardKey, list[RunRecord]]:

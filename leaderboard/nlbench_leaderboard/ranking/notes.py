@@ -31,7 +31,7 @@ def row_notes(row: Row) -> tuple[str, ...]:
         ]
     if row.missing_seeds:
         notes.append(f"not run: {_seeds(row.missing_seeds)}")
-    deviations = {run.record.selector.deviation: None for run in row.runs}
+    deviations = {run.record.deviation: None for run in row.runs}
     notes += [f"not its paper's method: {text}" for text in deviations if text]
     return (*notes, *_duplicate_notes(row))
 

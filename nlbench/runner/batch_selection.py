@@ -1,0 +1,108 @@
+"""Between the training loop and a batch selector: asks it in every step, and keeps account."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from nlbench.errors import PluginError
+from nlbench.selector import Batch, BatchSelector, Selection, TrainingData
+
+
+class BatchSelection:
+    """Asks a batch selector and turns what it used into the record's selection.
+
+    Attributes:
+        n_networks: Networks that share the batches.
+        seconds: Time spent in the selector.
+        curves: ``kept_fraction`` and, where the clean labels are known, ``selection_f1``; one
+            value per epoch, of the first network.
+    """
+
+    def __init__(
+        self, selector: BatchSelector, data: TrainingData, is_clean: Tensor | None
+    ) -> None:
+        self._selector = selector
+        self._data = data
+        self._is_clean = is_clean
+        self.n_networks = max(1, selector.n_networks)
+        self.seconds = 0.0
+        names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
+        self.curves: dict[str, list[float | None]] = {name: [] for name in names}
+        n = data.n_samples
+        self._drawn = torch.zeros(n, device=data.device)
+        self._used = torch.zeros(n, device=data.device)
+        self._share = torch.ones(n, device=data.device)
+        self._score = torch.ones(n, dtype=torch.float64, device=data.device)
+
+    def first(self) -> Selection:
+        """Return everything: batches are drawn from all samples."""
+        keep = torch.ones_like(self._data.noisy_labels, dtype=torch.bool)
+        return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
+
+    def __call__(self, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
+        """Return the selector's (M, B) weights.
+
+        Raises:
+            PluginError: if they are not as the contract says.
+        """
+        started = time.perf_counter()
+        # The selector sees where the batch is, not the networks in it.
+        place = Batch(batch.positions, batch.epoch, batch.step, batch.n_epochs, batch.n_steps)
+        weights = self._selector.choose(self._data, place, losses, logits)
+        checked_weights(weights, losses)
+        ones = torch.ones_like(weights[0], dtype=self._drawn.dtype)
+        self._drawn.index_add_(0, batch.positions, ones)
+        self._used.index_add_(0, batch.positions, (weights[0] > 0).to(ones.dtype))
+        self.seconds += time.perf_counter() - started
+        return weights.detach()
+
+    def end_epoch(self) -> Selection:
+        """Return what was used in the epoch that has ended, and begin another one.
+
+        A sample that the last incomplete batch left out keeps its share of the epoch before.
+        """
+        seen = self._drawn > 0
+        self._share = torch.where(seen, self._used / self._drawn.clamp_min(1), self._share)
+        # The last epoch counts half, the one before a quarter, ...: equal shares are ordered by it.
+        self._score = (self._score + self._share.double()) / 2
+        self._drawn.zero_()
+        self._used.zero_()
+        keep = self._share >= 0.5
+        if not bool(keep.any()):
+            raise PluginError(
+                "the selector used no sample in an epoch: there is nothing to train on."
+            )
+        self._note(keep)
+        return Selection(keep=keep, score=self._score.clone())
+
+    def _note(self, keep: Tensor) -> None:
+        if self._is_clean is not None:
+            hits = float((keep & self._is_clean).sum())
+            total = float(keep.sum() + self._is_clean.sum())
+            self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
+        self.curves["kept_fraction"].append(float(keep.float().mean()))
+
+
+def checked_weights(weights: object, losses: Tensor) -> None:
+    """Refuse what is not one weight for each network and sample.
+
+    Raises:
+        PluginError: naming what came instead.
+    """
+    shape = tuple(losses.shape)
+    if not isinstance(weights, Tensor) or not weights.is_floating_point():
+        got = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
+        raise PluginError(
+            f"choose must return a float tensor {shape}, got {got}. `keep.float()` makes one of a "
+            "bool mask."
+        )
+    if tuple(weights.shape) != shape or weights.device != losses.device:
+        raise PluginError(
+            f"choose must return a weight for each network and sample, {shape} on "
+            f"{losses.device}, got {tuple(weights.shape)} on {weights.device}."
+        )
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise PluginError("choose must return finite weights >= 0, got others.")

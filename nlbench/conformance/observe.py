@@ -50,9 +50,11 @@ def observe(selector_class: type[AnySelector]) -> Observation:
     before = _copies(_tensors_of(case.data))
     dynamics = _watched(dynamics_for(selector_class, case.data), written)
     with _lent_random_states():
-        states = _random_states()
-        selection = select(selector_class, Case(features.watched(), case.truth), dynamics)
-        changed = [name for name, state in _random_states().items() if state != states[name]]
+        states = random_states()
+        selection = select(
+            selector_class, Case(features.watched(), case.truth, case.data.embeddings()), dynamics
+        )
+        changed = [name for name, state in random_states().items() if state != states[name]]
     written.update(_differing(before, _tensors_of(case.data)))
     return Observation(
         data=case.data,
@@ -121,7 +123,8 @@ def _differing(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[
     return [name for name, value in before.items() if not torch.equal(value, now[name])]
 
 
-def _random_states() -> dict[str, bytes]:
+def random_states() -> dict[str, bytes]:
+    """Return the state of every global source of random numbers."""
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),
         "numpy": pickle.dumps(np.random.get_state()),

@@ -53,9 +53,7 @@ def relation_reliability(
     width = _COLUMNS if on_cpu else _COLUMNS_ON_GPU
 
     def of_rows(rows: slice) -> Tensor:
-        total = torch.zeros(
-            rows.stop - rows.start, dtype=torch.float64, device=embeddings.device
-        )
+        total = torch.zeros(rows.stop - rows.start, dtype=torch.float64, device=embeddings.device)
         for start in range(0, len(labels), width):
             part = slice(start, start + width)
             relation = (embeddings[rows] @ features[part].T).clamp_min_(0)

@@ -1,8 +1,8 @@
 """FM-SRM's selection: prototypes of frozen features first, neighbours where they cannot tell.
 
-Paper: FM-SRM (2026), its sample selection as its released code computes it. A class's prototype is the
-normalised mean of the unit features that carry its label; a sample's margin is its cosine to the
-own prototype minus the largest to another. A two-component mixture on the margins: posterior of
+Paper: FM-SRM (2026), its sample selection as its released code computes it. A class's prototype is
+the normalised mean of the unit features that carry its label; a sample's margin is its cosine to
+the own prototype minus the largest to another. A two-component mixture on the margins: posterior of
 the upper component >= 0.8 is clean, of the lower >= 0.8 is noisy, the rest is ambiguous. Ambiguous
 samples are judged by the share of their label among 20 cosine neighbours: a mixture of their own,
 kept where the posterior of its lower component is < 0.5; with fewer than max(50, 2 x 20) of them,

@@ -1,8 +1,8 @@
 """WANN's reliability: how small a neighbourhood is enough to confirm the label.
 
 Paper: Di Salvo, Doerrich, Rieger, Ledig, "An Embedding is Worth a Thousand Noisy Labels", TMLR
-2025, arXiv 2408.14358, section 3. k_i is the smallest of 11, 13, ..., 49 neighbours whose most frequent
-label is the sample's own; 51 where none is; the reliability is 1 / k_i.
+2025, arXiv 2408.14358, section 3. k_i is the smallest of 11, 13, ..., 49 neighbours whose most
+frequent label is the sample's own; 51 where none is; the reliability is 1 / k_i.
 
 Only the reliability: the paper's weighted adaptive classifier and its feature reduction are not
 part. Defaults are the released code's (k from 11 up to, but not at, 51 in steps of 2).
@@ -27,6 +27,8 @@ from torch import Tensor
 
 from nlbench import ConfigError, Knowledge, Selection, Selector, TrainingData
 from nlbench.scoring import ordered_neighbours
+
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,3 @@ class Wann(Selector):
                 confirmed = counts.gather(1, own).squeeze(1) > rest
                 out[rows] = torch.where((out[rows] == self.k_max) & confirmed, k, out[rows])
         return out
-
-
-_ROWS = 4096

@@ -13,9 +13,11 @@ from nlbench.selector.contract import (
     Selection,
     Selector,
     TrainingData,
+    ViewKind,
     checked_answer,
     opaque_ids,
 )
+from nlbench.selector.prompt_model import PromptModel, PromptTokens
 
 __all__ = [
     "AnySelector",
@@ -24,10 +26,13 @@ __all__ = [
     "FeatureSource",
     "Knowledge",
     "OnlineSelector",
+    "PromptModel",
     "PromptSet",
+    "PromptTokens",
     "Selection",
     "Selector",
     "TrainingData",
+    "ViewKind",
     "checked_answer",
     "opaque_ids",
 ]

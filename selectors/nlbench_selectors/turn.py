@@ -7,11 +7,12 @@ is kept, and every class is cut to the smallest number that a class kept.
 
 Deviations:
 1. the second step, full fine-tuning on what was kept, is training and not part;
-2. the head is solved over all samples from zero weights, with L2, where the paper takes epochs of
+2. the head is solved over all samples from zero weights, with L2, instead of some epochs of
    mini-batches: no draw, and the same answer in any order;
 3. a class that kept none does not set the size.
-The posterior cut is 0.5 (the paper's text that we could read says no more than "low component").
-The paper gives a decision and no ranking; `score` is minus the loss.
+The posterior cut is 0.5 (the paper's text that we could read says no more than "low component"),
+and `probe_c` = 10 is ours: the loss is bounded, and with 1 the penalty outweighs it on close
+features. The paper gives a decision and no ranking; `score` is minus the loss.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Turn(Selector):
     version: ClassVar[int] = 1
 
     q: Annotated[float, Field(gt=0, le=1)] = 0.7
-    probe_c: Annotated[float, Field(gt=0)] = 1.0
+    probe_c: Annotated[float, Field(gt=0)] = 10.0
     theta: Annotated[float, Field(ge=0, le=1)] = 0.5
     balance: bool = True
     encoder: str = "image"

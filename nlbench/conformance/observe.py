@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from nlbench.conformance.harness import Case, case_for, dynamics_for, require_answer, select
-from nlbench.selector import AnySelector, Dynamics, Knowledge, PromptSet, Selection, TrainingData
+from nlbench.selector import (
+    AnySelector,
+    Dynamics,
+    Knowledge,
+    PromptModel,
+    PromptSet,
+    Selection,
+    TrainingData,
+    ViewKind,
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,15 @@ class _RecordingFeatures:
     def logit_scale(self, encoder: str) -> tuple[float, float]:
         self._note(encoder)
         return self.data.logit_scale(encoder)
+
+    def prompt_model(self, encoder: str) -> PromptModel:
+        self._note(encoder)
+        self.used.add("class names")
+        return self.data.prompt_model(encoder)
+
+    def view_embeddings(self, encoder: str, kind: ViewKind, draws: Tensor) -> Tensor:
+        self._note(encoder)
+        return self.data._features.view_embeddings(encoder, kind, draws)
 
     def _note(self, encoder: str) -> None:
         image_only = encoder == "image" or encoder.startswith("timm:")

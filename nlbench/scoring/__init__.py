@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from nlbench.scoring.confident import confident_joint, find_label_issues, noise_rate_of_joint
+from nlbench.scoring.hoc import estimate_noise_rate, hoc_transition_matrix
+from nlbench.scoring.neighbours import nearest_neighbours
 from nlbench.scoring.probabilities import (
     knn_probabilities,
     probe_probabilities,
     stratified_folds,
     zero_shot_probabilities,
 )
-from nlbench.scoring.scores import consistency, log_probability, margin
+from nlbench.scoring.scores import (
+    consistency,
+    entropy,
+    log_probability,
+    majority_vote,
+    margin,
+    of_label,
+)
 from nlbench.scoring.thresholds import (
     gmm_posterior,
     gmm_posterior_per_class,
@@ -24,16 +34,25 @@ VERSION = 1
 
 __all__ = [
     "VERSION",
+    "confident_joint",
     "consistency",
+    "entropy",
+    "estimate_noise_rate",
+    "find_label_issues",
     "gmm_posterior",
     "gmm_posterior_per_class",
+    "hoc_transition_matrix",
     "keep_highest",
     "keep_highest_per_class",
     "knn_probabilities",
     "log_probability",
+    "majority_vote",
     "margin",
     "min_max_normalise",
     "min_max_normalise_per_class",
+    "nearest_neighbours",
+    "noise_rate_of_joint",
+    "of_label",
     "probe_probabilities",
     "stratified_folds",
     "zero_shot_probabilities",

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from nlbench.selector import (
         BoundSelector,
         Dynamics,
+        NoiseRate,
         OnlineSelector,
         Selection,
         Selector,
         TrainingData,
+        knowledge_of_rate,
     )
 
 __version__ = "0.1.0"
@@ -33,6 +35,7 @@ _HOME = {
     "Dynamics": "selector.contract",
     "Knowledge": "selector.contract",
     "NlbenchError": "errors",
+    "NoiseRate": "selector.contract",
     "NoisyLabels": "noise.corrupt",
     "OnlineSelector": "selector.contract",
     "PluginError": "errors",
@@ -45,6 +48,7 @@ _HOME = {
     "corrupt": "noise.corrupt",
     "evaluate_selection": "results.metrics",
     "get_selector": "plugins.registry",
+    "knowledge_of_rate": "selector.contract",
     "run": "runner.run",
 }
 
@@ -55,6 +59,7 @@ __all__ = [
     "Dynamics",
     "Knowledge",
     "NlbenchError",
+    "NoiseRate",
     "NoisyLabels",
     "OnlineSelector",
     "PluginError",
@@ -67,6 +72,7 @@ __all__ = [
     "corrupt",
     "evaluate_selection",
     "get_selector",
+    "knowledge_of_rate",
     "run",
 ]
 

@@ -51,7 +51,8 @@ def observe(selector_class: type[AnySelector]) -> Observation:
     dynamics = _watched(dynamics_for(selector_class, case.data), written)
     with _lent_random_states():
         states = _random_states()
-        selection = select(selector_class, Case(features.watched(), case.truth), dynamics)
+        watched = features.watched()
+        selection = select(selector_class, Case(watched, case.truth), dynamics)
         changed = [name for name, state in _random_states().items() if state != states[name]]
     written.update(_differing(before, _tensors_of(case.data)))
     return Observation(
@@ -59,7 +60,7 @@ def observe(selector_class: type[AnySelector]) -> Observation:
         selection=selection,
         written=tuple(sorted(written)),
         random_states=tuple(changed),
-        knowledge=frozenset(features.used),
+        knowledge=frozenset({*features.used, *watched.estimates_used}),
     )
 
 

@@ -8,12 +8,14 @@ from nlbench.selector.contract import (
     Dynamics,
     FeatureSource,
     Knowledge,
+    NoiseRate,
     OnlineSelector,
     PromptSet,
     Selection,
     Selector,
     TrainingData,
     checked_answer,
+    knowledge_of_rate,
     opaque_ids,
 )
 
@@ -23,11 +25,13 @@ __all__ = [
     "Dynamics",
     "FeatureSource",
     "Knowledge",
+    "NoiseRate",
     "OnlineSelector",
     "PromptSet",
     "Selection",
     "Selector",
     "TrainingData",
     "checked_answer",
+    "knowledge_of_rate",
     "opaque_ids",
 ]

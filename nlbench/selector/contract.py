@@ -6,11 +6,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from nlbench.data.images import ImageSource, TensorImages
@@ -19,8 +21,15 @@ from nlbench.seeds import derive_seed, uniform_by_key
 from nlbench.selector.from_arrays import ArrayFeatures, label_tensor, tensor_of
 
 Knowledge = Literal[
-    "class names", "image-text pre-training", "image pre-training", "noise rate", "clean labels"
+    "class names",
+    "image-text pre-training",
+    "image pre-training",
+    "noise rate",
+    "estimated noise rate",
+    "clean labels",
 ]
+# The noise rate as a selector's setting: a number, HOC's estimate, or None for the nominal one.
+NoiseRate = Annotated[float, Field(ge=0, lt=1)] | Literal["estimated"] | None
 PromptSet = Literal["auto", "descriptions", "templates"]
 
 
@@ -135,6 +144,36 @@ class TrainingData:
                 "`knowledge = ('noise rate',)`, so that the leaderboard can show it."
             )
         return self._noise_rate
+
+    def rate(self, given: float | Literal["estimated"] | None) -> float:
+        """Return the noise rate that a selector's setting stands for.
+
+        Args:
+            given: A rate; None for the nominal one, which the selector must declare as its
+                knowledge; ``"estimated"`` for HOC's estimate on the embeddings of ``"image"``,
+                made once per data. `knowledge_of_rate` says what to declare.
+
+        Raises:
+            PluginError: if the nominal rate is asked for and not declared, or there are fewer than
+                3 samples to estimate it from.
+
+        >>> TrainingData.from_arrays([0, 1, 1], n_classes=2, noise_rate=0.4).rate(None)
+        0.4
+        """
+        if given is None:
+            return self.noise_rate
+        return self._estimated_rate if given == "estimated" else float(given)
+
+    @property
+    def estimates_used(self) -> tuple[Knowledge, ...]:
+        """What was estimated for the selector so far, in the words of its knowledge."""
+        return ("estimated noise rate",) if "_estimated_rate" in vars(self) else ()
+
+    @cached_property
+    def _estimated_rate(self) -> float:
+        from nlbench.scoring import estimate_noise_rate  # SciPy; only these settings need it
+
+        return estimate_noise_rate(self.embeddings("image"), self.noisy_labels, self.n_classes)
 
     def embeddings(self, encoder: str = "image-text") -> Tensor:
         """Return unit-norm image embeddings.
@@ -347,6 +386,17 @@ def checked_answer(answer: Any, data: TrainingData) -> Selection:
                 f"Selection.labels must lie in [0, {data.n_classes}), got {low} to {high}."
             )
     return answer
+
+
+def knowledge_of_rate(given: float | Literal["estimated"] | None) -> tuple[Knowledge, ...]:
+    """Return the knowledge that `TrainingData.rate` uses for a setting.
+
+    >>> knowledge_of_rate(0.2), knowledge_of_rate("estimated")
+    (('noise rate',), ('image pre-training', 'estimated noise rate'))
+    """
+    if given == "estimated":
+        return ("image pre-training", "estimated noise rate")
+    return ("noise rate",)
 
 
 def opaque_ids(names: Iterable[str]) -> Tensor:

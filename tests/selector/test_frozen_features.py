@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+import nlbench
 from nlbench import (
     ConfigError,
     PluginError,
@@ -232,6 +234,13 @@ def test_ssr_relabels_then_keeps_what_neighbours_confirm(
     assert answer.labels is None or torch.equal(answer.labels, labels)
 
 
+def test_ssr_without_relabelling_is_clip_knn_on_other_features() -> None:
+    data, _ = planted(rate=0.4)
+    one, other = chosen("ssr-knn", data, encoder="image-text"), chosen("clip-knn", data)
+    assert torch.equal(one.keep, other.keep)
+    assert torch.equal(one.score, other.score)
+
+
 # The noise rate as a setting ----------------------------------------------------------------------
 
 
@@ -274,6 +283,19 @@ def test_a_rate_is_a_number_the_nominal_one_or_estimated_once() -> None:
     assert data.rate("estimated") == data.rate("estimated")
     assert asked == ["image"]
     assert data.estimates_used == ("estimated noise rate",)
+
+
+def test_the_record_says_that_the_rate_was_estimated(tmp_path: Path) -> None:
+    settings = {"divider": "rate", "noise_rate": "estimated"}
+    record = nlbench.run(
+        "small-loss", "digits", "symmetric", 0.4, epochs=2, settings=settings, track=False,
+        device="cpu", home=tmp_path,
+    )  # fmt: skip
+    assert record.selector.knowledge == ["image pre-training", "estimated noise rate"]
+    assert record.selector.variant["noise_rate"] == "estimated"
+    estimate = record.diagnostics["estimated_noise_rate"]
+    assert estimate == pytest.approx(0.4, abs=0.03)
+    assert record.metrics.selection.kept_fraction == pytest.approx(1 - 0.2 * estimate, abs=0.01)
 
 
 def test_knowledge_of_a_rate() -> None:

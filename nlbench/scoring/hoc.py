@@ -23,6 +23,7 @@ passes over the different triples and none over all K^3.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,7 @@ from nlbench.errors import PluginError
 from nlbench.scoring.neighbours import nearest_neighbours
 
 _N_NEIGHBOURS = 2
+_BLOCK_VALUES = 2**15
 # The released code's start (the diagonal leads the other logits) and steps; half its step length,
 # which follows less of the counts' noise.
 _START_LEAD, _STEPS, _STEP_LENGTH = 5.0, 400, 0.05
@@ -109,6 +111,11 @@ class _Counts:
         labels, counts = groups.sort(dim=1).values.unique(dim=0, return_counts=True)
         return cls(labels, counts.double() / len(groups))
 
+    def blocks(self, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield labels and shares of so many groups that their (B, K) numbers stay in a cache."""
+        size = max(1, _BLOCK_VALUES // k)
+        return zip(self.labels.split(size), self.shares.split(size), strict=True)
+
 
 def _fitted(triples: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return T (K, K) and p (K,) in float64 from the labels of triples (N, 3)."""
@@ -157,12 +164,15 @@ def _slope(counts: list[_Counts], transition: Tensor, prior: Tensor) -> Tensor:
     both = prior[:, None] * prior
     by_label = transition.T.contiguous()  # (noisy, true): a group's numbers are rows of it
     for m, counted in enumerate(counts, start=1):
-        rows = [by_label[one] for one in counted.labels.T]
-        of_prior += 2 * (gram**m @ prior - counted.shares @ _product(rows))
+        of_prior += 2 * (gram**m @ prior)
         slope = m * by_label @ (both * gram ** (m - 1))
-        of_product = -prior * counted.shares[:, None]
-        for place, label in enumerate(counted.labels.T):
-            slope.index_add_(0, label, _product([of_product, *rows[:place], *rows[place + 1 :]]))
+        for labels, shares in counted.blocks(len(prior)):
+            rows = [by_label[one] for one in labels.T]
+            of_prior -= 2 * (shares @ _product(rows))
+            of_product = -prior * shares[:, None]
+            for place, label in enumerate(labels.T):
+                others = [of_product, *rows[:place], *rows[place + 1 :]]
+                slope.index_add_(0, label, _product(others))
         of_transition += 2 * slope.T
     parts = _softmax_slope(transition, of_transition), _softmax_slope(prior, of_prior)
     return torch.cat([part.flatten() for part in parts])

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         BatchSelector,
         BoundSelector,
         Dynamics,
+        NoiseRate,
         OnlineSelector,
         PromptModel,
         PromptTokens,
         Selection,
         Selector,
         TrainingData,
+        knowledge_of_rate,
     )
     from nlbench.training.loss_trainer import LossTrainer
     from nlbench.training.task import TrainingBatch
@@ -45,6 +47,7 @@ _HOME = {
     "Knowledge": "selector",
     "LossTrainer": "training.loss_trainer",
     "NlbenchError": "errors",
+    "NoiseRate": "selector",
     "NoisyLabels": "noise.corrupt",
     "OnlineSelector": "selector",
     "PluginError": "errors",
@@ -60,6 +63,7 @@ _HOME = {
     "corrupt": "noise.corrupt",
     "evaluate_selection": "results.metrics",
     "get_selector": "plugins.registry",
+    "knowledge_of_rate": "selector",
     "run": "runner.run",
 }
 
@@ -74,6 +78,7 @@ __all__ = [
     "Knowledge",
     "LossTrainer",
     "NlbenchError",
+    "NoiseRate",
     "NoisyLabels",
     "OnlineSelector",
     "PluginError",
@@ -89,6 +94,7 @@ __all__ = [
     "corrupt",
     "evaluate_selection",
     "get_selector",
+    "knowledge_of_rate",
     "run",
 ]
 

@@ -51,7 +51,8 @@ def code_versions(
     prompts = prompts_sha256(protocol.prompts)
     if prompts is not None:
         versions["prompts"] = f"text:{prompts}"
-    if any(uses_scoring(registry.find(*place)) for place in parts.values()):
+    estimates = "estimated" in selector.values()  # the noise rate, by HOC
+    if estimates or any(uses_scoring(registry.find(*place)) for place in parts.values()):
         versions["scoring"] = scoring.VERSION
     return versions
 

@@ -60,9 +60,8 @@ def observe(selector_class: type[AnySelector]) -> Observation:
     dynamics = _watched(dynamics_for(selector_class, case.data), written)
     with _lent_random_states():
         states = random_states()
-        selection = select(
-            selector_class, Case(features.watched(), case.truth, case.data.embeddings()), dynamics
-        )
+        watched = Case(features.watched(), case.truth, case.data.embeddings())
+        selection = select(selector_class, watched, dynamics)
         changed = [name for name, state in random_states().items() if state != states[name]]
     written.update(_differing(before, _tensors_of(case.data)))
     return Observation(
@@ -70,7 +69,7 @@ def observe(selector_class: type[AnySelector]) -> Observation:
         selection=selection,
         written=tuple(sorted(written)),
         random_states=tuple(changed),
-        knowledge=frozenset(features.used),
+        knowledge=frozenset({*features.used, *watched.data.estimates_used}),
     )
 
 

@@ -548,6 +548,27 @@ class HidesNoiseRate(AsksForNoiseRate):
     knowledge = Good.knowledge
 
 
+@dataclass(frozen=True)
+class EstimatesNoiseRate(Good):
+    knowledge = (*Good.knowledge, "image pre-training", "estimated noise rate")
+
+    def select(self, data: Data) -> Selection:
+        assert 0 <= data.rate("estimated") < 1
+        return super().select(data)
+
+
+@dataclass(frozen=True)
+class HidesItsEstimate(EstimatesNoiseRate):
+    knowledge = (*Good.knowledge, "image pre-training")
+
+
+def test_an_estimate_of_the_noise_rate_is_declared() -> None:
+    only = ["check_knowledge_names", "check_declares_knowledge"]
+    assert {r.status for r in check_selector(EstimatesNoiseRate, only=only)} == {"passed"}
+    (result,) = check_selector(HidesItsEstimate, only=["check_declares_knowledge"])
+    assert "without 'estimated noise rate'" in result.message
+
+
 def test_noise_rate_is_given_to_those_who_declare_it() -> None:
     assert check_selector(AsksForNoiseRate, only=["check_answer"])[0].status == "passed"
     (result,) = check_selector(HidesNoiseRate, only=["check_answer"])

@@ -97,10 +97,10 @@ def variations(cls: type, skipped: Mapping[str, str]) -> Iterator[dict[str, Any]
 
 def _others(name: str, hint: Any, default: Any) -> list[Any]:
     choices = [c for c in _choices(hint) if c != default]
+    if name in _OTHER_VALUES:
+        return [_OTHER_VALUES[name], *choices]
     if choices:
         return choices
-    if name in _OTHER_VALUES:
-        return [_OTHER_VALUES[name]]
     if isinstance(default, bool):
         return [not default]
     if isinstance(default, int):

@@ -27,7 +27,9 @@ TOLERANCE = 1e-5
 # scikit-learn's solver stops at a gradient of 1e-4: where it stops depends on the last bits.
 TOLERANCES = {"faithful=True": 1e-3, "faithful=True, theta_gmm=0.99, theta_cons=1.0": 1e-3}
 # So does the probe's, less: these stand on it.
-OF_COMPONENT = dict.fromkeys(("imagenet-baseline", "neural-relation-graph", "turn"), 5e-4)
+OF_COMPONENT = dict.fromkeys(
+    ("confident-learning", "imagenet-baseline", "neural-relation-graph", "turn"), 5e-4
+)
 _N, _DIMENSIONS = 72, 6
 # (epoch, epochs in all): in the warm-up, after it, and after half of a short training.
 _MOMENTS = ((1, 24), (12, 24), (5, 8))
@@ -40,12 +42,16 @@ TOGETHER: dict[str, list[dict[str, Any]]] = {
         {"theta_gmm": 1.0, "theta_cons": 1.0},
     ],
     "imagenet-baseline": [{"criterion": "knn", "k": 3}, {"folds": 0}],
+    "simifeat": [{"method": "vote", "k": 3}],
     "small-loss": [
+        {"divider": "rate", "noise_rate": "estimated"},
         {"divider": "rate", "noise_rate": 0.2},
         {"divider": "rate", "ramp_epochs": 20},
         {"divider": "rate", "warmup_epochs": 0},
     ],
     "co-teaching-epoch": [{"noise_rate": 0.2, "ramp_epochs": 20}],
+    "co-teaching": [{"noise_rate": 0.2, "ramp_epochs": 20}],
+    "ssr-knn": [{"theta_r": 0.5, "k": 3}, {"theta_r": 0.5, "probe_c": 10.0}],
     "dividemix": [{"warmup_epochs": 0, "average_epochs": 5}],
 }
 

@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlbench.data.image_data import Dataset, ImageData
+    from nlbench.data.images import TensorImages
+    from nlbench.encoders.base import Encoder
     from nlbench.errors import ConfigError, DataError, NlbenchError, PluginError, RunError
     from nlbench.noise.corrupt import NoisyLabels, corrupt
     from nlbench.plugins.registry import get_selector
@@ -30,7 +33,10 @@ _HOME = {
     "BoundSelector": "selector.contract",
     "ConfigError": "errors",
     "DataError": "errors",
+    "Dataset": "data.image_data",
     "Dynamics": "selector.contract",
+    "Encoder": "encoders.base",
+    "ImageData": "data.image_data",
     "Knowledge": "selector.contract",
     "NlbenchError": "errors",
     "NoisyLabels": "noise.corrupt",
@@ -41,6 +47,7 @@ _HOME = {
     "RunRecord": "results.record",
     "Selection": "selector.contract",
     "Selector": "selector.contract",
+    "TensorImages": "data.images",
     "TrainingData": "selector.contract",
     "corrupt": "noise.corrupt",
     "evaluate_selection": "results.metrics",
@@ -52,7 +59,10 @@ __all__ = [
     "BoundSelector",
     "ConfigError",
     "DataError",
+    "Dataset",
     "Dynamics",
+    "Encoder",
+    "ImageData",
     "Knowledge",
     "NlbenchError",
     "NoisyLabels",
@@ -63,6 +73,7 @@ __all__ = [
     "RunRecord",
     "Selection",
     "Selector",
+    "TensorImages",
     "TrainingData",
     "corrupt",
     "evaluate_selection",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlbench.cli.console import counted, percent, printable
-from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri
+from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri, add_plugins
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -83,13 +83,11 @@ def sweep(
     from nlbench.config.setting_text import parse_setting
     from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds
     from nlbench.machine import resolve_device
-    from nlbench.plugins import registry
     from nlbench.results.store import RunStore
     from nlbench.runner.sweep import run_sweep
     from nlbench.runner.workplace import Workplace, open_tracker
 
-    for path in plugin or []:
-        registry.add_plugin_file(path)
+    add_plugins(plugin)
     plan = load_plan(file) if file else SweepPlan()
     axes: dict[str, Any] = {
         "selectors": tuple(selector or ()), "datasets": tuple(dataset or ()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from nlbench.plugins.registry import make_component
 
 
 def reproduce_command(
-    config: RunConfig, plugin: str | None = None, data_dir: Path | None = None
+    config: RunConfig, plugins: Sequence[str] = (), data_dir: Path | None = None
 ) -> str:
     """Return the one-line command that repeats a run: flags, and --set for what is not standard."""
     standard = standard_config(config.dataset.name)
@@ -30,7 +30,7 @@ def reproduce_command(
     if config.trainer.name != standard.trainer.name:
         words += ["--trainer", config.trainer.name]
         trainer = asdict(make_component("trainers", config.trainer.name, {}))
-    if plugin:
+    for plugin in plugins:
         words += ["--plugin", plugin]
     if data_dir is not None:
         words += ["--data-dir", str(data_dir)]

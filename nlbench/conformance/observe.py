@@ -27,6 +27,7 @@ class Observation:
         written: Names of the inputs that were written into.
         random_states: Names of the global random states that changed.
         knowledge: What the features asked for stand on.
+        encoders: The encoders asked for, by the names that were used.
     """
 
     data: TrainingData
@@ -34,6 +35,7 @@ class Observation:
     written: tuple[str, ...]
     random_states: tuple[str, ...]
     knowledge: frozenset[Knowledge]
+    encoders: frozenset[str]
 
     def answer(self) -> Selection:
         """Return the answer if it is one for all samples."""
@@ -49,10 +51,10 @@ def observe(selector_class: type[AnySelector]) -> Observation:
     written: set[str] = set()
     before = _copies(_tensors_of(case.data))
     dynamics = _watched(dynamics_for(selector_class, case.data), written)
-    with _lent_random_states():
-        states = _random_states()
+    with lent_random_states():
+        states = random_states()
         selection = select(selector_class, Case(features.watched(), case.truth), dynamics)
-        changed = [name for name, state in _random_states().items() if state != states[name]]
+        changed = [name for name, state in random_states().items() if state != states[name]]
     written.update(_differing(before, _tensors_of(case.data)))
     return Observation(
         data=case.data,
@@ -60,6 +62,7 @@ def observe(selector_class: type[AnySelector]) -> Observation:
         written=tuple(sorted(written)),
         random_states=tuple(changed),
         knowledge=frozenset(features.used),
+        encoders=frozenset(features.encoders),
     )
 
 
@@ -67,6 +70,7 @@ def observe(selector_class: type[AnySelector]) -> Observation:
 class _RecordingFeatures:
     data: TrainingData
     used: set[Knowledge] = field(default_factory=set)
+    encoders: set[str] = field(default_factory=set)
 
     def watched(self) -> TrainingData:
         return replace(self.data, _features=self)
@@ -87,6 +91,7 @@ class _RecordingFeatures:
         return self.data.logit_scale(encoder)
 
     def _note(self, encoder: str) -> None:
+        self.encoders.add(encoder)
         image_only = encoder == "image" or encoder.startswith("timm:")
         self.used.add("image pre-training" if image_only else "image-text pre-training")
 
@@ -121,7 +126,8 @@ def _differing(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[
     return [name for name, value in before.items() if not torch.equal(value, now[name])]
 
 
-def _random_states() -> dict[str, bytes]:
+def random_states() -> dict[str, bytes]:
+    """Return the global random states by the library that draws from them."""
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),
         "numpy": pickle.dumps(np.random.get_state()),
@@ -130,7 +136,7 @@ def _random_states() -> dict[str, bytes]:
 
 
 @contextmanager
-def _lent_random_states() -> Iterator[None]:
+def lent_random_states() -> Iterator[None]:
     """Put the global random states where no seeding leads, and back at the end."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:

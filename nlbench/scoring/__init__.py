@@ -9,6 +9,7 @@ from nlbench.scoring.probabilities import (
     zero_shot_probabilities,
 )
 from nlbench.scoring.scores import consistency, log_probability, margin
+from nlbench.scoring.seeding import seeded
 from nlbench.scoring.thresholds import (
     gmm_posterior,
     gmm_posterior_per_class,
@@ -35,6 +36,7 @@ __all__ = [
     "min_max_normalise",
     "min_max_normalise_per_class",
     "probe_probabilities",
+    "seeded",
     "stratified_folds",
     "zero_shot_probabilities",
 ]

@@ -21,6 +21,7 @@ from nlbench.conformance.suite import CHECKS, check_selector
 from nlbench.data.image_data import Dataset
 from nlbench.encoders.base import Encoder
 from nlbench.errors import ConfigError, DataError
+from nlbench.noise.corrupt import check_options
 from nlbench.noise.labels import Drawn
 from nlbench.plugins.kinds import Kind, singular
 
@@ -55,8 +56,9 @@ def check_noise(
         One result per check, or a single "unchecked" one where the noise needs an option.
 
     Raises:
-        ConfigError: if `only` names a check that does not exist.
+        ConfigError: if `only` names a check that does not exist, or `options` an option.
     """
+    check_options(name or noise.__name__, noise, options or {})
     case = NoiseCase(noise, dict(options or {}))
     subject = _subject("noise", case, noise, name, reproduce)
     checks = named_checks(NOISE_CHECKS, only)

@@ -128,6 +128,11 @@ def _folds(function: Callable[..., Tensor]) -> Answer:
     return {"2 folds": function(_labels(), order, 2), "defaults": function(_labels(), order)}
 
 
+def _seeded(function: Callable[..., Any]) -> Answer:
+    with function(torch.Generator().manual_seed(3)):
+        return {"four draws": torch.rand(4)}
+
+
 _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
     "consistency": _of_probabilities,
     "log_probability": _of_probabilities,
@@ -142,4 +147,5 @@ _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
     "probe_probabilities": _probe,
     "knn_probabilities": _neighbours,
     "stratified_folds": _folds,
+    "seeded": _seeded,
 }

@@ -23,7 +23,7 @@ from nlbench.config.run_config import (
     SelectorConfig,
     TrainerConfig,
 )
-from nlbench.config.setting_text import parse_setting
+from nlbench.config.setting_text import inline_settings, parse_setting
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.noise.corrupt import (
     check_options,
@@ -90,12 +90,16 @@ def resolve(
 def _apply_selector(merged: dict[str, Any], selector: str | None) -> None:
     if selector is None:
         return
-    name, _, inline = selector.partition(":")
+    name = selector.partition(":")[0]
     if name != merged["selector"].get("name"):
         merged["selector"] = {"name": name}
-    for pair in filter(None, inline.split(",")):
-        key, value = parse_setting(pair)
-        merged["selector"][key] = value
+    for key, values in inline_settings(selector).items():
+        if len(values) > 1:
+            raise ConfigError(
+                f"a run takes one value of {key!r}, got {len(values)} ({', '.join(values)}). "
+                f"`nlbench sweep --selector '{selector}'` makes a run for each."
+            )
+        merged["selector"][key] = parse_setting(f"{key}={values[0]}")[1]
 
 
 def _apply_noise(merged: dict[str, Any], noise: str | None, rate: float | None) -> None:

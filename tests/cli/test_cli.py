@@ -303,7 +303,7 @@ def test_a_wrong_recipe_is_a_mistake_or_means_something(tmp_path: Path, content:
     [
         ("def (", "invalid syntax"),
         ("import not_there_at_all", "not_there_at_all"),
-        ("x = 1", "exactly one public subclass"),
+        ("x = 1", "exactly one public component"),
         (SIMPLE.replace("@dataclass(frozen=True)", ""), "@dataclass(frozen=True)"),
         ("raise SystemExit(0)", "SystemExit"),
     ],

@@ -60,7 +60,7 @@ def check_noise(
     """
     check_options(name or noise.__name__, noise, options or {})
     case = NoiseCase(noise, dict(options or {}))
-    subject = _subject("noise", case, noise, name, reproduce)
+    subject = _subject("noises", case, noise, name, reproduce)
     checks = named_checks(NOISE_CHECKS, only)
     missing = what_is_missing(case)
     return [_unchecked(missing)] if missing else run_checks(checks, subject, None)
@@ -90,7 +90,7 @@ def check_dataset(
     """
     source = dataset() if isinstance(dataset, type) else dataset
     case = DatasetCase(source, data_dir)
-    subject = _subject("dataset", case, type(source), name, reproduce)
+    subject = _subject("datasets", case, type(source), name, reproduce)
     checks = named_checks(DATASET_CHECKS, only)
     missing = _missing(lambda: load_again(case))
     return [_unchecked(missing)] if missing else run_checks(checks, subject, None)
@@ -119,7 +119,7 @@ def check_encoder(
         ConfigError: if `only` names a check that does not exist.
     """
     case = EncoderCase(encoder, argument)
-    subject = _subject("encoder", case, encoder, name, reproduce)
+    subject = _subject("encoders", case, encoder, name, reproduce)
     checks = named_checks(ENCODER_CHECKS, only)
     missing = _missing(lambda: made_again(case))
     return [_unchecked(missing)] if missing else run_checks(checks, subject, None)
@@ -184,16 +184,17 @@ def _unchecked(missing: str) -> CheckResult:
 
 
 def _subject(
-    kind: str, case: Any, source: Any, name: str | None, reproduce: Reproduce | None
+    kind: Kind, case: Any, source: Any, name: str | None, reproduce: Reproduce | None
 ) -> Subject:
     own = getattr(source, "__name__", type(source).__name__)
-    exempt = getattr(source, "conformance_exempt", {})
+    exempt = dict(getattr(source, "conformance_exempt", {}))
+    named_checks(CHECKS_BY_KIND[kind], exempt)  # a typing error in it is refused
     return Subject(
         value=case,
         label=name or own,
-        reproduce=reproduce or (lambda check: _lines(kind, source, own, check)),
+        reproduce=reproduce or (lambda check: _lines(singular(kind), source, own, check)),
         source=source,
-        exempt=dict(exempt) if isinstance(exempt, Mapping) else {},
+        exempt=exempt,
     )
 
 

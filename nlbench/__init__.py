@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlbench.data.image_data import Dataset, ImageData
+    from nlbench.data.images import TensorImages
+    from nlbench.encoders.base import Encoder
     from nlbench.errors import ConfigError, DataError, NlbenchError, PluginError, RunError
     from nlbench.noise.corrupt import NoisyLabels, corrupt
     from nlbench.plugins.registry import get_selector
@@ -46,6 +49,9 @@ _HOME = {
     "Dynamics": "selector",
     "Knowledge": "selector",
     "LossTrainer": "training.loss_trainer",
+    "Dataset": "data.image_data",
+    "Encoder": "encoders.base",
+    "ImageData": "data.image_data",
     "NlbenchError": "errors",
     "NoiseRate": "selector",
     "NoisyLabels": "noise.corrupt",
@@ -60,6 +66,7 @@ _HOME = {
     "Selector": "selector",
     "TrainingBatch": "training.task",
     "TrainingData": "selector",
+    "TensorImages": "data.images",
     "corrupt": "noise.corrupt",
     "evaluate_selection": "results.metrics",
     "get_selector": "plugins.registry",
@@ -74,7 +81,10 @@ __all__ = [
     "BoundSelector",
     "ConfigError",
     "DataError",
+    "Dataset",
     "Dynamics",
+    "Encoder",
+    "ImageData",
     "Knowledge",
     "LossTrainer",
     "NlbenchError",
@@ -89,6 +99,7 @@ __all__ = [
     "RunRecord",
     "Selection",
     "Selector",
+    "TensorImages",
     "TrainingBatch",
     "TrainingData",
     "corrupt",

@@ -21,6 +21,7 @@ from nlbench.scoring.scores import (
     margin,
     of_label,
 )
+from nlbench.scoring.seeding import seeded
 from nlbench.scoring.thresholds import (
     gmm_posterior,
     gmm_posterior_per_class,
@@ -58,6 +59,7 @@ __all__ = [
     "of_label",
     "probe_probabilities",
     "relation_reliability",
+    "seeded",
     "stratified_folds",
     "zero_shot_probabilities",
 ]

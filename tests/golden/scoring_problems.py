@@ -183,6 +183,11 @@ def _votes(function: Callable[..., Tensor]) -> Answer:
     return {"four voters": function(votes, _K), "one voter": function(votes[:1], _K)}
 
 
+def _seeded(function: Callable[..., Any]) -> Answer:
+    with function(torch.Generator().manual_seed(3)):
+        return {"four draws": torch.rand(4)}
+
+
 _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
     "confident_joint": _joint,
     "consistency": _of_probabilities,
@@ -208,4 +213,5 @@ _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
     "gce_probe_probabilities": _robust_probe,
     "relation_reliability": _relations,
     "stratified_folds": _folds,
+    "seeded": _seeded,
 }

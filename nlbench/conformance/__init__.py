@@ -15,7 +15,8 @@ A check that cannot hold for a method is named in the class, with the reason::
 from __future__ import annotations
 
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data, planted_dynamics
+from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data
+from nlbench.conformance.planted_training import planted_dynamics
 from nlbench.conformance.reach import path_to_labels
 from nlbench.conformance.suite import CHECKS, Check, CheckResult, check_selector
 

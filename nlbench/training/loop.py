@@ -80,8 +80,9 @@ def run_epochs(
     """
     outcome = TrainingOutcome(selection=task.selection, precision=precision)
     autocast = precision == "bfloat16"
-    current: list[Selection] | None = [task.selection] * len(learners)
-    while current := _round(task, learners, current, n_epochs, batch_size, outcome, autocast):
+    current = [task.selection] * len(learners)
+    while again := _round(task, learners, current, n_epochs, batch_size, outcome, autocast):
+        current = again
         if rebuild is None:
             raise PluginError("this trainer cannot restart. Train with another one.")
         learners = rebuild()

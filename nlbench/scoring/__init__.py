@@ -10,6 +10,7 @@ from nlbench.scoring.probabilities import (
 )
 from nlbench.scoring.scores import consistency, log_probability, margin
 from nlbench.scoring.thresholds import (
+    bmm_posterior,
     gmm_posterior,
     gmm_posterior_per_class,
     keep_highest,
@@ -24,6 +25,7 @@ VERSION = 1
 
 __all__ = [
     "VERSION",
+    "bmm_posterior",
     "consistency",
     "gmm_posterior",
     "gmm_posterior_per_class",

@@ -5,15 +5,18 @@ names those whose `version` stands for their code, since ``tests/golden`` guards
 """
 
 VERSIONED = (
+    "aum",
     "clip-knn",
     "clip-zero-shot",
     "clipcleaner",
     "co-teaching",
     "co-teaching-epoch",
     "dividemix",
+    "early-cutting",
     "imagenet-baseline",
     "none",
     "oracle",
     "random",
     "small-loss",
+    "wrong-event",
 )

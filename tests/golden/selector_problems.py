@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from golden.answer_files import Answer
+from golden.observed_training import played
 from golden.problem_data import case_name, normal, rng, unit, variations
 from torch import Tensor
 
@@ -44,6 +45,10 @@ TOGETHER: dict[str, list[dict[str, Any]]] = {
         {"divider": "rate", "warmup_epochs": 0},
     ],
     "co-teaching-epoch": [{"noise_rate": 0.2, "ramp_epochs": 20}],
+    "early-cutting": [
+        {"learned_share": 0.3, "candidate_share": 0.9, "cut_share": 0.7},
+        {"learned_share": 0.3, "candidate_share": 0.9, "cut_share": 0.7, "early_rate": 3.0},
+    ],
     "dividemix": [{"warmup_epochs": 0, "average_epochs": 5}],
 }
 
@@ -153,6 +158,8 @@ def _answer(selector: Any, data: TrainingData, clean: Tensor, nudge: float) -> A
             for epoch, n_epochs in _MOMENTS
         }
     assert isinstance(selector, OnlineSelector)
+    if selector.observes or selector.rounds > 1:
+        return {at: _facts(one) for at, one in played(selector, data, clean, nudge)}
     return {
         f"epoch {epoch} of {n_epochs}": _facts(
             selector.select(data, _with_peers(selector, data, clean, epoch, n_epochs, nudge))

@@ -15,7 +15,8 @@ The 3 000 are of CIFAR's 50 000 training images: here 6 % of N.
 
 Deviations: one network in place of the released code's two with moving averages and mutual
 distillation; candidates are judged by the network at the end of the round, not at its best epoch on
-noisy validation samples; evaluation without augmentation; where the share is not reached, a
+noisy validation samples; evaluation without augmentation; its code begins to count an epoch later
+and decides an epoch after that; where the share is not reached, a
 round ends with its last epoch, and where nothing is learned its samples stay; equal learning
 times are ordered by a draw. The score is the round up to which a sample was kept, within it the
 learning time, and for those dropped the probability of their label.

@@ -18,5 +18,6 @@ VERSIONED = (
     "oracle",
     "random",
     "small-loss",
+    "unicon",
     "wrong-event",
 )

@@ -101,7 +101,8 @@ class OnlineSelection:
             )
             answers.append(answer)
         self._previous = [replace(answer, restart=False) for answer in answers]
-        measured = self._round == self.rounds
+        # The answer that asks for the last round is what that round begins with.
+        measured = self._round + any(answer.restart for answer in answers) >= self.rounds
         share = self._equal_keep if measured else None
         answers = [keep_top_share_after_warmup(a, self._data, share) for a in answers]
         self._note(answers[0])

@@ -77,11 +77,14 @@ class Recorded(CrossEntropy):
 
 
 def trained(
-    selector: OnlineSelector, trainer: type[CrossEntropy] = CrossEntropy, **changes: Any
+    selector: OnlineSelector,
+    trainer: type[CrossEntropy] = CrossEntropy,
+    equal_keep: float | None = None,
+    **changes: Any,
 ) -> tuple[TrainingOutcome, Any, TrainingTask]:
     task = make_task(N, **changes)
     data = TrainingData.from_arrays(task.noisy_labels.clone(), task.n_classes)
-    online = OnlineSelection(selector, data, N_EPOCHS, is_clean=None)
+    online = OnlineSelection(selector, data, N_EPOCHS, None, equal_keep)
     task = replace(
         task,
         selection=online.first(),
@@ -411,6 +414,29 @@ def test_the_next_round_trains_on_the_answer_that_asked_for_it() -> None:
     n_before = N // BATCH
     assert set().union(*drawn[:n_before]) == set(range(N))
     assert set().union(*drawn[n_before:]) == set(range(0, N, 2))
+
+
+def test_an_equal_share_holds_from_the_first_epoch_of_the_measured_round() -> None:
+    kept = torch.arange(N) % 4 == 0
+    selector = selector_of(
+        lambda data, dynamics: replace(
+            everything(data, dynamics, restart=dynamics.round < 3), keep=kept
+        ),
+        rounds=3,
+    )
+    _, trainer, _ = trained(selector, Recorded, equal_keep=0.5)
+    per_epoch = N // BATCH
+    drawn = [
+        len(
+            {
+                i
+                for _, positions, _, _ in trainer.steps[start : start + per_epoch]
+                for i in positions.tolist()
+            }
+        )
+        for start in range(0, len(trainer.steps), per_epoch)
+    ]
+    assert drawn == [N, N // 4] + [N // 2] * N_EPOCHS
 
 
 def test_the_answer_before_is_given_back() -> None:

@@ -6,8 +6,8 @@ In a plugin's tests, one line gives a test for each check::
 
     test_my_idea = selector_checks(MyIdea)
 
-`trainer_checks`, `noise_checks`, `dataset_checks` and `encoder_checks` do the same. Without pytest, `check_selector`
-and its like return a result for each check.
+`trainer_checks`, `noise_checks`, `dataset_checks` and `encoder_checks` do the same. Without pytest,
+`check_selector` and its like return a result for each check.
 
 A check that cannot hold for a method is named in the class, with the reason::
 
@@ -25,7 +25,8 @@ from nlbench.conformance.by_kind import (
     check_trainer,
 )
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data, planted_dynamics
+from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data
+from nlbench.conformance.planted_training import planted_dynamics
 from nlbench.conformance.pytest_checks import (
     dataset_checks,
     encoder_checks,

@@ -23,6 +23,7 @@ from nlbench.scoring.scores import (
 )
 from nlbench.scoring.seeding import seeded
 from nlbench.scoring.thresholds import (
+    bmm_posterior,
     gmm_posterior,
     gmm_posterior_per_class,
     keep_highest,
@@ -37,6 +38,7 @@ VERSION = 1
 
 __all__ = [
     "VERSION",
+    "bmm_posterior",
     "confident_joint",
     "consistency",
     "entropy",

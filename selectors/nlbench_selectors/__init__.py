@@ -5,16 +5,17 @@ names those whose `version` stands for their code, since ``tests/golden`` guards
 """
 
 VERSIONED = (
+    "aum",
     "clip-knn",
     "clip-zero-shot",
     "clipcleaner",
     "co-teaching",
     "co-teaching-epoch",
-    "dividemix",
-    "fm-srm",
     "confident-learning",
     "dividemix",
+    "early-cutting",
     "fine",
+    "fm-srm",
     "imagenet-baseline",
     "lemon",
     "neural-relation-graph",
@@ -23,7 +24,9 @@ VERSIONED = (
     "random",
     "simifeat",
     "small-loss",
-    "turn",
-    "wann",
     "ssr-knn",
+    "turn",
+    "unicon",
+    "wann",
+    "wrong-event",
 )

@@ -68,6 +68,7 @@ def checksums(images: Tensor) -> dict[str, Tensor]:
 _OTHER_VALUES: dict[str, Any] = {
     "encoder": "another",
     "noise_rate": 0.2,
+    "learned_share": 0.3,
     "weight_decay": 0.2,
     "momentum": 0.5,
     "input_size": 6,

@@ -81,6 +81,16 @@ def _mixture(function: Callable[..., Tensor]) -> Answer:
     }
 
 
+def _beta_mixture(function: Callable[..., Tensor]) -> Answer:
+    return {
+        **_of_score(function),
+        "counts": function(-(_overlapping().abs() * 2).floor()),
+        "one step": function(_overlapping(), n_iter=1),
+        "three values": function(_score()[:3]),
+        "four values": function(_score()[:4]),
+    }
+
+
 def _mixture_per_class(function: Callable[..., Tensor]) -> Answer:
     divider = {"max_iter": 10, "tol": 1e-2, "reg_covar": 5e-4}
     return {
@@ -203,6 +213,7 @@ _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
     "margin": _of_probabilities,
     "min_max_normalise": _of_score,
     "min_max_normalise_per_class": _of_classes,
+    "bmm_posterior": _beta_mixture,
     "gmm_posterior": _mixture,
     "gmm_posterior_per_class": _mixture_per_class,
     "keep_highest": lambda f: _of_score(f, 0.3),

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from golden.answer_files import Answer
+from golden.observed_training import played
 from golden.problem_data import case_name, normal, rng, unit, variations
 from torch import Tensor
 
@@ -52,6 +53,10 @@ TOGETHER: dict[str, list[dict[str, Any]]] = {
     "co-teaching-epoch": [{"noise_rate": 0.2, "ramp_epochs": 20}],
     "co-teaching": [{"noise_rate": 0.2, "ramp_epochs": 20}],
     "ssr-knn": [{"theta_r": 0.5, "k": 3}, {"theta_r": 0.5, "probe_c": 10.0}],
+    "early-cutting": [
+        {"learned_share": 0.3, "candidate_share": 0.9, "cut_share": 0.7},
+        {"learned_share": 0.3, "candidate_share": 0.9, "cut_share": 0.7, "early_rate": 3.0},
+    ],
     "dividemix": [{"warmup_epochs": 0, "average_epochs": 5}],
 }
 
@@ -161,6 +166,8 @@ def _answer(selector: Any, data: TrainingData, clean: Tensor, nudge: float) -> A
             for epoch, n_epochs in _MOMENTS
         }
     assert isinstance(selector, OnlineSelector)
+    if selector.observes or selector.rounds > 1:
+        return {at: _facts(one) for at, one in played(selector, data, clean, nudge)}
     return {
         f"epoch {epoch} of {n_epochs}": _facts(
             selector.select(data, _with_peers(selector, data, clean, epoch, n_epochs, nudge))

@@ -94,7 +94,7 @@ def matches(
     return (
         (not datasets or record.dataset.name in datasets)
         and (not noises or bool(names & set(noises)))
-        and (not selectors or record.selector.name in selectors)
+        and (not selectors or bool({record.selector.name, record.method} & set(selectors)))
     )
 
 

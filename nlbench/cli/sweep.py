@@ -153,9 +153,10 @@ def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
 def _title(cell: Cell) -> str:
     config = cell.config
     rate = "" if config.noise.rate is None else f" {config.noise.rate:g}"
-    variant = "".join(f" {k}={v}" for k, v in config.selector_variant.items())
+    changed = {**config.selector_variant, **config.trainer_variant}
+    variant = "".join(f" {k}={v}" for k, v in changed.items())
     place = f"{config.dataset.name}  {config.noise.kind}{rate}  seed {config.seed}"
-    return f"{config.selector.name}{variant}  {place}"
+    return f"{config.method}{variant}  {place}"
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
         under_way: dict[str, TaskID] = {}
 
         def starting(config: RunConfig) -> Progress:
-            name = f"{config.selector.name}  seed {config.seed}"
+            name = f"{config.method}  seed {config.seed}"
             one = bar.add_task(printable(name), total=1)
             under_way[config.fingerprint] = one
             return lambda stage, done, total: bar.update(one, completed=done, total=total)

@@ -21,10 +21,10 @@ log = logging.getLogger("nlbench")
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The axes of a grid; empty selectors mean all that are registered.
+    """The axes of a grid; empty selectors mean all methods that are registered.
 
     Attributes:
-        selectors: Specs such as ``my-idea:k=5,10``, which spans two of them.
+        selectors: Methods such as ``my-idea:k=5,10``, which spans two of them.
         noises: Specs such as ``symmetric:0.4``.
         settings: Further settings of every run, as ``--set`` takes them.
     """
@@ -43,7 +43,7 @@ class SweepPlan:
 
         Where no selectors are named, bounds are left out of data whose truth nobody knows.
         """
-        selectors = spanned(self.selectors) or usable_selectors()
+        selectors = spanned(self.selectors) or usable_methods()
         grid = product(self.datasets, self.noises, self.seeds, selectors)
         cells = [
             resolve(
@@ -83,17 +83,29 @@ def _lacks_truth(config: RunConfig) -> bool:
     return is_bound and not config.labels_are_clean
 
 
-def usable_selectors() -> tuple[str, ...]:
-    """Return the names of all selectors that can be imported; a broken one is reported."""
-    usable = []
-    for name in registry.selector_names():
-        try:
-            registry.selector_class(name)
-        except PluginError as error:
-            log.warning("left out of the sweep: %s", error)
-        else:
-            usable.append(name)
-    return tuple(usable)
+def usable_methods() -> tuple[str, ...]:
+    """Return the names of all methods that can be imported; a broken one is reported.
+
+    These are all selectors, each with the trainer that it brings or the standard one, and the
+    trainers that are a method by themselves, trained on everything.
+    """
+    usable = [name for name in registry.selector_names() if _loads("selectors", name)]
+    trainers = [name for name, each in registry.components("trainers").items() if not each.problem]
+    losses = [name for name in trainers if name not in usable and _is_method(name)]
+    return (*usable, *losses)
+
+
+def _is_method(trainer: str) -> bool:
+    return _loads("trainers", trainer) and registry.find("trainers", trainer).load().is_method
+
+
+def _loads(kind: registry.Kind, name: str) -> bool:
+    try:
+        registry.find(kind, name).load()
+    except PluginError as error:
+        log.warning("left out of the sweep: %s", error)
+        return False
+    return True
 
 
 def load_plan(path: Path) -> SweepPlan:

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from nlbench.selector.contract import (
+    SELECTOR_KINDS,
+    AnySelector,
+    BatchSelector,
+    BoundSelector,
+    OnlineSelector,
+    Selector,
+)
+from nlbench.selector.dynamics import Batch, Dynamics, Observation
+from nlbench.selector.prompt_model import PromptModel, PromptTokens
+from nlbench.selector.selection import Selection, checked_answer
+from nlbench.selector.training_data import (
     FeatureSource,
     Knowledge,
     NoiseRate,
@@ -12,17 +23,6 @@ from nlbench.selector.contract import (
     knowledge_of_rate,
     opaque_ids,
 )
-from nlbench.selector.dynamics import Batch, Dynamics, Observation
-from nlbench.selector.kinds import (
-    SELECTOR_KINDS,
-    AnySelector,
-    BatchSelector,
-    BoundSelector,
-    OnlineSelector,
-    Selector,
-)
-from nlbench.selector.prompt_model import PromptModel, PromptTokens
-from nlbench.selector.selection import Selection, checked_answer
 
 __all__ = [
     "SELECTOR_KINDS",

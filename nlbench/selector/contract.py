@@ -1,331 +1,143 @@
-"""What a selector may see of the training data: no clean labels, no test set."""
+"""The contract of a selector: it chooses once, after every epoch, or inside every mini-batch."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated, Any, Literal, Protocol, get_args
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from nlbench.data.images import ImageSource, TensorImages
-from nlbench.errors import ConfigError, PluginError
-from nlbench.seeds import derive_seed, uniform_by_key
-from nlbench.selector.from_arrays import ArrayFeatures, label_tensor, tensor_of
-from nlbench.selector.prompt_model import PromptModel
-
-Knowledge = Literal[
-    "class names",
-    "image-text pre-training",
-    "image pre-training",
-    "noise rate",
-    "estimated noise rate",
-    "clean labels",
-]
-# The noise rate as a selector's setting: a number, HOC's estimate, or None for the nominal one.
-NoiseRate = Annotated[float, Field(ge=0, lt=1)] | Literal["estimated"] | None
-PromptSet = Literal["auto", "descriptions", "templates"]
-ViewKind = Literal["shift", "crop-flip"]
+from nlbench.selector.dynamics import Batch, Dynamics, Observation
+from nlbench.selector.selection import Selection
+from nlbench.selector.training_data import Knowledge, TrainingData
 
 
-class FeatureSource(Protocol):
-    """Where embeddings come from: encoders behind a cache, or plain arrays."""
+class _Component(ABC):  # noqa: B024 - its subclasses differ in what they answer
+    """What all kinds of selector share. A concrete selector is a dataclass."""
 
-    def embeddings(self, encoder: str) -> Tensor:
-        """Return (N, d) unit-norm float32 image embeddings."""
+    knowledge: ClassVar[tuple[Knowledge, ...]] = ()
+    version: ClassVar[int] = 0  # where nobody keeps one, the source counts: plugins/versions.py
+    conformance_exempt: ClassVar[Mapping[str, str]] = {}
+    is_bound: ClassVar[bool] = False
+    # The lower reference: what every method has to beat.
+    is_reference: ClassVar[bool] = False
+    # What differs from the paper's method, in a few words: boards say it beside the name.
+    deviation: ClassVar[str] = ""
+    # The trainer that belongs to the method; the protocol's where left empty.
+    trainer: ClassVar[str] = ""
 
-    def text_embeddings(
-        self, prompts: PromptSet | Sequence[Sequence[str]], encoder: str
-    ) -> list[Tensor]:
-        """Return K tensors (P_k, d) of unit-norm float32 text embeddings."""
-
-    def logit_scale(self, encoder: str) -> tuple[float, float]:
-        """Return the scale and the bias of the model's own logits."""
-
-    def prompt_model(self, encoder: str) -> PromptModel:
-        """Return the encoder's text tower, open at its token embeddings, and its image tower."""
-
-    def view_embeddings(self, encoder: str, kind: ViewKind, draws: Tensor) -> Tensor:
-        """Return (V, N, d) unit-norm float32 embeddings of views, by (V, N, 3) draws."""
+    def knowledge_used(self) -> tuple[Knowledge, ...]:
+        """Return the knowledge that these hyper-parameters use; `knowledge` unless overridden."""
+        return type(self).knowledge
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """All that a selector may see: no clean labels, no test set.
+class Selector(_Component):
+    """Chooses once, before training.
+
+    Subclass it as a dataclass whose fields are the hyper-parameters, in a module whose name is
+    the selector's name and whose docstring names the paper and every deviation from it::
+
+        @dataclass(frozen=True)
+        class MyIdea(nlbench.Selector):
+            '''Keep labels that the neighbours confirm.'''
+
+            k: int = 10
+
+            def select(self, data):
+                p = nlbench.scoring.knn_probabilities(
+                    data.embeddings("image"), data.noisy_labels, data.n_classes, k=self.k)
+                score = nlbench.scoring.margin(p, data.noisy_labels)
+                return nlbench.Selection(keep=score >= 0, score=score)
+    """
+
+    @abstractmethod
+    def select(self, data: TrainingData) -> Selection:
+        """Choose the clean samples."""
+
+
+class OnlineSelector(_Component):
+    """Chooses again after every epoch, from the losses and logits of the network in training.
+
+    With `n_networks` above 1, so many networks are trained side by side, alike but for their
+    initial weights and draws. `select` is asked once for each, and sees the others in
+    `dynamics.peers`. Results are of the first network.
+
+    A method that retrains from scratch says in `rounds` how many trainings it takes, the one that
+    is measured included, and answers with `restart=True` at the end of the others. The last round
+    has all epochs of the protocol; the rounds before it are the cost of the method.
 
     Attributes:
-        noisy_labels: (N,) int64 in [0, K), on `device`.
-        n_classes: K, from the data set's metadata; classes may be absent from the labels.
-        class_names: K names, or None.
-        sample_ids: (N,) int64 opaque keys that stay with their samples.
-        device: Where tensors are and where the answer must be.
-        seed: The selector's seed.
+        history_epochs: How many of the latest epochs the histories hold.
+        n_networks: Networks in training.
+        observes: What it looks at beyond losses and logits; computed only because it is declared.
+        rounds: Trainings, the last of which is measured.
+        extra_classes: Outputs of the network beyond the K classes, which `Selection.labels` may
+            name before the last round, such as AUM's class of samples that are wrong by design.
     """
 
-    noisy_labels: Tensor
-    n_classes: int
-    class_names: tuple[str, ...] | None
-    sample_ids: Tensor
-    device: torch.device
-    seed: int
-    _features: FeatureSource = field(repr=False)
-    _images: ImageSource | None = field(default=None, repr=False)
-    _noise_rate: float | None = field(default=None, repr=False)
+    history_epochs: ClassVar[int] = 1
+    n_networks: ClassVar[int] = 1
+    observes: ClassVar[tuple[Observation, ...]] = ()
+    rounds: ClassVar[int] = 1
+    extra_classes: ClassVar[int] = 0
 
-    @classmethod
-    def from_arrays(
-        cls,
-        noisy_labels: Any,
-        n_classes: int,
-        class_names: Sequence[str] | None = None,
-        embeddings: Any = None,
-        text_embeddings: Sequence[Any] | None = None,
-        images: Any = None,
-        seed: int = 0,
-        sample_ids: Any = None,
-        noise_rate: float | None = None,
-    ) -> TrainingData:
-        """Return training data made of plain arrays, for a notebook or a test.
+    def rounds_used(self) -> int:
+        """Return the trainings that these hyper-parameters take; `rounds` unless overridden."""
+        return type(self).rounds
 
-        Arrays may be lists, NumPy arrays, tensors, or pandas objects.
+    def first(self, data: TrainingData) -> Selection:
+        """Return what the first epoch trains on; everything unless overridden.
 
-        Args:
-            noisy_labels: (N,) integers in [0, K), names out of `class_names`, or what
-                `nlbench.corrupt` returned.
-            n_classes: K.
-            class_names: K names.
-            embeddings: (N, d) image features; brought to unit norm.
-            text_embeddings: K arrays (P_k, d), one per class; brought to unit norm.
-            images: (N, C, H, W) uint8.
-            seed: The selector's seed.
-            sample_ids: (N,) integers; positions where left out.
-            noise_rate: The noise rate, for selectors that declare it as their knowledge.
-
-        Raises:
-            ConfigError: if shapes, ranges or the number of classes do not fit together.
-
-        >>> data = TrainingData.from_arrays(noisy_labels=[0, 1, 1], n_classes=2)
-        >>> data.n_samples
-        3
+        There are no dynamics yet, and no score that could rank anything.
         """
-        labels = label_tensor(noisy_labels, n_classes, class_names)
-        n = len(labels)
-        if class_names is not None and len(class_names) != n_classes:
-            raise ConfigError(
-                f"`class_names` must name all {n_classes} classes, got {len(class_names)}."
-            )
-        source = ArrayFeatures(labels, n_classes, embeddings, text_embeddings)
-        keys = torch.arange(n) if sample_ids is None else tensor_of("sample_ids", sample_ids).long()
-        for what, given in (("sample_ids", keys), ("images", images)):
-            if given is not None and len(given) != n:
-                raise ConfigError(f"`{what}` must have {n} entries, got {len(given)}.")
-        return cls(
-            noisy_labels=labels,
-            n_classes=n_classes,
-            class_names=None if class_names is None else tuple(class_names),
-            sample_ids=keys.to(labels.device),
-            device=labels.device,
-            seed=seed,
-            _features=source,
-            _images=None if images is None else TensorImages(tensor_of("images", images)),
-            _noise_rate=noise_rate,
-        )
+        keep = torch.ones_like(data.noisy_labels, dtype=torch.bool)
+        return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
 
-    @property
-    def n_samples(self) -> int:
-        """N, the number of training samples."""
-        return len(self.noisy_labels)
-
-    @property
-    def noise_rate(self) -> float:
-        """The nominal noise rate; only for selectors whose knowledge says "noise rate"."""
-        if self._noise_rate is None:
-            raise PluginError(
-                "the noise rate is not given to this selector. Declare it: "
-                "`knowledge = ('noise rate',)`, so that the leaderboard can show it."
-            )
-        return self._noise_rate
-
-    def rate(self, given: float | Literal["estimated"] | None) -> float:
-        """Return the noise rate that a selector's setting stands for.
-
-        Args:
-            given: A rate; None for the nominal one, which the selector must declare as its
-                knowledge; ``"estimated"`` for HOC's estimate on the embeddings of ``"image"``,
-                made once per data. `knowledge_of_rate` says what to declare.
-
-        Raises:
-            PluginError: if the nominal rate is asked for and not declared, or there are fewer than
-                3 samples to estimate it from.
-
-        >>> TrainingData.from_arrays([0, 1, 1], n_classes=2, noise_rate=0.4).rate(None)
-        0.4
-        """
-        if given is None:
-            return self.noise_rate
-        return self._estimated_rate if given == "estimated" else float(given)
-
-    @property
-    def estimates_used(self) -> tuple[Knowledge, ...]:
-        """What was estimated for the selector so far, in the words of its knowledge."""
-        return ("estimated noise rate",) if "_estimated_rate" in vars(self) else ()
-
-    @cached_property
-    def _estimated_rate(self) -> float:
-        from nlbench.scoring import estimate_noise_rate  # SciPy; only these settings need it
-
-        return estimate_noise_rate(self.embeddings("image"), self.noisy_labels, self.n_classes)
-
-    def embeddings(self, encoder: str = "image-text") -> Tensor:
-        """Return unit-norm image embeddings.
-
-        Args:
-            encoder: ``"image-text"`` or ``"image"`` for the protocol's CLIP or image-only
-                encoder, or an encoder's full name such as ``"open_clip:ViT-B-32/openai"``.
-
-        Returns:
-            (N, d) float32 on `device`. Do not write into it.
-        """
-        return self._features.embeddings(encoder)
-
-    def text_embeddings(
-        self,
-        prompts: PromptSet | Sequence[Sequence[str]] = "auto",
-        encoder: str = "image-text",
-    ) -> list[Tensor]:
-        """Return unit-norm text embeddings, class by class.
-
-        Args:
-            prompts: ``"descriptions"`` (CLIPCleaner's: class and visual description),
-                ``"templates"`` (class name in plain templates), ``"auto"`` (descriptions where
-                the data set has them, else templates), or K lists of texts.
-            encoder: As in `embeddings`.
-
-        Returns:
-            K tensors (P_k, d) float32 on `device`.
-        """
-        return self._features.text_embeddings(prompts, encoder)
-
-    def logit_scale(self, encoder: str = "image-text") -> tuple[float, float]:
-        """Return the scale and the bias that turn cosine similarities into a model's own logits.
-
-        The model's own logits are ``scale * (v . t) + bias``; 1 / scale is its own temperature.
-        SigLIP was trained with a sigmoid for each pair, where the bias (about -16) counts. Here
-        one of K classes is asked for: a softmax over the K logits, where the bias cancels.
-
-        Args:
-            encoder: As in `embeddings`.
-
-        Raises:
-            ConfigError: if the encoder has none, or the data came as plain arrays.
-        """
-        return self._features.logit_scale(encoder)
-
-    def prompt_model(self, encoder: str = "image-text") -> PromptModel:
-        """Return what prompt learning needs of an image-text encoder, frozen.
-
-        Each call returns a new object with a copy of the text tower's weights: ask once.
-
-        Args:
-            encoder: As in `embeddings`; open_clip models with a text tower of open_clip's own.
-
-        Raises:
-            ConfigError: if the encoder has no such tower, or the data came as plain arrays.
-        """
-        return self._features.prompt_model(encoder)
-
-    def view_embeddings(
-        self, encoder: str = "image", views: int = 2, kind: ViewKind = "crop-flip"
-    ) -> Tensor:
-        """Return unit-norm embeddings of augmented views of the training images.
-
-        Computed on each call, at the price of embedding the images `views` times; draws belong to
-        the sample's id and the seed, and view v is the same whatever `views` is.
-
-        Args:
-            encoder: As in `embeddings`.
-            views: V, at least 1.
-            kind: "shift" by up to 1/8 of the side, black outside; "crop-flip" mirrors half as well.
-
-        Returns:
-            (V, N, d) float32 on `device`.
-
-        Raises:
-            ConfigError: if `views` or `kind` is not as above, or the data came as plain arrays.
-        """
-        if views < 1 or kind not in get_args(ViewKind):
-            raise ConfigError(
-                f"`views` must be at least 1 and `kind` one of {', '.join(get_args(ViewKind))}, "
-                f"got {views} and {kind!r}."
-            )
-        draws = [
-            torch.stack([self.uniform(f"view {view} {part}") for part in range(3)], dim=1)
-            for view in range(views)
-        ]
-        return self._features.view_embeddings(encoder, kind, torch.stack(draws))
-
-    def images(self, indices: Tensor, size: int | None = None) -> Tensor:
-        """Return uint8 images (B, C, H, W) on `device` for (B,) positions.
-
-        Raises:
-            PluginError: if this data came without images.
-        """
-        if self._images is None:
-            raise PluginError("this data has no images: pass `images=` to `from_arrays`.")
-        return self._images.load(indices, size).to(self.device)
-
-    def generator(self, stream: str = "") -> torch.Generator:
-        """Return a fresh CPU generator, seeded by the run's seed and the stream's name."""
-        return torch.Generator().manual_seed(derive_seed("selector", stream, self.seed))
-
-    def uniform(self, stream: str = "") -> Tensor:
-        """Return (N,) float64 uniform numbers in [0, 1) that stay with their samples.
-
-        Unlike `generator`, the answer follows a permutation of the data.
-        """
-        keys: npt.NDArray[np.int64] = self.sample_ids.cpu().numpy()
-        values = uniform_by_key(keys, derive_seed("selector", stream, self.seed))
-        return torch.from_numpy(values).to(self.device)
+    @abstractmethod
+    def select(self, data: TrainingData, dynamics: Dynamics) -> Selection:
+        """Choose the samples that the network of `dynamics` trains on in the next epoch."""
 
 
-def opaque_ids(names: Iterable[str]) -> Tensor:
-    """Return (N,) int64 keys that stay with their samples and do not tell a file's folder."""
-    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
-    keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64) >> np.uint64(1)
-    return torch.from_numpy(keys.astype(np.int64))
+class BatchSelector(_Component):
+    """Chooses inside every mini-batch, from losses and logits in training mode.
 
-
-def knowledge_of_rate(given: float | Literal["estimated"] | None) -> tuple[Knowledge, ...]:
-    """Return the knowledge that `TrainingData.rate` uses for a setting.
-
-    >>> knowledge_of_rate(0.2), knowledge_of_rate("estimated")
-    (('noise rate',), ('image pre-training', 'estimated noise rate'))
+    All `n_networks` networks see the same batches of all samples. What the record has as the
+    decision comes from the last epoch: `keep` where the first network used a sample in at least
+    half of its draws, `score` the share of those draws, equal shares ordered by the epoch before,
+    and so on. Results are of the first network.
     """
-    if given == "estimated":
-        return ("image pre-training", "estimated noise rate")
-    return ("noise rate",)
+
+    n_networks: ClassVar[int] = 1
+
+    @abstractmethod
+    def choose(self, data: TrainingData, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
+        """Return how much each sample's loss counts for each network.
+
+        Args:
+            data: All training data; ``data.noisy_labels[batch.positions]`` are the batch's labels.
+            batch: Which samples, and where in the training.
+            losses: (M, B) float32 of the M networks, by the trainer's loss: cross-entropy in nats
+                unless the method has a trainer of its own.
+            logits: (M, B, K) float32, training mode, augmented.
+
+        Returns:
+            (M, B) float weights >= 0; the loss of network m is sum(w[m] losses[m]) / sum(w[m]).
+        """
 
 
-def _require(name: str, value: Any, like: Any, kind: str) -> None:
-    if not isinstance(value, Tensor) or value.ndim != 1:
-        raise PluginError(f"Selection.{name} must be a 1-D tensor, got {type(value).__name__}.")
-    fits = {
-        "bool": value.dtype == torch.bool,
-        "float": value.is_floating_point(),
-        "int64": value.dtype == torch.int64,
-    }[kind]
-    if not fits:
-        raise PluginError(f"Selection.{name} must be of dtype {kind}, got {value.dtype}.")
-    if value.shape != like.shape or value.device != like.device:
-        raise PluginError(
-            f"Selection.{name} must have keep's shape {tuple(like.shape)} and device "
-            f"{like.device}, got {tuple(value.shape)} on {value.device}."
-        )
-    if kind == "float" and not bool(torch.isfinite(value).all()):
-        raise PluginError(f"Selection.{name} must be finite, got NaN or infinity.")
+class BoundSelector(_Component):
+    """A bound, not a method: it is given the clean labels, shown as a bound and never ranked."""
+
+    is_bound: ClassVar[bool] = True
+    knowledge: ClassVar[tuple[Knowledge, ...]] = ("clean labels",)
+
+    @abstractmethod
+    def select_with_truth(self, data: TrainingData, clean_labels: Tensor) -> Selection:
+        """Choose with the truth at hand."""
+
+
+AnySelector = Selector | OnlineSelector | BatchSelector | BoundSelector
+# What a class must derive from to be a selector, and from exactly one of them.
+SELECTOR_KINDS = (Selector, OnlineSelector, BatchSelector, BoundSelector)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nlbench.errors import PluginError
-from nlbench.selector.contract import TrainingData
+from nlbench.selector.training_data import TrainingData
 
 _ROW_SUM_TOLERANCE = 1e-3
 

@@ -23,7 +23,7 @@ import nlbench
 from nlbench import RunRecord
 from nlbench.cli import app
 from nlbench.cli.result_table import result_table
-from nlbench.config.sweep_plan import SweepPlan, usable_selectors
+from nlbench.config.sweep_plan import SweepPlan, usable_methods
 from nlbench.data.imagenet_names import imagenet_names
 from nlbench.errors import ConfigError, DataError
 from nlbench.noise.unknown_truth import shipped_labels
@@ -163,10 +163,10 @@ def test_noise_is_refused_for_a_folder_that_says_it_is_noisy(base: Path) -> None
 
 def test_a_sweep_over_all_selectors_leaves_the_bounds_out(base: Path) -> None:
     plan = SweepPlan(datasets=("animal10n",), noises=("none",), seeds=(0,), settings=SMALL)
-    names = {config.selector.name for config in plan.configs(base)}
-    assert names == set(usable_selectors()) - {"oracle"}
+    names = {config.method for config in plan.configs(base)}
+    assert names == set(usable_methods()) - {"oracle"}
     digits = SweepPlan(noises=("none",), seeds=(0,)).configs()
-    assert {config.selector.name for config in digits} == set(usable_selectors())
+    assert {config.method for config in digits} == set(usable_methods())
     asked = SweepPlan(("oracle",), ("animal10n",), ("none",), (0,)).configs(base)
     assert [config.selector.name for config in asked] == ["oracle"]
 

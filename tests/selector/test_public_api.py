@@ -52,7 +52,11 @@ def test_every_public_name_resolves(name: str) -> None:
     if name == "PLUGIN_API":
         assert isinstance(value, int)
         return
-    if name in ("Knowledge", "Observation", "PromptSet"):  # types of literals have neither name nor docstring
+    if name in (
+        "Knowledge",
+        "Observation",
+        "PromptSet",
+    ):  # types of literals have neither name nor docstring
         assert all(isinstance(choice, str) for choice in get_args(value))
         return
     assert value.__name__ == name

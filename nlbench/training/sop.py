@@ -9,9 +9,9 @@ As in the released code (shengliu66/SOP, model/loss.py and train.py): one u and 
 sample, drawn with deviation 1e-8, squares clipped to [0, 1]; cross-entropy against p + u*u - v*v,
 v without a gradient, clipped at 1e-4, normalised and clipped again; plus the squared distance of
 the predicted class + u*u - v*v from the label. Plain SGD at a constant rate, without momentum and
-weight decay, moves u and v. Rates of 10 and 10 are those for CIFAR-10 in
-noisypy's re-implementation (KlemenVovk/noisy-labels); the released code has 1 and 10 for CIFAR-100
-with symmetric noise, 0.1 and 100 with asymmetric. They belong to batches of 128: the loss is a mean.
+weight decay, moves u and v. Rates of 10 and 10 are those for CIFAR-10 in noisypy's
+re-implementation (KlemenVovk/noisy-labels); the released code has 1 and 10 for CIFAR-100 with
+symmetric noise, 0.1 and 100 with asymmetric. They belong to batches of 128: the loss is a mean.
 
 Left out: SOP+, which adds the consistency of two augmentations and the balance of classes. The
 draws of u and v are the same in every run: only their size matters. Network, steps and the

@@ -316,6 +316,21 @@ def test_logits_without_bound_stay_finite(name: str) -> None:
     assert bool(torch.isfinite(outputs.grad).all())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_of_half_precision_cost_no_more_than_their_rounding(name: str) -> None:
+    """On a GPU the networks answer in bfloat16."""
+    trainer = find("trainers", name).load()()
+    half = make_outputs(m=2).to(torch.bfloat16)
+    batch = make_batch([0, 1, 2, 3, 4], epoch=60)
+    losses = []
+    for outputs in (half, half.float()):
+        with torch.autocast("cpu", torch.bfloat16):
+            state = trainer.make_state(N, K)
+            losses.append(trainer.batch_loss(batch, outputs, batch.labels, state))
+    assert losses[0].dtype == torch.float32
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+
+
 def test_which_of_them_are_methods_without_a_selector() -> None:
     methods = {name: find("trainers", name).load().is_method for name in NAMES}
     assert methods == {"elr": True, "sop": True, "gce": True, "jocor": False, "cores2": False}

@@ -23,7 +23,7 @@ from nlbench.scoring import mixture
 from nlbench.training import mixup, sgd
 
 ENTRIES = entries()
-LARGEST_KIB = 300
+LARGEST_KIB = 600
 
 
 @pytest.mark.parametrize("name", ENTRIES)

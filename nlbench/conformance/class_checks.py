@@ -10,18 +10,16 @@ from typing import Any, get_args, get_type_hints
 
 from nlbench.conformance.harness import ConformanceFailure
 from nlbench.errors import ConfigError, did_you_mean
-from nlbench.selector import AnySelector, BoundSelector, Knowledge, OnlineSelector, Selector
-
-BASES = (Selector, OnlineSelector, BoundSelector)
+from nlbench.selector import SELECTOR_KINDS, AnySelector, Knowledge
 
 
 def check_is_dataclass(selector_class: type[AnySelector]) -> None:
     """The class is a dataclass derived from exactly one kind of selector."""
-    kinds = [base.__name__ for base in BASES if issubclass(selector_class, base)]
+    kinds = [base.__name__ for base in SELECTOR_KINDS if issubclass(selector_class, base)]
     if len(kinds) != 1:
         raise ConformanceFailure(
-            f"{selector_class.__name__} must derive from one of nlbench.Selector, OnlineSelector "
-            f"and BoundSelector, got {' and '.join(kinds) or 'none'}."
+            f"{selector_class.__name__} must derive from one of nlbench.Selector, OnlineSelector, "
+            f"BatchSelector and BoundSelector, got {' and '.join(kinds) or 'none'}."
         )
     # is_dataclass() is inherited, and so would be a parent's hyper-parameters without one's own.
     if not is_dataclass(selector_class) or "__dataclass_fields__" not in vars(selector_class):
@@ -124,7 +122,7 @@ def _fields(selector_class: type[Any]) -> tuple[Field[Any], ...]:
 
 def _plain_attributes(selector_class: type[Any]) -> Iterator[str]:
     """Return public class attributes that hold a value, except what the contract defines."""
-    contract = {name for base in BASES for name in dir(base)}
+    contract = {name for base in SELECTOR_KINDS for name in dir(base)}
     for owner in selector_class.__mro__:
         for name, value in vars(owner).items():
             behaviour = callable(value) or hasattr(value, "__get__")

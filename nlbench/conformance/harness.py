@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data, planted_dynamics
+from nlbench.conformance.planted_batches import planted_batches
 from nlbench.errors import PluginError
 from nlbench.seeds import derive_seed
 from nlbench.selector import (
     AnySelector,
+    BatchSelector,
     BoundSelector,
     Dynamics,
     OnlineSelector,
@@ -40,6 +42,8 @@ class Case:
 
     data: TrainingData
     truth: Callable[[], Tensor] = field(repr=False)
+    # What the planted networks see, where it is not to count as the selector's look at `data`.
+    inputs: Tensor | None = field(default=None, repr=False)
 
     def permuted(self, order: Tensor) -> Case:
         """Return the same samples in another order, ids along."""
@@ -94,6 +98,8 @@ def select(
         return selector.select_with_truth(case.data, case.truth())
     if isinstance(selector, Selector):
         return selector.select(case.data)
+    if isinstance(selector, BatchSelector):
+        return planted_batches(selector, case.data, case.inputs)
     selection: Any = None
     for epoch in dynamics or dynamics_for(selector_class, case.data):
         selection = selector.select(case.data, epoch)

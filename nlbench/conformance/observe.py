@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from nlbench.conformance.harness import Case, case_for, dynamics_for, require_answer, select
-from nlbench.selector import AnySelector, Dynamics, Knowledge, PromptSet, Selection, TrainingData
+from nlbench.selector import (
+    AnySelector,
+    Dynamics,
+    Knowledge,
+    PromptModel,
+    PromptSet,
+    Selection,
+    TrainingData,
+    ViewKind,
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,11 @@ def observe(selector_class: type[AnySelector]) -> Observation:
     before = _copies(_tensors_of(case.data))
     dynamics = _watched(dynamics_for(selector_class, case.data), written)
     with _lent_random_states():
-        states = _random_states()
-        selection = select(selector_class, Case(features.watched(), case.truth), dynamics)
-        changed = [name for name, state in _random_states().items() if state != states[name]]
+        states = random_states()
+        selection = select(
+            selector_class, Case(features.watched(), case.truth, case.data.embeddings()), dynamics
+        )
+        changed = [name for name, state in random_states().items() if state != states[name]]
     written.update(_differing(before, _tensors_of(case.data)))
     return Observation(
         data=case.data,
@@ -85,6 +96,15 @@ class _RecordingFeatures:
     def logit_scale(self, encoder: str) -> tuple[float, float]:
         self._note(encoder)
         return self.data.logit_scale(encoder)
+
+    def prompt_model(self, encoder: str) -> PromptModel:
+        self._note(encoder)
+        self.used.add("class names")
+        return self.data.prompt_model(encoder)
+
+    def view_embeddings(self, encoder: str, kind: ViewKind, draws: Tensor) -> Tensor:
+        self._note(encoder)
+        return self.data._features.view_embeddings(encoder, kind, draws)
 
     def _note(self, encoder: str) -> None:
         image_only = encoder == "image" or encoder.startswith("timm:")
@@ -121,7 +141,8 @@ def _differing(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[
     return [name for name, value in before.items() if not torch.equal(value, now[name])]
 
 
-def _random_states() -> dict[str, bytes]:
+def random_states() -> dict[str, bytes]:
+    """Return the state of every global source of random numbers."""
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),
         "numpy": pickle.dumps(np.random.get_state()),

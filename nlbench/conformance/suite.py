@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from nlbench.conformance import answer_checks, behaviour_checks, class_checks
+from nlbench.conformance import answer_checks, batch_checks, behaviour_checks, class_checks
 from nlbench.conformance.harness import ConformanceFailure
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.machine import suitable_threads
@@ -93,6 +93,12 @@ CHECKS: tuple[Check, ...] = (
     behaviour_checks.check_constant_scores,
     behaviour_checks.check_planted_noise_is_found,
     behaviour_checks.check_keeps_clean_samples,
+    batch_checks.check_batch_permutation,
+    batch_checks.check_batch_same_answer,
+    batch_checks.check_batch_absent_class,
+    batch_checks.check_batch_of_one_class,
+    batch_checks.check_batch_of_equal_losses,
+    batch_checks.check_batch_inputs_untouched,
 )
 
 

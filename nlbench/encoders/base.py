@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nlbench.data.images import CENTRE, Fit, resized
 from nlbench.errors import ConfigError
+from nlbench.selector import PromptModel
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -77,6 +78,17 @@ class Encoder(ABC):
         raise ConfigError(
             f"encoder {self.name!r} has no logit scale of its own. "
             "Give the temperature as a number."
+        )
+
+    def prompt_model(self, device: torch.device) -> PromptModel:
+        """Return the text tower, open at its token embeddings, and the image tower.
+
+        Raises:
+            ConfigError: if the model has no text tower that can be entered there.
+        """
+        raise ConfigError(
+            f"encoder {self.name!r} has no text tower to learn prompts for. Use an image-text "
+            "encoder of open_clip, such as 'bundled-clip' or 'open_clip:ViT-B-32/openai'."
         )
 
     def in_precision(self, precision: Precision) -> Encoder:

@@ -19,9 +19,10 @@ from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.extract import embedding_precision, extract
 from nlbench.encoders.prompts import load_prompts, prompt_texts
 from nlbench.encoders.versions import encoder_version
+from nlbench.encoders.views import view_embeddings
 from nlbench.errors import ConfigError, PluginError
 from nlbench.plugins.registry import find
-from nlbench.selector import PromptSet
+from nlbench.selector import PromptModel, PromptSet, ViewKind
 
 log = logging.getLogger("nlbench")
 
@@ -50,6 +51,14 @@ class SealedFeatures:
     def logit_scale(self, encoder: str) -> tuple[float, float]:
         """Return the scale and the bias of the model's own logits."""
         return self._bank().logit_scale(encoder)
+
+    def prompt_model(self, encoder: str) -> PromptModel:
+        """Return the encoder's text and image tower; nothing of the bank is in it."""
+        return self._bank().prompt_model(encoder)
+
+    def view_embeddings(self, encoder: str, kind: ViewKind, draws: Tensor) -> Tensor:
+        """Return (V, rows, d) unit-norm float32 embeddings."""
+        return self._bank().view_embeddings(encoder, kind, draws)
 
     def _bank(self) -> FeatureBank:
         try:
@@ -131,8 +140,20 @@ class FeatureBank:
         """Return the scale and the bias of the model's own logits."""
         return self._loaded(self._resolve(encoder)).logit_scale()
 
+    def prompt_model(self, encoder: str) -> PromptModel:
+        """Return the encoder's text tower, open at its token embeddings, and its image tower."""
+        return self._loaded(self._resolve(encoder)).prompt_model(self.device)
+
+    def view_embeddings(self, encoder: str, kind: ViewKind, draws: Tensor) -> Tensor:
+        """Return (V, rows, d) unit-norm float32 embeddings on the device, never cached."""
+        started = time.perf_counter()
+        model = self._loaded(self._resolve(encoder))
+        out = view_embeddings(self.images, self.rows, model, self.device, kind, draws)
+        self.seconds += time.perf_counter() - started
+        return out
+
     def sealed(self) -> SealedFeatures:
-        """Return what a selector may hold: the same three methods, and no way to the images."""
+        """Return what a selector may hold: the same methods, and no way to the images."""
         number = next(_numbers)
         _banks[number] = self
         return SealedFeatures(number)

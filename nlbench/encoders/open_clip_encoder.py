@@ -14,7 +14,9 @@ from nlbench.data.images import Fit
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.hub import offline_where_unreachable
 from nlbench.encoders.library_warnings import collected_warnings
+from nlbench.encoders.prompt_tower import tower_prompts
 from nlbench.errors import ConfigError, DataError, did_you_mean
+from nlbench.selector import PromptModel
 
 BPE_FILE = "bpe_merges.txt.gz"
 _STOCK_VOCABULARY = 49408
@@ -80,6 +82,10 @@ class OpenClipEncoder(Encoder):
         bias = getattr(self.model, "logit_bias", None)
         scale = self.model.logit_scale.exp()  # type: ignore[operator]
         return float(scale), 0.0 if bias is None else float(bias)
+
+    def prompt_model(self, device: torch.device) -> PromptModel:
+        """Return the text tower, open at its token embeddings, and the image tower."""
+        return tower_prompts(self, self._tokenizer, device)
 
 
 def _has_quick_gelu(model_name: str, tag: str | None) -> bool:

@@ -25,7 +25,7 @@ def with_method(content: dict[str, Any]) -> dict[str, Any]:
     chosen, settings = str(selector.get("name", "")), protocol.get("settings")
     trainer = settings.get("trainer") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(trainer, dict):
-        return {**content, "method": chosen, "trainer": {"name": ""}}
+        return content
     params = {key: value for key, value in trainer.items() if key != "name"}
     shared = {key: params[key] for key in _SHARED if key in params}
     training = shared if len(shared) == len(_SHARED) else trainer

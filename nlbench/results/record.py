@@ -183,7 +183,7 @@ class RunRecord(_Part):
     status: Literal["running", "finished", "failed"]
     method: str = ""
     selector: SelectorInfo
-    trainer: TrainerInfo
+    trainer: TrainerInfo = TrainerInfo(name="")
     dataset: DatasetInfo
     noise: NoiseInfo
     seed: int
@@ -212,10 +212,11 @@ class RunRecord(_Part):
     def label(self) -> str:
         """The method's name with the settings that differ from the defaults: the row's name."""
         changed = {**self.selector.variant, **self.trainer.variant}
+        name = self.method or self.selector.name
         if not changed:
-            return self.method
+            return name
         inside = ", ".join(f"{k}={_short(v)}" for k, v in sorted(changed.items()))
-        return f"{self.method} ({inside})"
+        return f"{name} ({inside})"
 
     @property
     def deviation(self) -> str:

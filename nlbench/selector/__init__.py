@@ -7,6 +7,7 @@ from nlbench.selector.contract import (
     Knowledge,
     PromptSet,
     TrainingData,
+    ViewKind,
     opaque_ids,
 )
 from nlbench.selector.dynamics import Batch, Dynamics, Observation
@@ -18,6 +19,7 @@ from nlbench.selector.kinds import (
     OnlineSelector,
     Selector,
 )
+from nlbench.selector.prompt_model import PromptModel, PromptTokens
 from nlbench.selector.selection import Selection, checked_answer
 
 __all__ = [
@@ -31,10 +33,13 @@ __all__ = [
     "Knowledge",
     "Observation",
     "OnlineSelector",
+    "PromptModel",
     "PromptSet",
+    "PromptTokens",
     "Selection",
     "Selector",
     "TrainingData",
+    "ViewKind",
     "checked_answer",
     "opaque_ids",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,13 @@ from nlbench.data.images import ImageSource, TensorImages
 from nlbench.errors import ConfigError, PluginError
 from nlbench.seeds import derive_seed, uniform_by_key
 from nlbench.selector.from_arrays import ArrayFeatures, label_tensor, tensor_of
+from nlbench.selector.prompt_model import PromptModel
 
 Knowledge = Literal[
     "class names", "image-text pre-training", "image pre-training", "noise rate", "clean labels"
 ]
 PromptSet = Literal["auto", "descriptions", "templates"]
+ViewKind = Literal["shift", "crop-flip"]
 
 
 class FeatureSource(Protocol):
@@ -36,6 +38,12 @@ class FeatureSource(Protocol):
 
     def logit_scale(self, encoder: str) -> tuple[float, float]:
         """Return the scale and the bias of the model's own logits."""
+
+    def prompt_model(self, encoder: str) -> PromptModel:
+        """Return the encoder's text tower, open at its token embeddings, and its image tower."""
+
+    def view_embeddings(self, encoder: str, kind: ViewKind, draws: Tensor) -> Tensor:
+        """Return (V, N, d) unit-norm float32 embeddings of views, by (V, N, 3) draws."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +187,49 @@ class TrainingData:
             ConfigError: if the encoder has none, or the data came as plain arrays.
         """
         return self._features.logit_scale(encoder)
+
+    def prompt_model(self, encoder: str = "image-text") -> PromptModel:
+        """Return what prompt learning needs of an image-text encoder, frozen.
+
+        Each call returns a new object with a copy of the text tower's weights: ask once.
+
+        Args:
+            encoder: As in `embeddings`; open_clip models with a text tower of open_clip's own.
+
+        Raises:
+            ConfigError: if the encoder has no such tower, or the data came as plain arrays.
+        """
+        return self._features.prompt_model(encoder)
+
+    def view_embeddings(
+        self, encoder: str = "image", views: int = 2, kind: ViewKind = "crop-flip"
+    ) -> Tensor:
+        """Return unit-norm embeddings of augmented views of the training images.
+
+        Computed on each call, at the price of embedding the images `views` times; draws belong to
+        the sample's id and the seed, and view v is the same whatever `views` is.
+
+        Args:
+            encoder: As in `embeddings`.
+            views: V, at least 1.
+            kind: "shift" by up to 1/8 of the side, black outside; "crop-flip" mirrors half as well.
+
+        Returns:
+            (V, N, d) float32 on `device`.
+
+        Raises:
+            ConfigError: if `views` or `kind` is not as above, or the data came as plain arrays.
+        """
+        if views < 1 or kind not in get_args(ViewKind):
+            raise ConfigError(
+                f"`views` must be at least 1 and `kind` one of {', '.join(get_args(ViewKind))}, "
+                f"got {views} and {kind!r}."
+            )
+        draws = [
+            torch.stack([self.uniform(f"view {view} {part}") for part in range(3)], dim=1)
+            for view in range(views)
+        ]
+        return self._features.view_embeddings(encoder, kind, torch.stack(draws))
 
     def images(self, indices: Tensor, size: int | None = None) -> Tensor:
         """Return uint8 images (B, C, H, W) on `device` for (B,) positions.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -66,6 +66,20 @@ class ArrayFeatures:
         """Refuse: arrays come without their model."""
         raise ConfigError(
             "plain arrays come without their model's logit scale. Give the temperature as a number."
+        )
+
+    def prompt_model(self, encoder: str) -> NoReturn:
+        """Refuse: arrays come without their model."""
+        raise ConfigError(
+            "plain arrays come without their model, so prompts cannot be learned on them. Run the "
+            "selector on a data set: `nlbench run --selector NAME`."
+        )
+
+    def view_embeddings(self, encoder: str, kind: object, draws: object) -> NoReturn:
+        """Refuse: arrays come without their model."""
+        raise ConfigError(
+            "plain arrays come without their model, so views of images cannot be embedded. Run "
+            "the selector on a data set: `nlbench run --selector NAME`."
         )
 
 

@@ -80,11 +80,11 @@ def run_epochs(
     """
     outcome = TrainingOutcome(selection=task.selection, precision=precision)
     autocast = precision == "bfloat16"
-    current: list[Selection] | None = [task.selection] * len(learners)
-    while current := _round(task, learners, current, n_epochs, batch_size, outcome, autocast):
+    start = [task.selection] * len(learners)
+    while again := _round(task, learners, start, n_epochs, batch_size, outcome, autocast):
         if rebuild is None:
             raise PluginError("this trainer cannot restart. Train with another one.")
-        learners = rebuild()
+        start, learners = again, rebuild()
         outcome.n_rounds += 1
     for name, images in task.other_tests.items():
         logits = _predicted(task, learners[0].network, images, autocast)

@@ -141,7 +141,7 @@ def _of_component(component: Component) -> Entry:
         f"{what} {component.name!r}",
         versions,
         lambda: problems.answers(component),  # type: ignore[attr-defined]
-        problems.TOLERANCE,  # type: ignore[attr-defined]
+        getattr(problems, "OF_COMPONENT", {}).get(component.name, problems.TOLERANCE),  # type: ignore[attr-defined]
         problems.TOLERANCES,  # type: ignore[attr-defined]
     )
 

@@ -73,6 +73,7 @@ _OTHER_VALUES: dict[str, Any] = {
     "input_size": 6,
     "batch_size": 8,
     "milestones": [1],
+    "k_max": 31,
     "theta_r": 0.55,
     "theta_r2": 0.55,
 }

@@ -14,7 +14,7 @@ from nlbench import scoring
 
 TOLERANCE = 1e-5
 # The probe's solver stops at a gradient, so where it stops depends on the last bits.
-TOLERANCES = {"probe_probabilities": 2e-4}
+TOLERANCES = {"probe_probabilities": 2e-4, "gce_probe_probabilities": 2e-4}
 _N, _K, _D = 48, 4, 5
 
 
@@ -114,6 +114,33 @@ def _probe(function: Callable[..., Tensor]) -> Answer:
     }
 
 
+def _robust_probe(function: Callable[..., Tensor]) -> Answer:
+    x, labels = _embeddings(), _labels()
+    return {
+        "defaults": function(x, labels, _K),
+        "q=0.3, c=10": function(x, labels, _K, q=0.3, c=10.0),
+        "an absent class": function(x, labels % 2, 3),
+        "one class": function(x[:4], torch.zeros(4, dtype=torch.int64), 2),
+    }
+
+
+def _ordered(function: Callable[..., tuple[Tensor, Tensor]]) -> Answer:
+    out: Answer = {}
+    for name, k in (("k=5", 5), ("more neighbours than samples", _N)):
+        places, similarities = function(_embeddings()[:12], k)
+        out[name] = {"positions": places, "similarities": similarities}
+    return out
+
+
+def _relations(function: Callable[..., Tensor]) -> Answer:
+    graph = (_embeddings(), _probabilities(), _labels())
+    return {
+        "defaults": function(*graph),
+        "power 2, all but the smallest": function(*graph, power=2, smallest=0.1),
+        "among a third": function(*graph, among=torch.arange(_N) % 3 == 0),
+    }
+
+
 def _neighbours(function: Callable[..., Tensor]) -> Answer:
     x, labels = _embeddings(), _labels()
     return {
@@ -141,5 +168,8 @@ _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
     "zero_shot_probabilities": _zero_shot,
     "probe_probabilities": _probe,
     "knn_probabilities": _neighbours,
+    "gce_probe_probabilities": _robust_probe,
+    "ordered_neighbours": _ordered,
+    "relation_reliability": _relations,
     "stratified_folds": _folds,
 }

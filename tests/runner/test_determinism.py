@@ -19,8 +19,8 @@ from nlbench.selector import Selection
 from nlbench.training import loop, sgd
 from nlbench.training.cross_entropy import CrossEntropy
 from nlbench.training.loop import Learner, run_epochs
-from nlbench.training.task import TrainingBatch, TrainingOutcome, TrainingTask
 from nlbench.training.precision import choose_precision
+from nlbench.training.task import TrainingBatch, TrainingOutcome, TrainingTask
 
 TRAINERS = ("cross-entropy", "label-smoothing", "mixup", "mixfix")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

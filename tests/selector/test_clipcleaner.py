@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -246,15 +248,41 @@ def only(*names: str, **settings: Any) -> Any:
     return get_selector("clipcleaner", **{name: name in names for name in SWITCHES}, **settings)
 
 
+@cache
+def alone(case: str, name: str) -> Selection:
+    answer: Selection = only(name).select(golden_data(case))
+    return answer
+
+
+def switched_on(n: int) -> list[tuple[str, ...]]:
+    return list(itertools.combinations(SWITCHES, n))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_each_criterion_can_be_switched_off(case: str) -> None:
     """What all four keep is what each keeps by itself, but for classes that are refilled."""
     data = golden_data(case)
     every = get_selector("clipcleaner").select(data)  # type: ignore[union-attr, call-arg]
-    alone = {name: only(name).select(data).keep for name in SWITCHES}
-    assert len({tuple(keep.tolist()) for keep in alone.values()}) == 4, "they are four criteria"
+    keeps = [alone(case, name).keep for name in SWITCHES]
+    assert len({tuple(keep.tolist()) for keep in keeps}) == 4, "they are four criteria"
     assert every.diagnostics["refilled_classes"] == []
-    assert torch.equal(torch.stack(list(alone.values())).all(dim=0), every.keep)
+    assert torch.equal(torch.stack(keeps).all(dim=0), every.keep)
+
+
+@pytest.mark.parametrize("names", [*switched_on(2), *switched_on(3)])
+@pytest.mark.parametrize("case", CASES)
+def test_every_combination_keeps_what_each_of_its_criteria_keeps(
+    case: str, names: tuple[str, ...]
+) -> None:
+    """All rows that an ablation may have; the score is the mean over the estimates in use."""
+    data = golden_data(case)
+    answer = only(*names).select(data)
+    each = [alone(case, name) for name in names]
+    assert answer.diagnostics["refilled_classes"] == []
+    assert torch.equal(torch.stack([one.keep for one in each]).all(dim=0), answer.keep)
+    used = {name.rpartition("_")[0]: one.score for name, one in zip(names, each, strict=True)}
+    torch.testing.assert_close(answer.score, torch.stack(list(used.values())).mean(dim=0))
+    assert ("class names" in only(*names).knowledge_used()) == ("zero_shot" in used)
 
 
 @pytest.mark.parametrize("estimate", ["zero_shot", "probe"])

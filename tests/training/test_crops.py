@@ -26,8 +26,8 @@ from nlbench.training.crops import (
     resized_boxes,
 )
 from nlbench.training.evaluate import as_input
-from nlbench.training.task import TrainingTask
 from nlbench.training.networks import Renormalised
+from nlbench.training.task import TrainingTask
 
 
 def seeded(seed: int = 0) -> torch.Generator:

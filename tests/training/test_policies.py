@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import functional
 
 from nlbench.training.augment import Augmentation, augment, augmented_input
 from nlbench.training.clipcleaner_operations import CLIPCLEANER_OPERATIONS, CUTOUT, cut_out
-from nlbench.training.image_operations import OPERATIONS, operate
 from nlbench.training.evaluate import as_input
+from nlbench.training.image_operations import OPERATIONS, operate
 from nlbench.training.policies import (
     CIFAR10,
     CLIPCLEANER_CIFAR10,

@@ -18,9 +18,9 @@ from nlbench.training.augment import augment
 from nlbench.training.cross_entropy import CrossEntropy
 from nlbench.training.evaluate import as_input
 from nlbench.training.loop import Learner, run_epochs
+from nlbench.training.networks import make_network
 from nlbench.training.order import BatchOrder
 from nlbench.training.task import TrainingBatch, TrainingOutcome
-from nlbench.training.networks import make_network
 
 CPU = torch.device("cpu")
 

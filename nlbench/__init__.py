@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlbench.data.image_data import Dataset, ImageData
+    from nlbench.data.images import TensorImages
+    from nlbench.encoders.base import Encoder
     from nlbench.errors import ConfigError, DataError, NlbenchError, PluginError, RunError
     from nlbench.noise.corrupt import NoisyLabels, corrupt
     from nlbench.plugins.registry import get_selector
@@ -20,12 +23,15 @@ if TYPE_CHECKING:
         BatchSelector,
         BoundSelector,
         Dynamics,
+        NoiseRate,
+        Observation,
         OnlineSelector,
         PromptModel,
         PromptTokens,
         Selection,
         Selector,
         TrainingData,
+        knowledge_of_rate,
     )
     from nlbench.training.loss_trainer import LossTrainer
     from nlbench.training.task import TrainingBatch
@@ -44,8 +50,13 @@ _HOME = {
     "Dynamics": "selector",
     "Knowledge": "selector",
     "LossTrainer": "training.loss_trainer",
+    "Dataset": "data.image_data",
+    "Encoder": "encoders.base",
+    "ImageData": "data.image_data",
     "NlbenchError": "errors",
+    "NoiseRate": "selector",
     "NoisyLabels": "noise.corrupt",
+    "Observation": "selector",
     "OnlineSelector": "selector",
     "PluginError": "errors",
     "PromptModel": "selector",
@@ -57,9 +68,11 @@ _HOME = {
     "Selector": "selector",
     "TrainingBatch": "training.task",
     "TrainingData": "selector",
+    "TensorImages": "data.images",
     "corrupt": "noise.corrupt",
     "evaluate_selection": "results.metrics",
     "get_selector": "plugins.registry",
+    "knowledge_of_rate": "selector",
     "run": "runner.run",
 }
 
@@ -70,11 +83,16 @@ __all__ = [
     "BoundSelector",
     "ConfigError",
     "DataError",
+    "Dataset",
     "Dynamics",
+    "Encoder",
+    "ImageData",
     "Knowledge",
     "LossTrainer",
     "NlbenchError",
+    "NoiseRate",
     "NoisyLabels",
+    "Observation",
     "OnlineSelector",
     "PluginError",
     "PromptModel",
@@ -84,11 +102,13 @@ __all__ = [
     "RunRecord",
     "Selection",
     "Selector",
+    "TensorImages",
     "TrainingBatch",
     "TrainingData",
     "corrupt",
     "evaluate_selection",
     "get_selector",
+    "knowledge_of_rate",
     "run",
 ]
 

@@ -15,6 +15,7 @@ from nlbench.cli.console import guarded, make_output_robust
 from nlbench.cli.data import data
 from nlbench.cli.doctor import doctor
 from nlbench.cli.export import export
+from nlbench.cli.new import new
 from nlbench.cli.run import run
 from nlbench.cli.stores import cache, sync, ui
 from nlbench.cli.sweep import sweep
@@ -71,6 +72,7 @@ app.command()(guarded(run))
 app.command()(guarded(sweep))
 app.command(name="list")(guarded(list_command))
 app.command()(guarded(show))
+app.command()(guarded(new))
 app.command()(guarded(check))
 # Commands from outside the core, the leaderboard among them: the core does not import it.
 for _point in entry_points(group="nlbench.commands"):

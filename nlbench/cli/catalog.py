@@ -10,6 +10,7 @@ import typer
 
 from nlbench.cli.console import print_table, printable
 from nlbench.cli.lookup import record_by_prefix
+from nlbench.cli.options import Plugins, add_plugins
 from nlbench.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ LISTED = ("selectors", "datasets", "noises", "trainers", "encoders", "recipes")
 
 def list_command(
     kind: Annotated[str | None, typer.Argument(help=", ".join(LISTED))] = None,
+    plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List selectors, data sets, noises, trainers, encoders and recipes.
@@ -32,7 +34,10 @@ def list_command(
       nlbench list
 
       nlbench list selectors --json
+
+      nlbench list noises --plugin my_noise.py
     """
+    add_plugins(plugin)
     kinds = LISTED if kind is None else (_plural(kind, LISTED),)
     entries = [entry for k in kinds for entry in _entries(k)]
     if as_json:
@@ -81,6 +86,7 @@ def show(
     name: Annotated[
         str, typer.Argument(help="Name; for a run its fingerprint or a unique prefix.")
     ],
+    plugin: Plugins = None,
 ) -> None:
     """Show everything about one selector, data set, noise, trainer, encoder, recipe or run.
 
@@ -91,7 +97,10 @@ def show(
       nlbench show recipe standard/digits
 
       nlbench show run 1f3a9c
+
+      nlbench show selector my-idea --plugin my_idea.py
     """
+    add_plugins(plugin)
     plural = _plural(kind, (*LISTED, "runs"))
     if plural == "recipes":
         _show_recipe(name)
@@ -154,12 +163,16 @@ def _show_component(kind: Kind, name: str) -> None:
 
 
 def _documentation(component: Component, loaded: Any) -> str:
+    """Return the docstring of a component with an entry point of its own, else of its file."""
     import inspect
     import sys
 
-    module = sys.modules[loaded.__module__]
-    source = module if not component.attribute else loaded
-    return inspect.getdoc(source) or "No description."
+    module = inspect.getdoc(sys.modules[loaded.__module__])
+    own = inspect.getdoc(loaded) or ""
+    if own.startswith(f"{loaded.__name__}("):  # a dataclass without one has its signature
+        own = ""
+    both = (own, module) if component.attribute else (module, own)
+    return both[0] or both[1] or "No description."
 
 
 def _facts(kind: Kind, loaded: Any) -> list[str]:

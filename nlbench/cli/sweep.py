@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlbench.cli.console import counted, percent, printable
-from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri
+from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri, add_plugins
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -33,7 +33,8 @@ def sweep(
         typer.Argument(help="YAML file with the axes; put options before the file name."),
     ] = None,
     selector: Annotated[
-        list[str] | None, typer.Option(help="Selector, repeatable. (default: all)")
+        list[str] | None,
+        typer.Option(help="Selector, repeatable; NAME:k=5,10 spans values. (default: all)"),
     ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Data set, repeatable. (default: digits)")
@@ -75,6 +76,8 @@ def sweep(
 
       nlbench sweep --selector small-loss:divider=rate --noise pair:0.3 --plugin my_idea.py
 
+      nlbench sweep --selector clip-knn:k=5,10,20 --seeds 0-4
+
       nlbench sweep grid.yaml --device cuda
 
       nlbench sweep --jobs 2
@@ -83,13 +86,11 @@ def sweep(
     from nlbench.config.setting_text import parse_setting
     from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds
     from nlbench.machine import resolve_device
-    from nlbench.plugins import registry
     from nlbench.results.store import RunStore
     from nlbench.runner.sweep import run_sweep
     from nlbench.runner.workplace import Workplace, open_tracker
 
-    for path in plugin or []:
-        registry.add_plugin_file(path)
+    add_plugins(plugin)
     plan = load_plan(file) if file else SweepPlan()
     axes: dict[str, Any] = {
         "selectors": tuple(selector or ()), "datasets": tuple(dataset or ()),
@@ -141,7 +142,8 @@ def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
     for cell in bad:
         title = printable(f"  {cell.status}: {_title(cell)}")
         typer.secho(title, fg=typer.colors.RED, err=True)
-        typer.echo(f"    {printable(cell.message).partition(chr(10))[0]}", err=True)
+        for text in _reason(cell):
+            typer.echo(f"    {text}", err=True)
     if bad:
         typer.echo("Repeat the same command to run them again.", err=True)
         raise typer.Exit(1)
@@ -180,6 +182,8 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
                 bar.remove_task(under_way.pop(cell.config.fingerprint))
             bar.update(whole, completed=number)
             console.print(_line(number, n_cells, cell), markup=False, soft_wrap=True)
+            for text in _reason(cell):
+                console.print(f"    {text}", markup=False, soft_wrap=True, style="red")
 
         yield starting, ended
 
@@ -193,6 +197,17 @@ def _line(number: int, n_cells: int, cell: Cell) -> str:
         result = cell.status.upper()
     width = len(str(n_cells))
     return printable(f"[{number:>{width}}/{n_cells}] {_title(cell):<58} {result}")
+
+
+_TRACEBACK = " The traceback is in the record: "
+
+
+def _reason(cell: Cell) -> tuple[str, ...]:
+    """Return why a cell has no result, and how to see more of it; nothing where it has one."""
+    if cell.status not in ("failed", "busy"):
+        return ()
+    reason, _, command = printable(cell.message).partition("\n")[0].partition(_TRACEBACK)
+    return (reason, f"see {command.rstrip('.')}") if command else (reason,)
 
 
 def seconds_by_stage(cells: Iterable[Cell], total_s: float) -> dict[str, float]:

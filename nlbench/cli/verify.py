@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlbench.cli.console import counted, print_table, printable
+from nlbench.cli.options import Plugins, add_plugins
 from nlbench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def verify(
         list[str] | None,
         typer.Option("--set", help="With --rerun: where a file of the run is here, data.path=DIR."),
     ] = None,
-    plugin: Annotated[
-        list[Path] | None, typer.Option(help="Python file that defines an extra selector.")
-    ] = None,
+    plugin: Plugins = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder that contains the data sets, to check the labels.")
     ] = None,
@@ -62,12 +61,10 @@ def verify(
     """
     from nlbench.cli.export import matches
     from nlbench.config.setting_text import parse_setting
-    from nlbench.plugins import registry
 
     if not repeat and (selector or dataset or noise or settings or seed):
         raise ConfigError("--seed, --selector, --dataset, --noise and --set need --rerun N.")
-    for file in plugin or []:
-        registry.add_plugin_file(file)
+    add_plugins(plugin)
     runs = _checked(files, data_dir)
     if repeat:
         pool = [r.record for r in runs if matches(r.record, dataset, noise, selector)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nlbench.config.run_config import ProtocolConfig, RunConfig
@@ -29,6 +30,29 @@ def code_versions(
     """
     from nlbench import scoring, training  # not on top: they load torch
 
+    parts = _parts(merged, selector, protocol)
+    versions = {part: version_of(registry.find(*place)) for part, place in parts.items()}
+    versions["training"] = training.VERSION
+    prompts = prompts_sha256(protocol.prompts)
+    if prompts is not None:
+        versions["prompts"] = f"text:{prompts}"
+    estimates = "estimated" in selector.values()  # the noise rate, by HOC
+    if estimates or any(uses_scoring(registry.find(*place)) for place in parts.values()):
+        versions["scoring"] = scoring.VERSION
+    return versions
+
+
+def loose_files(config: RunConfig) -> tuple[Path, ...]:
+    """Return the files given by ``--plugin`` that a run uses, whatever kind they are of."""
+    parts = _parts(_names_in(config), config.selector.params, config.protocol)
+    found = (registry.find(*place) for place in parts.values())
+    return tuple(dict.fromkeys(c.path for c in found if c.is_loose and c.path is not None))
+
+
+def _parts(
+    merged: Mapping[str, Any], selector: Mapping[str, Any], protocol: ProtocolConfig
+) -> dict[str, tuple[registry.Kind, str]]:
+    """Return the kind and name of every component that a run uses, by part."""
     parts: dict[str, tuple[registry.Kind, str]] = {
         "dataset": ("datasets", merged["dataset"]),
         "noise": ("noises", merged["noise"]["kind"]),
@@ -46,14 +70,16 @@ def code_versions(
         kind = str(name).partition(":")[0]
         if kind in kinds:  # not so where it is a role or no encoder, or none is named
             parts[part] = ("encoders", kind)
-    versions = {part: version_of(registry.find(*place)) for part, place in parts.items()}
-    versions["training"] = training.VERSION
-    prompts = prompts_sha256(protocol.prompts)
-    if prompts is not None:
-        versions["prompts"] = f"text:{prompts}"
-    if any(uses_scoring(registry.find(*place)) for place in parts.values()):
-        versions["scoring"] = scoring.VERSION
-    return versions
+    return parts
+
+
+def _names_in(config: RunConfig) -> dict[str, Any]:
+    return {
+        "dataset": config.dataset.name,
+        "noise": {"kind": config.noise.kind},
+        "selector": {"name": config.selector.name},
+        "trainer": {"name": config.trainer.name},
+    }
 
 
 def refuse_edited(config: RunConfig) -> None:
@@ -64,13 +90,7 @@ def refuse_edited(config: RunConfig) -> None:
     Raises:
         PluginError: names the parts.
     """
-    names = {
-        "dataset": config.dataset.name,
-        "noise": {"kind": config.noise.kind},
-        "selector": {"name": config.selector.name},
-        "trainer": {"name": config.trainer.name},
-    }
-    now = code_versions(names, config.selector.params, config.protocol)
+    now = code_versions(_names_in(config), config.selector.params, config.protocol)
     edited = [part for part, version in config.versions.items() if now.get(part) != version]
     if edited:
         raise PluginError(

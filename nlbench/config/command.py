@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from nlbench.files import readable
 
 
 def reproduce_command(
-    config: RunConfig, plugin: str | None = None, data_dir: Path | None = None
+    config: RunConfig, plugins: Sequence[str] = (), data_dir: Path | None = None
 ) -> str:
     """Return the one-line command that repeats a run: flags, and --set for what is not standard."""
     standard = standard_config(config.dataset.name)
@@ -24,7 +24,7 @@ def reproduce_command(
     if config.noise.rate is not None:
         words += ["--noise-rate", repr(config.noise.rate)]
     words += ["--seed", str(config.seed)]
-    if plugin:
+    for plugin in plugins:
         words += ["--plugin", plugin]
     if data_dir is not None:
         words += ["--data-dir", str(data_dir)]

@@ -30,7 +30,7 @@ from nlbench.config.run_config import (
     SelectorConfig,
     TrainerConfig,
 )
-from nlbench.config.setting_text import parse_setting
+from nlbench.config.setting_text import inline_settings, parse_setting
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.noise.corrupt import (
     check_options,
@@ -94,7 +94,7 @@ def resolve(
 
 
 def _apply_method(merged: dict[str, Any], method: str | None, trainer: str | None) -> None:
-    name, _, inline = (method or merged["selector"]["name"]).partition(":")
+    name = (method or merged["selector"]["name"]).partition(":")[0]
     selector, own = split_method(name)
     if selector != merged["selector"].get("name"):
         merged["selector"] = {"name": selector}
@@ -108,9 +108,13 @@ def _apply_method(merged: dict[str, Any], method: str | None, trainer: str | Non
     chosen = trainer or own or brought
     if chosen:
         merged["trainer"] = with_trainer(merged["trainer"], chosen)
-    for pair in filter(None, inline.split(",")):
-        key, value = parse_setting(pair)
-        merged[_home_of(merged, key)][key] = value
+    for key, values in inline_settings(method or "").items():
+        if len(values) > 1:
+            raise ConfigError(
+                f"a run takes one value of {key!r}, got {len(values)} ({', '.join(values)}). "
+                f"`nlbench sweep --selector '{method}'` makes a run for each."
+            )
+        merged[_home_of(merged, key)][key] = parse_setting(f"{key}={values[0]}")[1]
 
 
 def _home_of(merged: Mapping[str, Any], key: str) -> str:

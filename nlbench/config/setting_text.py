@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import yaml
@@ -34,6 +35,57 @@ def _yaml_value(text: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+_KEY = re.compile(r"\s*[A-Za-z_][\w.-]*\s*=")
+_OPENING, _CLOSING, _QUOTES = "[{(", "]})", "\"'"
+
+
+def inline_settings(spec: str) -> dict[str, list[str]]:
+    """Return the settings behind the colon of ``name:key=value,...``, each with its values as text.
+
+    A value without a key is another one of the key before it. Commas inside brackets and quotes
+    belong to their value.
+
+    Raises:
+        ConfigError: if a value has no key before it, or a key is there twice.
+
+    >>> inline_settings("my-idea:k=5,10,sizes=[1,2]")
+    {'k': ['5', '10'], 'sizes': ['[1,2]']}
+    """
+    settings: dict[str, list[str]] = {}
+    key = ""
+    for part in filter(None, map(str.strip, _split(spec.partition(":")[2]))):
+        value = part
+        if _KEY.match(part):
+            key, _, value = (text.strip() for text in part.partition("="))
+            if key in settings:
+                raise ConfigError(
+                    f"{key!r} must be set once, got it twice in {spec!r}: write its values behind "
+                    f"one another, {key}=1,2."
+                )
+        elif not key:
+            raise ConfigError(f"a setting must be key=value, got {part!r} in {spec!r}.")
+        settings.setdefault(key, []).append(value)
+    return settings
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas outside of brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in _QUOTES:
+            # Inside a word it is an apostrophe.
+            quote = character if parts[-1].rstrip()[-1:] in ("", "=", *_OPENING, ",", ":") else ""
+        else:
+            depth += (character in _OPENING) - (character in _CLOSING)
+        if character == "," and not quote and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def setting_text(value: Any) -> str:

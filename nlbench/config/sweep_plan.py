@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from nlbench.config.recipe_files import read_yaml
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
+from nlbench.config.setting_text import inline_settings
 from nlbench.errors import ConfigError, PluginError, did_you_mean
 from nlbench.plugins import registry
 
@@ -23,6 +24,7 @@ class SweepPlan:
     """The axes of a grid; empty selectors mean all that are registered.
 
     Attributes:
+        selectors: Specs such as ``my-idea:k=5,10``, which spans two of them.
         noises: Specs such as ``symmetric:0.4``.
         settings: Further settings of every run, as ``--set`` takes them.
     """
@@ -41,7 +43,7 @@ class SweepPlan:
 
         Where no selectors are named, bounds are left out of data whose truth nobody knows.
         """
-        selectors = self.selectors or usable_selectors()
+        selectors = spanned(self.selectors) or usable_selectors()
         grid = product(self.datasets, self.noises, self.seeds, selectors)
         cells = [
             resolve(
@@ -58,6 +60,22 @@ class SweepPlan:
             for dataset, noise, seed, selector in grid
         ]
         return [cell for cell in cells if self.selectors or not _lacks_truth(cell)]
+
+
+def spanned(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return selectors with one value for each setting: the product of the values of each spec.
+
+    >>> spanned(["none", "my-idea:k=5,10,share=0.5"])
+    ('none', 'my-idea:k=5,share=0.5', 'my-idea:k=10,share=0.5')
+    """
+    points = []
+    for spec in specs:
+        settings = inline_settings(spec)
+        for values in product(*settings.values()):
+            pairs = (f"{key}={value}" for key, value in zip(settings, values, strict=True))
+            name = spec.partition(":")[0]
+            points.append(f"{name}:{','.join(pairs)}" if settings else spec)
+    return tuple(dict.fromkeys(points))
 
 
 def _lacks_truth(config: RunConfig) -> bool:

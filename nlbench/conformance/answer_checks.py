@@ -16,18 +16,26 @@ from nlbench.conformance.harness import (
 from nlbench.conformance.observe import observe
 from nlbench.conformance.planted import Plan
 from nlbench.conformance.reach import path_to_labels
+from nlbench.errors import did_you_mean
+from nlbench.plugins.registry import components
 from nlbench.selector import AnySelector, BoundSelector
 
 UNINFORMATIVE = Plan(class_counts=(120,) * 5, features="uninformative")
 
 
 def check_answer(selector_class: type[AnySelector]) -> None:
-    """The answer is a Selection of one finite value per sample, on the data's device."""
+    """The answer is a Selection of one finite value per sample, on the data's device.
+
+    Training and every metric go sample by sample: a missing or NaN value has no place in them.
+    """
     observe(selector_class).answer()
 
 
 def check_device(selector_class: type[AnySelector]) -> None:
-    """The answer is on the data's device, CUDA where there is one."""
+    """The answer is on the data's device, CUDA where there is one.
+
+    An answer on another device stops the run on a GPU, where nobody saw it on a CPU.
+    """
     if not torch.cuda.is_available():
         observe(selector_class).answer()
         return
@@ -36,7 +44,10 @@ def check_device(selector_class: type[AnySelector]) -> None:
 
 
 def check_ranks_all_samples(selector_class: type[AnySelector]) -> None:
-    """The score ranks all samples, also among those not kept."""
+    """The score ranks all samples, also among those not kept.
+
+    AUROC and AUPRC are measured on the score alone; most methods differ only in the threshold.
+    """
     selection = observe(selector_class).answer()
     groups = {"all": selection.score}
     if not selector_class.is_bound:  # which may know no more than clean and not clean
@@ -51,7 +62,10 @@ def check_ranks_all_samples(selector_class: type[AnySelector]) -> None:
 
 
 def check_diagnostics_are_json(selector_class: type[AnySelector]) -> None:
-    """The diagnostics are JSON without NaN, so that they fit into the record."""
+    """The diagnostics are JSON without NaN, so that they fit into the record.
+
+    The record is JSON, so that anyone can read it; what does not fit in fails the run at its end.
+    """
     diagnostics = observe(selector_class).answer().diagnostics
     try:
         json.dumps(dict(diagnostics), allow_nan=False)
@@ -63,7 +77,10 @@ def check_diagnostics_are_json(selector_class: type[AnySelector]) -> None:
 
 
 def check_inputs_untouched(selector_class: type[AnySelector]) -> None:
-    """Labels, features, images and dynamics are the same after the call as before."""
+    """Labels, features, images and dynamics are the same after the call as before.
+
+    Trainer and metrics use the same tensors: a selector that changes them changes its own result.
+    """
     written = observe(selector_class).written
     if written:
         raise ConformanceFailure(
@@ -73,7 +90,10 @@ def check_inputs_untouched(selector_class: type[AnySelector]) -> None:
 
 
 def check_same_seed_same_answer(selector_class: type[AnySelector]) -> None:
-    """Two fresh instances give bit-identical answers to the same data and seed."""
+    """Two fresh instances give bit-identical answers to the same data and seed.
+
+    A record names the command that repeats it, and a repeated run must give the same numbers.
+    """
     first = observe(selector_class).answer()
     second = select(selector_class, case_for(selector_class))
     for name in ("keep", "score", "labels", "weights"):
@@ -81,24 +101,50 @@ def check_same_seed_same_answer(selector_class: type[AnySelector]) -> None:
         if (one is None) != (two is None) or (one is not None and not torch.equal(one, two)):
             raise ConformanceFailure(
                 f"Selection.{name} must be bit-identical for the same data and seed, got two "
-                "different ones. Draw only from `data.generator()` or `data.uniform()`, and hand "
-                "scikit-learn a `random_state`."
+                "different ones. Draw only from `data.generator()` or `data.uniform()`, hand "
+                "scikit-learn a `random_state`, and make a network's first weights inside "
+                "`with nlbench.scoring.seeded(data.generator('weights')):`."
             )
 
 
 def check_global_random_state(selector_class: type[AnySelector]) -> None:
-    """The global random states stay as they are: no draw from them, no seeding of them."""
+    """The global random states stay as they are: no draw from them, no seeding of them.
+
+    Seeding or drawing from it changes initial weights and batch order, which are the same for every
+    selector.
+    """
     changed = observe(selector_class).random_states
     if changed:
         raise ConformanceFailure(
             f"select must not touch the global random state of {' and '.join(changed)}, which "
-            "affects the rest of the run. Use `data.generator()` or `data.uniform()`, and hand "
-            "scikit-learn a `random_state`."
+            "affects the rest of the run. Use `data.generator()` or `data.uniform()`, hand "
+            "scikit-learn a `random_state`, and wrap what only draws globally, such as the first "
+            "weights of `torch.nn.Linear`: `with nlbench.scoring.seeded(data.generator()):` is "
+            "`torch.random.fork_rng` with a seed."
         )
 
 
+def check_encoders_exist(selector_class: type[AnySelector]) -> None:
+    """Every encoder that the selector asks for by default is one, or a role of the protocol.
+
+    Planted data answers for any name; a real run would stop at an encoder that does not exist.
+    """
+    roles = ("image-text", "image")
+    for name in sorted(observe(selector_class).encoders):
+        kind, known = name.partition(":")[0], usable_encoders()
+        if name not in roles and kind not in known:
+            raise ConformanceFailure(
+                f"an encoder must be a role ({', '.join(map(repr, roles))}) or the full name of "
+                f"one, got {name!r}. {did_you_mean(kind, [*roles, *known])} "
+                "See `nlbench list encoders`."
+            )
+
+
 def check_declares_knowledge(selector_class: type[AnySelector]) -> None:
-    """What the selector uses beyond the noisy labels is in its knowledge."""
+    """What the selector uses beyond the noisy labels is in its knowledge.
+
+    Methods that know more are not compared in silence with methods that know less.
+    """
     declared = selector_class().knowledge_used()
     missing = sorted(observe(selector_class).knowledge - set(declared))
     if missing:
@@ -110,7 +156,10 @@ def check_declares_knowledge(selector_class: type[AnySelector]) -> None:
 
 
 def check_cannot_reach_clean_labels(selector_class: type[AnySelector]) -> None:
-    """The selector is not a bound, and nothing passed to it leads to the clean labels."""
+    """The selector is not a bound, and nothing passed to it leads to the clean labels.
+
+    A method that can see the truth measures nothing.
+    """
     if issubclass(selector_class, BoundSelector):
         raise ConformanceFailure(
             "a selector must not see the clean labels, got a BoundSelector, which does. If it "
@@ -126,7 +175,10 @@ def check_cannot_reach_clean_labels(selector_class: type[AnySelector]) -> None:
 
 
 def check_does_not_peek(selector_class: type[AnySelector]) -> None:
-    """Where features say nothing about the labels, the noise is not found either."""
+    """Where features say nothing about the labels, the noise is not found either.
+
+    A method that finds noise which its inputs cannot tell has the truth from somewhere.
+    """
     if issubclass(selector_class, BoundSelector):
         return
     case = case_for(selector_class, UNINFORMATIVE)
@@ -138,6 +190,11 @@ def check_does_not_peek(selector_class: type[AnySelector]) -> None:
             "score must tell nothing about the noise where the features do not (AUROC 0.5 ± 0.15),"
             f" got {ranking:.3f}: the clean labels come from elsewhere than `data`."
         )
+
+
+def usable_encoders() -> list[str]:
+    """Return the kinds of encoders that can be used."""
+    return [name for name, each in components("encoders").items() if not each.problem]
 
 
 def auroc(score: torch.Tensor, is_clean: torch.Tensor) -> float:

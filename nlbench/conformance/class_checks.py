@@ -14,7 +14,10 @@ from nlbench.selector import SELECTOR_KINDS, AnySelector, Knowledge
 
 
 def check_is_dataclass(selector_class: type[AnySelector]) -> None:
-    """The class is a dataclass derived from exactly one kind of selector."""
+    """The class is a dataclass derived from exactly one kind of selector.
+
+    Its fields are the hyper-parameters, which are validated, recorded and settable by name.
+    """
     kinds = [base.__name__ for base in SELECTOR_KINDS if issubclass(selector_class, base)]
     if len(kinds) != 1:
         raise ConformanceFailure(
@@ -30,7 +33,10 @@ def check_is_dataclass(selector_class: type[AnySelector]) -> None:
 
 
 def check_fields_are_annotated(selector_class: type[AnySelector]) -> None:
-    """Every hyper-parameter has a type, so that it is one and its values can be validated."""
+    """Every hyper-parameter has a type, so that it is one and its values can be validated.
+
+    An attribute without a type is not a field: nobody could set it, and no record would have it.
+    """
     try:
         hints = get_type_hints(selector_class)
     except Exception as error:
@@ -48,7 +54,10 @@ def check_fields_are_annotated(selector_class: type[AnySelector]) -> None:
 
 
 def check_default_constructible(selector_class: type[AnySelector]) -> None:
-    """The class can be made without arguments: every hyper-parameter has a default."""
+    """The class can be made without arguments: every hyper-parameter has a default.
+
+    `nlbench sweep` runs every selector with its defaults.
+    """
     missing = [
         f.name
         for f in _fields(selector_class)
@@ -66,7 +75,10 @@ def check_default_constructible(selector_class: type[AnySelector]) -> None:
 
 
 def check_repr_round_trip(selector_class: type[AnySelector]) -> None:
-    """The repr of an instance, evaluated, gives an equal instance."""
+    """The repr of an instance, evaluated, gives an equal instance.
+
+    The repr stands in logs and notebooks as the way to make the selector again.
+    """
     selector = selector_class()
     # Dataclasses print the qualified name, which is no expression for a class in a function.
     text = repr(selector).replace(selector_class.__qualname__, selector_class.__name__, 1)
@@ -87,12 +99,18 @@ def check_repr_round_trip(selector_class: type[AnySelector]) -> None:
 
 
 def check_unknown_hyper_parameter(selector_class: type[AnySelector]) -> None:
-    """A hyper-parameter that does not exist is refused by name."""
+    """A hyper-parameter that does not exist is refused by name.
+
+    A typing error that is swallowed runs the defaults under a wrong name.
+    """
     _require_refusal(selector_class, "no_such_hyper_parameter", 1, "does not exist")
 
 
 def check_wrong_type(selector_class: type[AnySelector]) -> None:
-    """A value of the wrong type is refused, naming the hyper-parameter."""
+    """A value of the wrong type is refused, naming the hyper-parameter.
+
+    A value of the wrong type should fail before the run, naming the hyper-parameter.
+    """
     for field in _fields(selector_class):
         if field.init:
             value = _NoValidValue()
@@ -100,7 +118,10 @@ def check_wrong_type(selector_class: type[AnySelector]) -> None:
 
 
 def check_knowledge_names(selector_class: type[AnySelector]) -> None:
-    """What the selector says it knows is in the leaderboard's words."""
+    """What the selector says it knows is in the leaderboard's words.
+
+    Boards show and compare knowledge by these words.
+    """
     names = get_args(Knowledge)
     named = (*selector_class.knowledge, *selector_class().knowledge_used())
     for name in named:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data, planted_dynamics
+from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data
 from nlbench.conformance.planted_batches import planted_batches
+from nlbench.conformance.planted_training import PlantedDynamics, Shown, planted_training
 from nlbench.errors import PluginError
 from nlbench.seeds import derive_seed
 from nlbench.selector import (
@@ -23,6 +24,7 @@ from nlbench.selector import (
     Selection,
     Selector,
     TrainingData,
+    checked_answer,
 )
 
 MIN_AGREEMENT = 0.98
@@ -93,7 +95,7 @@ def select(
     dynamics: Iterator[Dynamics] | None = None,
 ) -> Selection:
     """Run a fresh instance with its defaults; online selectors over a whole training."""
-    selector = selector_class()
+    selector: Any = selector_class()
     if isinstance(selector, BoundSelector):
         return selector.select_with_truth(case.data, case.truth())
     if isinstance(selector, Selector):
@@ -103,13 +105,17 @@ def select(
     selection: Any = None
     for epoch in dynamics or dynamics_for(selector_class, case.data):
         selection = selector.select(case.data, epoch)
+        if isinstance(epoch, PlantedDynamics) and isinstance(selection, Selection):
+            checked_answer(selection, case.data, selector.extra_classes)
+            epoch.tell(selection)
     return selection
 
 
 def dynamics_for(selector_class: type[AnySelector], data: TrainingData) -> Iterator[Dynamics]:
     """Return what an online selector would see in training; nothing for other selectors."""
     if issubclass(selector_class, OnlineSelector):
-        yield from planted_dynamics(data, selector_class.history_epochs, selector_class.n_networks)
+        selector = selector_class()
+        yield from planted_training(data, Shown.to(selector), selector.first(data))
 
 
 def require_answer(selection: Any, data: TrainingData) -> Selection:

@@ -36,6 +36,7 @@ class Observation:
         written: Names of the inputs that were written into.
         random_states: Names of the global random states that changed.
         knowledge: What the features asked for stand on.
+        encoders: The encoders asked for, by the names that were used.
     """
 
     data: TrainingData
@@ -43,6 +44,7 @@ class Observation:
     written: tuple[str, ...]
     random_states: tuple[str, ...]
     knowledge: frozenset[Knowledge]
+    encoders: frozenset[str]
 
     def answer(self) -> Selection:
         """Return the answer if it is one for all samples."""
@@ -58,11 +60,10 @@ def observe(selector_class: type[AnySelector]) -> Observation:
     written: set[str] = set()
     before = _copies(_tensors_of(case.data))
     dynamics = _watched(dynamics_for(selector_class, case.data), written)
-    with _lent_random_states():
+    with lent_random_states():
         states = random_states()
-        selection = select(
-            selector_class, Case(features.watched(), case.truth, case.data.embeddings()), dynamics
-        )
+        watched = Case(features.watched(), case.truth, case.data.embeddings())
+        selection = select(selector_class, watched, dynamics)
         changed = [name for name, state in random_states().items() if state != states[name]]
     written.update(_differing(before, _tensors_of(case.data)))
     return Observation(
@@ -70,7 +71,8 @@ def observe(selector_class: type[AnySelector]) -> Observation:
         selection=selection,
         written=tuple(sorted(written)),
         random_states=tuple(changed),
-        knowledge=frozenset(features.used),
+        knowledge=frozenset({*features.used, *watched.data.estimates_used}),
+        encoders=frozenset(features.encoders),
     )
 
 
@@ -78,6 +80,7 @@ def observe(selector_class: type[AnySelector]) -> Observation:
 class _RecordingFeatures:
     data: TrainingData
     used: set[Knowledge] = field(default_factory=set)
+    encoders: set[str] = field(default_factory=set)
 
     def watched(self) -> TrainingData:
         return replace(self.data, _features=self)
@@ -107,6 +110,7 @@ class _RecordingFeatures:
         return self.data._features.view_embeddings(encoder, kind, draws)
 
     def _note(self, encoder: str) -> None:
+        self.encoders.add(encoder)
         image_only = encoder == "image" or encoder.startswith("timm:")
         self.used.add("image pre-training" if image_only else "image-text pre-training")
 
@@ -151,7 +155,7 @@ def random_states() -> dict[str, bytes]:
 
 
 @contextmanager
-def _lent_random_states() -> Iterator[None]:
+def lent_random_states() -> Iterator[None]:
     """Put the global random states where no seeding leads, and back at the end."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:

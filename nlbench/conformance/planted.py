@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,17 +12,14 @@ from torch import Tensor
 
 from nlbench.errors import ConfigError
 from nlbench.seeds import derive_seed
-from nlbench.selector import Dynamics, TrainingData
+from nlbench.selector import TrainingData
 
 Features = Literal["separable", "uninformative", "identical", "constant"]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 N_DIMS = 32
-N_EPOCHS = 30
 _NAMES = ("cat", "dog", "bird", "horse", "ship", "truck", "frog", "deer", "lynx", "wolf")
-_STEPS_PER_EPOCH = 4
-_LEARNING_RATE = 5.0
 # Its products with itself are exact, so that constant scores are constant to the last bit.
 _AXIS = np.eye(1, N_DIMS)
 
@@ -109,48 +104,6 @@ def planted_data(
         sample_ids=_rng(plan, "ids").integers(2**62, size=plan.n_samples),
         noise_rate=plan.noise_rate if give_noise_rate else None,
     )
-
-
-def planted_dynamics(
-    data: TrainingData, history_epochs: int = 1, n_networks: int = 1, n_epochs: int = N_EPOCHS
-) -> Iterator[Dynamics]:
-    """Train linear softmax classifiers on the noisy labels and give every epoch's dynamics.
-
-    Full-batch gradient descent from zero weights: a permutation of samples or of class ids
-    permutes the answer, up to float error. The first classifier trains on all samples; each of
-    its peers on a half of its own, drawn by the samples' ids.
-
-    Args:
-        data: What to train on.
-        history_epochs: Epochs of losses to give, as an online selector asks for.
-        n_networks: Classifiers; the dynamics given are the first one's, with those of its peers.
-        n_epochs: Epochs to train.
-    """
-    halves = [data.uniform(f"planted peer {i}") < 0.5 for i in range(1, n_networks)]
-    trainings = [
-        _training(data, seen, history_epochs, n_epochs)
-        for seen in (torch.ones_like(data.noisy_labels, dtype=torch.bool), *halves)
-    ]
-    for first, *peers in zip(*trainings, strict=True):
-        yield replace(first, peers=tuple(peers))
-
-
-def _training(
-    data: TrainingData, seen: Tensor, history_epochs: int, n_epochs: int
-) -> Iterator[Dynamics]:
-    inputs = data.embeddings().double()
-    targets = torch.nn.functional.one_hot(data.noisy_labels, data.n_classes).double()
-    weights = torch.zeros(inputs.shape[1], data.n_classes, dtype=inputs.dtype, device=data.device)
-    history: deque[Tensor] = deque(maxlen=max(1, history_epochs))
-    rate = _LEARNING_RATE / int(seen.sum())
-    for epoch in range(1, n_epochs + 1):
-        for _ in range(_STEPS_PER_EPOCH):
-            error = torch.softmax(inputs @ weights, dim=1) - targets
-            weights = weights - rate * (inputs.T @ (error * seen[:, None]))
-        logits = (inputs @ weights).float()
-        losses = torch.nn.functional.cross_entropy(logits, data.noisy_labels, reduction="none")
-        history.append(losses)
-        yield Dynamics(epoch, n_epochs, losses.clone(), logits, torch.stack(list(history)))
 
 
 def _rng(plan: Plan, stream: str) -> np.random.Generator:

@@ -1,53 +1,29 @@
-"""The list of checks and how a selector is held to it."""
+"""The checks of selectors, and how a selector is held to them."""
 
 from __future__ import annotations
 
-import inspect
-import linecache
-import time
-import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
 
-import torch
-
-from nlbench.conformance import answer_checks, batch_checks, behaviour_checks, class_checks
+from nlbench.conformance import (
+    answer_checks,
+    batch_checks,
+    behaviour_checks,
+    class_checks,
+    worker_check,
+)
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.errors import ConfigError, did_you_mean
-from nlbench.machine import suitable_threads
-from nlbench.selector import AnySelector
-
-
-class Check(Protocol):
-    """A function that raises `ConformanceFailure`; its docstring states the rule."""
-
-    __name__: str
-
-    def __call__(self, selector_class: type[AnySelector], /) -> None:
-        """Hold the class to the check."""
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """How one check went.
-
-    Attributes:
-        name: The check's function name, which `conformance_exempt` refers to.
-        status: ``"exempt"`` is a failure that the selector announced, with its reason.
-        message: Why it failed or is exempt; empty when passed.
-        seconds: Time it took.
-    """
-
-    name: str
-    status: Literal["passed", "failed", "exempt"]
-    message: str
-    seconds: float
+from nlbench.conformance.results import Check, CheckResult, Subject, python_lines, run_checks
+from nlbench.errors import did_you_mean
+from nlbench.selector import AnySelector, BatchSelector
 
 
 def check_exemptions(selector_class: type[AnySelector]) -> None:
-    """Every exemption names a check and gives a reason."""
-    names = [check.__name__ for check in CHECKS if check is not check_exemptions]
+    """Every exemption names a check and gives a reason.
+
+    An exemption without a reason hides a failure from everyone who reads the class.
+    """
+    checks = checks_for(selector_class)
+    names = [check.__name__ for check in checks if check is not check_exemptions]
     if not isinstance(selector_class.conformance_exempt, Mapping):
         raise ConformanceFailure(
             "`conformance_exempt` must be a mapping from a check's name to the reason, got "
@@ -80,6 +56,7 @@ CHECKS: tuple[Check, ...] = (
     answer_checks.check_inputs_untouched,
     answer_checks.check_same_seed_same_answer,
     answer_checks.check_global_random_state,
+    answer_checks.check_encoders_exist,
     answer_checks.check_declares_knowledge,
     answer_checks.check_cannot_reach_clean_labels,
     answer_checks.check_does_not_peek,
@@ -93,19 +70,22 @@ CHECKS: tuple[Check, ...] = (
     behaviour_checks.check_constant_scores,
     behaviour_checks.check_planted_noise_is_found,
     behaviour_checks.check_keeps_clean_samples,
-    batch_checks.check_batch_permutation,
-    batch_checks.check_batch_same_answer,
-    batch_checks.check_batch_absent_class,
-    batch_checks.check_batch_of_one_class,
-    batch_checks.check_batch_of_equal_losses,
-    batch_checks.check_batch_inputs_untouched,
+    worker_check.check_worker_process,
 )
+
+
+def checks_for(selector_class: type[AnySelector]) -> tuple[Check, ...]:
+    """Return the checks of a selector: more for those that choose inside mini-batches."""
+    if isinstance(selector_class, type) and issubclass(selector_class, BatchSelector):
+        return (*CHECKS, *batch_checks.BATCH_CHECKS)
+    return CHECKS
 
 
 def check_selector(
     selector_class: type[AnySelector],
     name: str | None = None,
     only: Sequence[str] | None = None,
+    reproduce: Callable[[str], str] | None = None,
 ) -> list[CheckResult]:
     """Hold a selector to the checks, all of them in order unless `only` names some.
 
@@ -114,7 +94,9 @@ def check_selector(
     Args:
         selector_class: The class, tried with its default hyper-parameters.
         name: What the selector is called in messages; the class's name if left out.
-        only: Names of checks.
+        only: Names of checks; ``check_`` may be left out.
+        reproduce: From a check's name to the shortest way to see it again; lines of Python that
+            import the class where left out.
 
     Returns:
         One result per check; this function does not raise for what the selector does.
@@ -122,56 +104,24 @@ def check_selector(
     Raises:
         ConfigError: if `only` names a check that does not exist.
     """
-    label = name or selector_class.__name__
-    with suitable_threads(torch.device("cpu"), n_values=0):
-        return [_run(check, selector_class, label) for check in _checks_named(only)]
-
-
-def _checks_named(only: Sequence[str] | None) -> list[Check]:
-    checks = {check.__name__: check for check in CHECKS}
-    for name in only or ():
-        if name not in checks:
-            raise ConfigError(f"unknown check {name!r}. {did_you_mean(name, checks)}")
-    return [check for check in CHECKS if only is None or check.__name__ in only]
-
-
-def _run(check: Check, selector_class: type[AnySelector], label: str) -> CheckResult:
-    name, start = check.__name__, time.perf_counter()
     exempt = getattr(selector_class, "conformance_exempt", None)
-    reason = None
+    exempt = dict(exempt) if isinstance(exempt, Mapping) else {}
     # Nobody may be exempt from having their exemptions looked at.
-    if isinstance(exempt, Mapping) and name != check_exemptions.__name__:
-        reason = exempt.get(name)
-    problem = _problem(check, selector_class)
-    seconds = time.perf_counter() - start
-    if reason is None:
-        message = f"{label}: {problem}" if problem else ""
-        return CheckResult(name, "failed" if problem else "passed", message, seconds)
-    if problem:
-        return CheckResult(name, "exempt", reason, seconds)
-    message = f"{label}: {name} is exempt ({reason!r}) but passes: remove the exemption."
-    return CheckResult(name, "failed", message, seconds)
+    exempt.pop(check_exemptions.__name__, None)
+    subject = Subject(
+        value=selector_class,
+        label=name or selector_class.__name__,
+        reproduce=reproduce or (lambda check: _lines(selector_class, check)),
+        source=selector_class,
+        exempt=exempt,
+    )
+    return run_checks(checks_for(selector_class), subject, only)
 
 
-def _problem(check: Check, selector_class: type[AnySelector]) -> str | None:
-    try:
-        check(selector_class)
-    except ConformanceFailure as failure:
-        return str(failure)
-    except Exception as error:
-        rule = (check.__doc__ or "").split("\n", 1)[0]
-        return f"{rule} Got {type(error).__name__}: {error}{_where(error, selector_class)}"
-    return None
-
-
-def _where(error: Exception, selector_class: type[AnySelector]) -> str:
-    """Return the last line of the traceback that lies in the plugin's file."""
-    try:
-        file = inspect.getfile(selector_class)
-    except (OSError, TypeError):
-        return ""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    if not frames:
-        return ""
-    line = frames[-1].lineno or 0
-    return f" ({file}:{line}, `{linecache.getline(file, line).strip()}`)"
+def _lines(selector_class: type[AnySelector], check: str) -> str:
+    home, name = selector_class.__module__, selector_class.__qualname__.partition(".")[0]
+    return python_lines(
+        f"from {home} import {name}",
+        "from nlbench.conformance import check_selector",
+        f"print(check_selector({selector_class.__qualname__}, only=[{check!r}])[0].report)",
+    )

@@ -21,7 +21,10 @@ _CLOSE = 1e-4
 
 
 def check_trainer_class(trainer_class: type[Trainer]) -> None:
-    """The class is a dataclass derived from a trainer, and its settings have defaults."""
+    """The class is a dataclass derived from a trainer, and its settings have defaults.
+
+    Its fields are the settings, which are validated, recorded and settable by name.
+    """
     if not issubclass(trainer_class, Trainer):
         raise ConformanceFailure(
             f"{trainer_class.__name__} must derive from nlbench.LossTrainer, or from "
@@ -36,7 +39,10 @@ def check_trainer_class(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_outcome(trainer_class: type[Trainer]) -> None:
-    """It trains N // batch_size steps an epoch, and its curves have a value for every epoch."""
+    """It trains N // batch_size steps an epoch, and its curves have a value for every epoch.
+
+    Boards compare equal budgets: more steps would be a better score for nothing.
+    """
     trainer, task = _made(trainer_class), planted_task()
     outcome = trainer.train(task)
     epochs, size = int(getattr(trainer, "epochs", 1)), int(getattr(trainer, "batch_size", 1))
@@ -60,7 +66,10 @@ def check_trainer_outcome(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_learns(trainer_class: type[Trainer]) -> None:
-    """A small network learns an easy problem with a fifth of the labels wrong."""
+    """A small network learns an easy problem with a fifth of the labels wrong.
+
+    A loss of the wrong sign or scale is the commonest slip, and shows only in the ranks.
+    """
     accuracy = _trained(trainer_class).curves["test_accuracy"][-1] or 0.0
     if accuracy < MIN_ACCURACY:
         raise ConformanceFailure(
@@ -70,7 +79,10 @@ def check_trainer_learns(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_same_seed(trainer_class: type[Trainer]) -> None:
-    """The same task gives the same curves to the last bit; another seed gives others."""
+    """The same task gives the same curves to the last bit; another seed gives others.
+
+    A run that cannot be repeated cannot be verified by anyone.
+    """
     first, again = _trained(trainer_class), _trained(trainer_class)
     if first.curves != again.curves:
         raise ConformanceFailure(
@@ -85,7 +97,10 @@ def check_trainer_same_seed(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_random_state(trainer_class: type[Trainer]) -> None:
-    """The global random states stay as they are."""
+    """The global random states stay as they are.
+
+    Draws from there change what other parts of a run draw.
+    """
     torch.rand(1)
     before = random_states()
     _trained(trainer_class)
@@ -98,7 +113,10 @@ def check_trainer_random_state(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_sees_no_test_labels(trainer_class: type[Trainer]) -> None:
-    """With other test labels and other test images it trains exactly alike."""
+    """With other test labels and other test images it trains exactly alike.
+
+    What trains on the test set, or stops by it, measures nothing.
+    """
     task = planted_task()
     other = planted_images(len(task.test_labels), "other test")[0]
     first = _trained(trainer_class)
@@ -114,7 +132,10 @@ def check_trainer_sees_no_test_labels(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_inputs_untouched(trainer_class: type[Trainer]) -> None:
-    """Images, labels and selection are the same after the training as before."""
+    """Images, labels and selection are the same after the training as before.
+
+    Other networks and the record use the same tensors.
+    """
     task = planted_task()
     tensors = {f.name: getattr(task, f.name) for f in fields(task)}
     tensors |= {"selection.keep": task.selection.keep, "selection.score": task.selection.score}
@@ -128,7 +149,10 @@ def check_trainer_inputs_untouched(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_drops_what_is_dropped(trainer_class: type[Trainer]) -> None:
-    """Labels of samples that the selector dropped change nothing."""
+    """Labels of samples that the selector dropped change nothing.
+
+    A selector is judged by what it keeps; a trainer that trains on the rest undoes it.
+    """
     task = planted_task()
     keep = torch.arange(len(task.images)) % 3 != 0
     selection = Selection(keep=keep, score=keep.float())
@@ -145,7 +169,10 @@ def check_trainer_drops_what_is_dropped(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_takes_any_batch(trainer_class: type[Trainer]) -> None:
-    """Batches with an absent class, of one class, of random labels and of one sample work."""
+    """Batches with an absent class, of one class, of random labels and of one sample work.
+
+    All of these happen in a long run, mostly in its middle.
+    """
     if not issubclass(trainer_class, LossTrainer):
         return
     trainer, (batch, outputs) = _made(trainer_class), _batch(trainer_class)
@@ -162,7 +189,10 @@ def check_trainer_takes_any_batch(trainer_class: type[Trainer]) -> None:
 
 
 def check_trainer_state_follows_samples(trainer_class: type[Trainer]) -> None:
-    """A batch in another order has the same losses, and leaves the same state, sample by sample."""
+    """A batch in another order has the same losses, and leaves the same state, sample by sample.
+
+    Samples are drawn in another order in every epoch: a state by place mixes them up.
+    """
     if not issubclass(trainer_class, LossTrainer):
         return
     trainer, (batch, outputs) = _made(trainer_class), _batch(trainer_class)

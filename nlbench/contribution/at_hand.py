@@ -86,9 +86,9 @@ def _require_installed(config: Mapping[str, Any]) -> None:
         try:
             registry.find(kind, name).load()  # type: ignore[arg-type]
         except NlbenchError:
-            hint = "pass its file with --plugin, or " if kind == "selectors" else ""
             raise NotAtHandError(
-                f"{kind[:-1]} {name!r:.60} is not installed here: {hint}install its package."
+                f"{kind[:-1]} {name!r:.60} is not installed here: pass its file with --plugin, or "
+                "install its package."
             ) from None
 
 

@@ -11,17 +11,27 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any
 
 from nlbench.errors import PluginError
+from nlbench.plugins.kinds import (
+    KINDS,
+    WHAT_MAKES_ONE,
+    Defined,
+    Kind,
+    defined_in,
+    docstring_of,
+    kind_of_object,
+    singular,
+)
 
-Kind = Literal["selectors", "datasets", "noises", "trainers", "encoders"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+__all__ = ["KINDS", "Component", "Kind", "component_of_file", "discover", "module_path"]
 
 _LOOSE = "nlbench_plugin_"
 _OWN_DISTRIBUTION = "nlbench"
@@ -32,7 +42,7 @@ class Component:
     """One named component and where it comes from; nothing of it is imported yet.
 
     Attributes:
-        attribute: The object's name in the module; empty if the module defines one selector.
+        attribute: The object's name in the module; empty if the module defines one component.
         path: The source file, None where it could not be found.
         owner: Who brings it, for messages.
         problem: Why it cannot be used, or empty.
@@ -62,7 +72,7 @@ class Component:
 
         Raises:
             PluginError: if the import fails, with the traceback; or if the module does not
-                define exactly one selector class.
+                define exactly one component, of this kind.
         """
         if self.problem:
             raise PluginError(f"{self.kind[:-1]} {self.name!r} ({self.owner}): {self.problem}")
@@ -80,7 +90,7 @@ class Component:
             ) from error
         if self.attribute:
             return _attribute(self, module)
-        return _only_selector(self, module)
+        return _only_component(self, module)
 
 
 @cache
@@ -106,13 +116,22 @@ def discover(kind: Kind) -> dict[str, Component]:
 
 
 def component_of_file(path: Path) -> Component:
-    """Return the selector that a loose file defines, named after the file."""
+    """Return the component that a loose file defines, named after the file.
+
+    Its kind is read from the file. Where the file names none, it counts as a selector, whose
+    import says what is wrong with it.
+    """
     # By path and content: an edited file is another module, also within one process.
     content = path.read_bytes() if path.is_file() else b""
     digest = hashlib.sha256(str(path).encode() + content).hexdigest()[:12]
+    defined = defined_in(path)
     summary, problem = _summary(path)
+    if not summary and len(defined) == 1:
+        summary, problem = _summary(path, defined[0].name)
+    if len(defined) > 1:
+        problem = _one_only(path, defined)
     return Component(
-        kind="selectors",
+        kind=defined[0].kind if defined else "selectors",
         name=_public_name(path.stem),
         module=f"{_LOOSE}{path.stem}_{digest}",
         attribute="",
@@ -141,7 +160,7 @@ def _from_entry_point(kind: Kind, point: EntryPoint) -> list[Component]:
     if path is None:
         return [_broken(kind, point.name, owner, f"module {point.module!r} is not installed")]
     if point.attr or path.name != "__init__.py":
-        text = _summary(path, point.attr)
+        text = _summary(path, point.attr, point.module)
         return [Component(kind, point.name, point.module, point.attr, path, owner, *text, own, own)]
     scanned = []
     versioned = _versioned(path) if own else ()
@@ -185,18 +204,17 @@ def module_path(module: str) -> Path | None:
     return None
 
 
-def _summary(path: Path, attribute: str = "") -> tuple[str, str]:
-    """Return the docstring's first line, read as text, and a problem if the file does not parse."""
+def _summary(path: Path, attribute: str = "", module: str = "") -> tuple[str, str]:
+    """Return the docstring's first line, read as text, and a problem if the file does not parse.
+
+    An object without a docstring has that of its module.
+    """
     try:
-        node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, OSError) as error:
         return "", f"{path}: {error}"
-    if attribute:
-        matches = [n for n in ast.walk(node) if getattr(n, "name", None) == attribute]
-        node = matches[0] if matches else node
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-        return "", ""
-    doc = ast.get_docstring(node) or ""
+    own = docstring_of(path, module, attribute) if attribute else ""
+    doc = own or ast.get_docstring(tree) or ""
     return doc.split("\n", 1)[0].strip(), ""
 
 
@@ -226,36 +244,44 @@ def _attribute(component: Component, module: ModuleType) -> Any:
             f"{component.kind[:-1]} {component.name!r} from {component.owner}: module "
             f"{component.module!r} has no {component.attribute!r}."
         )
-    if component.kind == "selectors":
-        _check_selector_class(component, loaded)
+    _check_dataclass(component, loaded)
     return loaded
 
 
-def _only_selector(component: Component, module: ModuleType) -> Any:
-    from nlbench.selector import SELECTOR_KINDS
-
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, SELECTOR_KINDS)
-        and value.__module__ == module.__name__
-        and not value.__name__.startswith("_")
-    ]
-    if len(classes) != 1:
-        names = ", ".join(sorted(c.__name__ for c in classes)) or "none"
+def _only_component(component: Component, module: ModuleType) -> Any:
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    }
+    kinds = {name: kind_of_object(value) for name, value in own.items()}
+    defined = [Defined(kind, name) for name, kind in kinds.items() if kind is not None]
+    if len(defined) != 1:
+        raise PluginError(_one_only(component.path, defined))
+    if defined[0].kind != component.kind:
         raise PluginError(
-            f"{component.path} must define exactly one public subclass of nlbench.Selector, "
-            f"OnlineSelector, BatchSelector or BoundSelector, got {names}. "
-            "Start the names of helper classes with an underscore."
+            f"{component.path} must define a {singular(component.kind)} here, got a "
+            f"{singular(defined[0].kind)}, {defined[0].name}. Name its base class in the `class` "
+            "statement, so that its kind can be read without an import."
         )
-    _check_selector_class(component, classes[0])
-    return classes[0]
+    loaded = own[defined[0].name]
+    _check_dataclass(component, loaded)
+    return loaded
 
 
-def _check_selector_class(component: Component, cls: type) -> None:
-    if not is_dataclass(cls):
-        raise PluginError(
-            f"selector {component.name!r} ({component.owner}): class {cls.__name__} must be a "
-            "dataclass: put `@dataclass(frozen=True)` above it."
-        )
+def _one_only(path: Path | None, defined: Sequence[Defined]) -> str:
+    names = ", ".join(f"{each.name} (a {singular(each.kind)})" for each in defined) or "none"
+    return (
+        f"{path} must define exactly one public component, got {names}. One component is "
+        f"{WHAT_MAKES_ONE}. Start the names of helper classes and functions with an underscore."
+    )
+
+
+def _check_dataclass(component: Component, loaded: Any) -> None:
+    if component.kind in ("noises", "encoders") or is_dataclass(loaded):
+        return
+    name = getattr(loaded, "__name__", repr(loaded))
+    raise PluginError(
+        f"{singular(component.kind)} {component.name!r} ({component.owner}): class {name} must be "
+        "a dataclass: put `@dataclass(frozen=True)` above it."
+    )

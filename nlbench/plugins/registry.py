@@ -2,7 +2,7 @@
 
 Three doors, all alike: an entry point that names an object (``package.module:Class``), an entry
 point that names a package (every module in it is a component, named by its file), and a loose
-file given by ``--plugin``.
+file given by ``--plugin``, whose kind is read from what it defines.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlbench.errors import ConfigError, PluginError, did_you_mean
 from nlbench.plugins.discovery import KINDS, Component, Kind, component_of_file, discover
+from nlbench.plugins.kinds import singular
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -42,7 +43,7 @@ _plugin_files: list[Path] = []
 
 
 def add_plugin_file(path: Path) -> Component:
-    """Register a loose file as a selector named after the file.
+    """Register a loose file as the one component that it defines, named after the file.
 
     Raises:
         ConfigError: if the file does not exist.
@@ -52,11 +53,11 @@ def add_plugin_file(path: Path) -> Component:
     if not path.is_file() or path.suffix != ".py":
         raise ConfigError(f"'{path}' is not an existing .py file; `--plugin` takes one.")
     component = component_of_file(path)
-    others = {**discover("selectors"), **_loose()}
-    owner = others.get(component.name)
+    owner = components(component.kind).get(component.name)
     if owner is not None and owner.path != path:
         raise PluginError(
-            f"selector name {component.name!r} is taken by {owner.owner}. Rename the file '{path}'."
+            f"{singular(component.kind)} name {component.name!r} is taken by {owner.owner}. "
+            f"Rename the file '{path}'."
         )
     if path not in _plugin_files:
         _plugin_files.append(path)
@@ -68,15 +69,10 @@ def plugin_files() -> tuple[Path, ...]:
     return tuple(_plugin_files)
 
 
-def _loose() -> dict[str, Component]:
-    return {c.name: c for c in map(component_of_file, _plugin_files)}
-
-
 def components(kind: Kind) -> dict[str, Component]:
     """Return all components of a kind by name, usable ones and broken ones."""
-    every = dict(discover(kind))
-    if kind == "selectors":
-        every.update(_loose())
+    loose = (c for c in map(component_of_file, _plugin_files) if c.kind == kind)
+    every = {**discover(kind), **{c.name: c for c in loose}}
     return dict(sorted(every.items()))
 
 

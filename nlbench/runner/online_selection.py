@@ -45,7 +45,7 @@ class OnlineSelection:
         self._is_clean = is_clean
         self._equal_keep = equal_keep
         self.n_networks = max(1, selector.n_networks)
-        self.rounds = max(1, selector.rounds)
+        self.rounds = max(1, selector.rounds_used())
         self.observes = selector.observes
         self.extra_classes = selector.extra_classes
         self._round = 1
@@ -55,9 +55,15 @@ class OnlineSelection:
         self.curves: dict[str, list[float | None]] = {name: [] for name in names}
 
     def first(self) -> Selection:
-        """Return everything: before the first epoch there are no dynamics."""
-        keep = torch.ones_like(self._data.noisy_labels, dtype=torch.bool)
-        return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
+        """Return what the first epoch trains on: before it there are no dynamics."""
+        answer = self._selector.first(self._data)
+        answer = checked_answer(answer, self._data, self.extra_classes)
+        if answer.restart:
+            raise PluginError(
+                "a restart must be asked for after an epoch, got one before the first. Answer "
+                "with it in `select`."
+            )
+        return answer
 
     def __call__(
         self,
@@ -95,7 +101,8 @@ class OnlineSelection:
             )
             answers.append(answer)
         self._previous = [replace(answer, restart=False) for answer in answers]
-        measured = self._round == self.rounds
+        # The answer that asks for the last round is what that round begins with.
+        measured = self._round + any(answer.restart for answer in answers) >= self.rounds
         share = self._equal_keep if measured else None
         answers = [keep_top_share_after_warmup(a, self._data, share) for a in answers]
         self._note(answers[0])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nlbench.config.code_versions import loose_files
 from nlbench.config.command import reproduce_command
 from nlbench.config.run_config import PROTOCOL_VERSION, RunConfig
 from nlbench.data.image_data import ImageData
@@ -125,7 +126,7 @@ def _identity(attempt: Attempt, inputs: Inputs) -> dict[str, Any]:
         "protocol": _protocol_info(config, n_val=len(inputs.val)),
         "environment": _environment(place),
         "config": config.canonical(),
-        "command": reproduce_command(config, _plugin_path(config), place.data_dir),
+        "command": reproduce_command(config, _plugin_paths(config), place.data_dir),
         "attempt": attempt.number,
         "started_at": attempt.started_at,
     }
@@ -218,13 +219,13 @@ def error_info(error: BaseException) -> ErrorInfo:
     return ErrorInfo(type=type(error).__name__, message=str(error)[:2000], traceback=short)
 
 
-def _plugin_path(config: RunConfig) -> str | None:
-    component = registry.find("selectors", config.selector.name)
-    if not component.is_loose or component.path is None:
-        return None
+def _plugin_paths(config: RunConfig) -> list[str]:
+    """Return the loose files that the run uses, below the working directory where they are."""
     here = Path.cwd()
-    inside = component.path.is_relative_to(here)
-    return str(component.path.relative_to(here) if inside else component.path)
+    return [
+        str(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in loose_files(config)
+    ]
 
 
 def now() -> str:

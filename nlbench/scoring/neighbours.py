@@ -14,6 +14,9 @@ from torch import Tensor
 
 from nlbench.machine import has_bfloat16_tiles
 from nlbench.scoring import screen
+from nlbench.scoring.blocks import over_blocks
+
+SearchOfRows = Callable[[slice], Tensor]
 
 _GROUP = 16
 # Tiles of 32 MiB for each thread on the CPU: large enough for the product's full speed.
@@ -22,7 +25,40 @@ _QUERIES, _COLUMNS, _QUERIES_ON_GPU = 128, 65536, 4096
 _SCREENED = 8192
 
 
-def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tensor], int]:
+def nearest_neighbours(embeddings: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return each sample's nearest neighbours by cosine, the nearest first, itself left out.
+
+    Args:
+        embeddings: (N, d) unit-norm.
+        k: Neighbours; at most N - 1 are taken.
+
+    Returns:
+        (N, k) int64 positions, and (N, k) cosine similarities. Which of equally near samples come
+        in, and in what order, is not defined.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> nearest_neighbours(x, 1)[0].tolist()
+    [[2], [2], [1]]
+    """
+    k = min(k, len(embeddings) - 1)
+    if k < 1:  # nobody else is there
+        nobody = torch.empty(len(embeddings), 0, device=embeddings.device)
+        return nobody.long(), nobody
+    search, block = neighbour_search(embeddings, k)
+
+    def of_rows(rows: slice) -> tuple[Tensor, Tensor]:
+        positions = search(rows)
+        similarity = torch.empty(positions.shape, dtype=embeddings.dtype, device=embeddings.device)
+        for column, place in zip(similarity.T, positions.T, strict=True):
+            column.copy_((embeddings[rows] * embeddings[place]).sum(dim=1))
+        ordered, order = similarity.sort(dim=1, descending=True)
+        return positions.gather(1, order), ordered
+
+    parts = list(over_blocks(of_rows, len(embeddings), block, embeddings.device))
+    return torch.cat([p for p, _ in parts]), torch.cat([s for _, s in parts])
+
+
+def neighbour_search(embeddings: Tensor, k: int) -> tuple[SearchOfRows, int]:
     """Return the fastest exact search, and how many samples to ask it for at once.
 
     Args:
@@ -46,6 +82,18 @@ def neighbour_search(embeddings: Tensor, k: int) -> tuple[Callable[[slice], Tens
     return screened, screen.QUERIES
 
 
+def query_search(embeddings: Tensor, queries: Tensor, k: int) -> tuple[SearchOfRows, int]:
+    """Return a search for the neighbours of other points, and how many to ask it for at once.
+
+    Args:
+        embeddings: (N, d) unit-norm.
+        queries: (M, d) unit-norm, not among the embeddings.
+        k: At most N.
+    """
+    block = _QUERIES if embeddings.device.type == "cpu" else _QUERIES_ON_GPU
+    return lambda rows: _nearest_to(queries[rows], embeddings, k, None), block
+
+
 def nearest(embeddings: Tensor, rows: slice, k: int) -> Tensor:
     """Return (B, k) positions of the nearest neighbours of some rows, in no order.
 
@@ -54,12 +102,16 @@ def nearest(embeddings: Tensor, rows: slice, k: int) -> Tensor:
         rows: Whose neighbours; no sample is its own.
         k: At most N - 1.
     """
-    queries = embeddings[rows]
+    return _nearest_to(embeddings[rows], embeddings, k, rows)
+
+
+def _nearest_to(queries: Tensor, embeddings: Tensor, k: int, own: slice | None) -> Tensor:
     best: Tensor | None = None
     where = torch.empty(0)
     for start in range(0, len(embeddings), _COLUMNS):
         similarity = queries @ embeddings[start : start + _COLUMNS].T
-        _hide_own(similarity, rows, start)
+        if own is not None:
+            _hide_own(similarity, own, start)
         values, columns = _largest(similarity, min(k, similarity.shape[1]))
         columns += start
         if best is not None:

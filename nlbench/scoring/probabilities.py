@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nlbench.errors import PluginError
 from nlbench.scoring.blocks import rows_from_blocks
-from nlbench.scoring.neighbours import neighbour_search
+from nlbench.scoring.neighbours import neighbour_search, query_search
 from nlbench.scoring.probe import Conditioner, fit_probe
 
 # Of a block of similarities to prompts: it stays in a core's cache.
@@ -70,6 +71,7 @@ def probe_probabilities(
     n_classes: int,
     c: float = 1.0,
     folds: Tensor | None = None,
+    queries: Tensor | None = None,
 ) -> Tensor:
     """Return p(class | image) of a multinomial logistic regression on the noisy labels.
 
@@ -82,15 +84,28 @@ def probe_probabilities(
         n_classes: K; a class that is absent gets probability 0.
         c: Inverse L2 strength, > 0.
         folds: (N,) int64 fold of each sample (`stratified_folds`), or None for in-sample.
+        queries: (M, d) other points to answer for, instead of the samples; not with `folds`.
 
     Returns:
-        (N, K) float32, rows sum to 1.
+        (N, K) float32, rows sum to 1; (M, K) for `queries`.
+
+    Raises:
+        PluginError: if both `folds` and `queries` are given.
     """
     x = embeddings.detach().float()
-    out = torch.zeros(len(x), n_classes, device=x.device)
+    out = torch.zeros(len(x if queries is None else queries), n_classes, device=x.device)
     everyone = torch.ones_like(noisy_labels, dtype=torch.bool)
     conditioner = Conditioner(x)
-    if folds is None:
+    if queries is not None:
+        if folds is not None:
+            raise PluginError(
+                "`folds` must be None with `queries`, got both: a probe of all samples answers for "
+                "other points. Leave out one of them."
+            )
+        points = queries.detach().float()
+        every_point = torch.ones(len(points), dtype=torch.bool, device=x.device)
+        _fit_into(out, x, noisy_labels, everyone, every_point, c, conditioner, points)
+    elif folds is None:
         _fit_into(out, x, noisy_labels, everyone, everyone, c, conditioner)
     else:
         for fold in folds.unique():
@@ -107,7 +122,9 @@ def _fit_into(
     predict: Tensor,
     c: float,
     conditioner: Conditioner,
+    points: Tensor | None = None,
 ) -> None:
+    """Fit on the samples marked in `fit`, answer for the `points`, or samples, of `predict`."""
     counts = torch.bincount(y[fit], minlength=out.shape[1])
     classes = counts.nonzero().squeeze(1)
     if len(classes) == 0:  # nothing outside the fold to learn from: nothing is known
@@ -123,11 +140,14 @@ def _fit_into(
     # Two classes are one logit to scikit-learn: its penalty is that of both columns at half C.
     c = c / 2 if len(classes) == 2 else c
     probe = fit_probe(x, ids[y], weights, len(classes), c, conditioner)
+    points = x if points is None else points
     everyone = bool(predict.all())
     if everyone and len(classes) == out.shape[1]:
-        probe.probabilities(x, out)
+        probe.probabilities(points, out)
     else:
-        out[predict.nonzero(), classes] = probe.probabilities(x if everyone else x[predict])
+        out[predict.nonzero(), classes] = probe.probabilities(
+            points if everyone else points[predict]
+        )
 
 
 def stratified_folds(noisy_labels: Tensor, order: Tensor, n_folds: int = 5) -> Tensor:
@@ -161,6 +181,7 @@ def knn_probabilities(
     n_classes: int,
     k: int = 200,
     balance: bool = True,
+    queries: Tensor | None = None,
 ) -> Tensor:
     """Return p(class | image) as the label histogram of the nearest neighbours by cosine.
 
@@ -171,17 +192,20 @@ def knn_probabilities(
         embeddings: (N, d) unit-norm.
         noisy_labels: (N,) int64 in [0, K).
         n_classes: K.
-        k: Neighbours; at most N - 1 are taken.
+        k: Neighbours; at most N - 1 are taken, N for `queries`.
         balance: Divide by the share of each class among the labels.
+        queries: (M, d) other unit-norm points to answer for, instead of the samples.
 
     Returns:
-        (N, K) float32, rows sum to 1.
+        (N, K) float32, rows sum to 1; (M, K) for `queries`.
     """
-    k = min(k, len(embeddings) - 1)
     counts = torch.bincount(noisy_labels, minlength=n_classes)
     prior = (counts / len(noisy_labels)).clamp_min(1e-12) if balance else 1.0
 
-    nearest, block = neighbour_search(embeddings, k)
+    if queries is None:
+        nearest, block = neighbour_search(embeddings, min(k, len(embeddings) - 1))
+    else:
+        nearest, block = query_search(embeddings, queries, min(k, len(embeddings)))
 
     def of_rows(rows: slice) -> Tensor:
         votes = noisy_labels[nearest(rows)]
@@ -190,4 +214,5 @@ def knn_probabilities(
         weighted = histogram / prior
         return weighted / weighted.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
-    return rows_from_blocks(of_rows, len(embeddings), block, embeddings.device)
+    n_rows = len(embeddings if queries is None else queries)
+    return rows_from_blocks(of_rows, n_rows, block, embeddings.device)

@@ -1,8 +1,9 @@
 """From a score to a decision: two-component mixtures and keep rates, global or per class.
 
 Sources: mixture on min-max normalised losses, DivideMix (Li et al., ICLR 2020, arXiv 2002.07394);
-per class, CLIPCleaner (arXiv 2408.10012); keep rate, Co-teaching (Han et al., NeurIPS 2018,
-arXiv 1804.06872).
+per class, CLIPCleaner (arXiv 2408.10012); beta mixture, Arazo et al. (ICML 2019, arXiv 1904.11238),
+with start and guards of IDO's released code (Zhang et al., NeurIPS 2025, arXiv 2505.00812); keep
+rate, Co-teaching (Han et al., NeurIPS 2018, arXiv 1804.06872).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nlbench.errors import PluginError
+from nlbench.scoring.beta_mixture import posterior_of_upper_beta
 from nlbench.scoring.mixture import posterior_of_upper
 
 _MIN_FOR_MIXTURE = 4
@@ -74,6 +76,30 @@ def gmm_posterior(
 def gmm_posterior_per_class(score: Tensor, noisy_labels: Tensor, **settings: float) -> Tensor:
     """Return `gmm_posterior` with one mixture for each noisy class."""
     return _per_class(lambda part: gmm_posterior(part, **settings), score, noisy_labels)  # type: ignore[arg-type]
+
+
+def bmm_posterior(score: Tensor, n_iter: int = 20) -> Tensor:
+    """Return the posterior of the better of two beta components, after min-max normalisation.
+
+    Beta distributions fit what piles up at both ends, such as counts, where Gaussians do not. The
+    components start as Beta(1, 2) and Beta(2, 1), so there is nothing to draw.
+
+    Args:
+        score: (N,), higher = cleaner.
+        n_iter: EM steps, all of which are taken.
+
+    Returns:
+        (N,) in [0, 1]; all ones where the score is constant or has fewer than 4 values.
+
+    Raises:
+        PluginError: if a score is NaN or infinite.
+    """
+    if not bool(torch.isfinite(score).all()):
+        raise PluginError("scores must be finite, got NaN or infinity.")
+    x = min_max_normalise(score.detach().double()).cpu().numpy()
+    if len(x) < _MIN_FOR_MIXTURE or np.ptp(x) == 0:
+        return torch.ones_like(score)
+    return torch.from_numpy(posterior_of_upper_beta(x, n_iter)).to(score)
 
 
 def keep_highest(score: Tensor, fraction: float) -> Tensor:

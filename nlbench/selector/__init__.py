@@ -5,9 +5,11 @@ from __future__ import annotations
 from nlbench.selector.contract import (
     FeatureSource,
     Knowledge,
+    NoiseRate,
     PromptSet,
     TrainingData,
     ViewKind,
+    knowledge_of_rate,
     opaque_ids,
 )
 from nlbench.selector.dynamics import Batch, Dynamics, Observation
@@ -31,6 +33,7 @@ __all__ = [
     "Dynamics",
     "FeatureSource",
     "Knowledge",
+    "NoiseRate",
     "Observation",
     "OnlineSelector",
     "PromptModel",
@@ -41,5 +44,6 @@ __all__ = [
     "TrainingData",
     "ViewKind",
     "checked_answer",
+    "knowledge_of_rate",
     "opaque_ids",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from functools import cached_property
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from nlbench.data.images import ImageSource, TensorImages
@@ -19,8 +21,15 @@ from nlbench.selector.from_arrays import ArrayFeatures, label_tensor, tensor_of
 from nlbench.selector.prompt_model import PromptModel
 
 Knowledge = Literal[
-    "class names", "image-text pre-training", "image pre-training", "noise rate", "clean labels"
+    "class names",
+    "image-text pre-training",
+    "image pre-training",
+    "noise rate",
+    "estimated noise rate",
+    "clean labels",
 ]
+# The noise rate as a selector's setting: a number, HOC's estimate, or None for the nominal one.
+NoiseRate = Annotated[float, Field(ge=0, lt=1)] | Literal["estimated"] | None
 PromptSet = Literal["auto", "descriptions", "templates"]
 ViewKind = Literal["shift", "crop-flip"]
 
@@ -143,6 +152,36 @@ class TrainingData:
             )
         return self._noise_rate
 
+    def rate(self, given: float | Literal["estimated"] | None) -> float:
+        """Return the noise rate that a selector's setting stands for.
+
+        Args:
+            given: A rate; None for the nominal one, which the selector must declare as its
+                knowledge; ``"estimated"`` for HOC's estimate on the embeddings of ``"image"``,
+                made once per data. `knowledge_of_rate` says what to declare.
+
+        Raises:
+            PluginError: if the nominal rate is asked for and not declared, or there are fewer than
+                3 samples to estimate it from.
+
+        >>> TrainingData.from_arrays([0, 1, 1], n_classes=2, noise_rate=0.4).rate(None)
+        0.4
+        """
+        if given is None:
+            return self.noise_rate
+        return self._estimated_rate if given == "estimated" else float(given)
+
+    @property
+    def estimates_used(self) -> tuple[Knowledge, ...]:
+        """What was estimated for the selector so far, in the words of its knowledge."""
+        return ("estimated noise rate",) if "_estimated_rate" in vars(self) else ()
+
+    @cached_property
+    def _estimated_rate(self) -> float:
+        from nlbench.scoring import estimate_noise_rate  # SciPy; only these settings need it
+
+        return estimate_noise_rate(self.embeddings("image"), self.noisy_labels, self.n_classes)
+
     def embeddings(self, encoder: str = "image-text") -> Tensor:
         """Return unit-norm image embeddings.
 
@@ -260,3 +299,33 @@ def opaque_ids(names: Iterable[str]) -> Tensor:
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64) >> np.uint64(1)
     return torch.from_numpy(keys.astype(np.int64))
+
+
+def knowledge_of_rate(given: float | Literal["estimated"] | None) -> tuple[Knowledge, ...]:
+    """Return the knowledge that `TrainingData.rate` uses for a setting.
+
+    >>> knowledge_of_rate(0.2), knowledge_of_rate("estimated")
+    (('noise rate',), ('image pre-training', 'estimated noise rate'))
+    """
+    if given == "estimated":
+        return ("image pre-training", "estimated noise rate")
+    return ("noise rate",)
+
+
+def _require(name: str, value: Any, like: Any, kind: str) -> None:
+    if not isinstance(value, Tensor) or value.ndim != 1:
+        raise PluginError(f"Selection.{name} must be a 1-D tensor, got {type(value).__name__}.")
+    fits = {
+        "bool": value.dtype == torch.bool,
+        "float": value.is_floating_point(),
+        "int64": value.dtype == torch.int64,
+    }[kind]
+    if not fits:
+        raise PluginError(f"Selection.{name} must be of dtype {kind}, got {value.dtype}.")
+    if value.shape != like.shape or value.device != like.device:
+        raise PluginError(
+            f"Selection.{name} must have keep's shape {tuple(like.shape)} and device "
+            f"{like.device}, got {tuple(value.shape)} on {value.device}."
+        )
+    if kind == "float" and not bool(torch.isfinite(value).all()):
+        raise PluginError(f"Selection.{name} must be finite, got NaN or infinity.")

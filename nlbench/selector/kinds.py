@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from nlbench.selector.contract import Knowledge, TrainingData
@@ -81,6 +82,18 @@ class OnlineSelector(_Component):
     observes: ClassVar[tuple[Observation, ...]] = ()
     rounds: ClassVar[int] = 1
     extra_classes: ClassVar[int] = 0
+
+    def rounds_used(self) -> int:
+        """Return the trainings that these hyper-parameters take; `rounds` unless overridden."""
+        return type(self).rounds
+
+    def first(self, data: TrainingData) -> Selection:
+        """Return what the first epoch trains on; everything unless overridden.
+
+        There are no dynamics yet, and no score that could rank anything.
+        """
+        keep = torch.ones_like(data.noisy_labels, dtype=torch.bool)
+        return Selection(keep=keep, score=torch.zeros_like(keep, dtype=torch.float32))
 
     @abstractmethod
     def select(self, data: TrainingData, dynamics: Dynamics) -> Selection:

@@ -48,16 +48,16 @@ def looks_of(
     task: TrainingTask, network: nn.Module, autocast: bool, seen: TrainingOutputs | None
 ) -> Looks:
     """Return what `task.observes` asks for of one network, each computed when it is called."""
-    looks: dict[str, Callable[[], Tensor]] = {}
+    # Not the task itself: from there a selector could reach the test set and the clean labels.
+    images, val_images, k = task.images, task.val_images, task.n_classes
+    noisy_labels, looks = task.noisy_labels, dict[str, Callable[[], Tensor]]()
     if "features" in task.observes:
-        looks["features"] = lambda: features(network, task.images, autocast)
+        looks["features"] = lambda: features(network, images, autocast)
     if "held-out logits" in task.observes:
-        looks["held-out logits"] = lambda: predict(network, task.val_images, autocast)[
-            :, : task.n_classes
-        ]
+        looks["held-out logits"] = lambda: predict(network, val_images, autocast)[:, :k]
         looks["held-out labels"] = task.val_labels.clone
     if "input gradients" in task.observes:
-        looks["input gradients"] = lambda: input_gradients(network, task.images, task.noisy_labels)
+        looks["input gradients"] = lambda: input_gradients(network, images, noisy_labels)
     if seen is not None:
         looks["training predictions"] = seen.predictions.clone
         looks["margin history"] = seen.margins.clone

@@ -5,14 +5,18 @@ names those whose `version` stands for their code, since ``tests/golden`` guards
 """
 
 VERSIONED = (
+    "aum",
     "clip-knn",
     "clip-zero-shot",
     "clipcleaner",
     "co-teaching",
     "co-teaching-epoch",
     "co-teaching-plus",
+    "confident-learning",
     "cores2",
     "dividemix",
+    "early-cutting",
+    "fine",
     "fm-srm",
     "imagenet-baseline",
     "jocor",
@@ -21,7 +25,11 @@ VERSIONED = (
     "none",
     "oracle",
     "random",
+    "simifeat",
     "small-loss",
+    "ssr-knn",
     "turn",
+    "unicon",
     "wann",
+    "wrong-event",
 )

@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Batch, BatchSelector, Knowledge, TrainingData
+from nlbench import Batch, BatchSelector, Knowledge, NoiseRate, TrainingData, knowledge_of_rate
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,26 @@ class CoTeaching(BatchSelector):
     """Give each network the other's smallest losses of the batch.
 
     Attributes:
-        noise_rate: r of the schedule; None takes the nominal rate of the noise.
+        noise_rate: r of the schedule; None takes the nominal rate of the noise, "estimated" the
+            one that HOC estimates from image features.
         ramp_epochs: T_k.
     """
 
     version: ClassVar[int] = 2  # 1 chose once per epoch, now co-teaching-epoch
 
-    noise_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    noise_rate: NoiseRate = None
     ramp_epochs: Annotated[int, Field(ge=1)] = 10
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ("noise rate",)
     n_networks: ClassVar[int] = 2
 
+    def knowledge_used(self) -> tuple[Knowledge, ...]:
+        """The schedule needs the noise rate or what it is estimated from."""
+        return knowledge_of_rate(self.noise_rate)
+
     def choose(self, data: TrainingData, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
         """Weigh the other network's small losses 1, the rest 0."""
-        rate = data.noise_rate if self.noise_rate is None else self.noise_rate
+        rate = data.rate(self.noise_rate)
         n_keep = max(1, int((1 - self._forgotten(batch.epoch, rate)) * losses.shape[1]))
         by_key = data.sample_ids[batch.positions].argsort()  # equal losses must not go by position
         smallest = by_key[losses[:, by_key].argsort(dim=1, stable=True)[:, :n_keep]]

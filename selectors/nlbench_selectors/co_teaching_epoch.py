@@ -19,7 +19,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nlbench import Dynamics, Knowledge, OnlineSelector, Selection, TrainingData
+from nlbench import (
+    Dynamics,
+    Knowledge,
+    NoiseRate,
+    OnlineSelector,
+    Selection,
+    TrainingData,
+    knowledge_of_rate,
+)
 from nlbench.scoring import keep_highest
 
 
@@ -28,22 +36,27 @@ class CoTeachingEpoch(OnlineSelector):
     """Keep the samples with small loss in the other network.
 
     Attributes:
-        noise_rate: r of the schedule; None takes the nominal rate of the noise.
+        noise_rate: r of the schedule; None takes the nominal rate of the noise, "estimated" the
+            one that HOC estimates from image features.
         ramp_epochs: T_k.
     """
 
     version: ClassVar[int] = 1
     deviation: ClassVar[str] = "once per epoch over all samples, not per mini-batch"
 
-    noise_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    noise_rate: NoiseRate = None
     ramp_epochs: Annotated[int, Field(ge=1)] = 10
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ("noise rate",)
     n_networks: ClassVar[int] = 2
 
+    def knowledge_used(self) -> tuple[Knowledge, ...]:
+        """The schedule needs the noise rate or what it is estimated from."""
+        return knowledge_of_rate(self.noise_rate)
+
     def select(self, data: TrainingData, dynamics: Dynamics) -> Selection:
         """Score by minus the other network's loss."""
-        rate = data.noise_rate if self.noise_rate is None else self.noise_rate
+        rate = data.rate(self.noise_rate)
         dropped = min(dynamics.epoch / self.ramp_epochs, 1.0) * rate
         score = -dynamics.peers[0].losses
         return Selection(

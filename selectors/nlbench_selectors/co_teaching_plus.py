@@ -28,7 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Batch, BatchSelector, Knowledge, TrainingData
+from nlbench import Batch, BatchSelector, Knowledge, NoiseRate, TrainingData, knowledge_of_rate
 
 _LEARN_FROM_AGREEMENT_BELOW = 5000
 
@@ -38,14 +38,15 @@ class CoTeachingPlus(BatchSelector):
     """Give each network the other's smallest losses among samples on which they disagree.
 
     Attributes:
-        noise_rate: r of the schedule; None takes the nominal rate of the noise.
+        noise_rate: r of the schedule; None takes the nominal rate of the noise, "estimated" the
+            one that HOC estimates from image features.
         ramp_epochs: T_k.
         warmup_epochs: The first epoch that looks for disagreement; at most half of all epochs.
     """
 
     version: ClassVar[int] = 1
 
-    noise_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    noise_rate: NoiseRate = None
     ramp_epochs: Annotated[int, Field(ge=1)] = 10
     warmup_epochs: Annotated[int, Field(ge=0)] = 20
 
@@ -55,6 +56,10 @@ class CoTeachingPlus(BatchSelector):
         "check_planted_noise_is_found": "it learns from disagreement, clean or not",
         "check_keeps_clean_samples": "networks agree on clean samples, which are then left out",
     }
+
+    def knowledge_used(self) -> tuple[Knowledge, ...]:
+        """The schedule needs the noise rate or what it is estimated from."""
+        return knowledge_of_rate(self.noise_rate)
 
     def choose(self, data: TrainingData, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
         """Weigh the other network's small losses under disagreement 1, the rest 0."""
@@ -66,7 +71,7 @@ class CoTeachingPlus(BatchSelector):
         if n_differ == 0:
             early = batch.epoch * (batch.step - 1) < _LEARN_FROM_AGREEMENT_BELOW
             return torch.full_like(losses, float(early))
-        rate = data.noise_rate if self.noise_rate is None else self.noise_rate
+        rate = data.rate(self.noise_rate)
         n_keep = int((1 - self._forgotten(batch.epoch, rate)) * n_differ) or n_differ
         ranked = losses.masked_fill(~differs, torch.inf)
         by_key = data.sample_ids[batch.positions].argsort()  # equal losses must not go by position

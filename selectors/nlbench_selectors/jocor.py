@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Batch, BatchSelector, Knowledge, TrainingData
+from nlbench import Batch, BatchSelector, Knowledge, NoiseRate, TrainingData, knowledge_of_rate
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,27 @@ class JoCoR(BatchSelector):
     """Keep the smallest joint losses of the batch for both networks.
 
     Attributes:
-        noise_rate: r of the schedule; None takes the nominal rate of the noise.
+        noise_rate: r of the schedule; None takes the nominal rate of the noise, "estimated" the
+            one that HOC estimates from image features.
         ramp_epochs: T_k.
     """
 
     version: ClassVar[int] = 1
 
-    noise_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    noise_rate: NoiseRate = None
     ramp_epochs: Annotated[int, Field(ge=1)] = 10
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ("noise rate",)
     n_networks: ClassVar[int] = 2
     trainer: ClassVar[str] = "jocor"
 
+    def knowledge_used(self) -> tuple[Knowledge, ...]:
+        """The schedule needs the noise rate or what it is estimated from."""
+        return knowledge_of_rate(self.noise_rate)
+
     def choose(self, data: TrainingData, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
         """Weigh the smallest joint losses 1 for both networks, the rest 0."""
-        rate = data.noise_rate if self.noise_rate is None else self.noise_rate
+        rate = data.rate(self.noise_rate)
         n_keep = max(1, int((1 - self._forgotten(batch.epoch, rate)) * losses.shape[1]))
         joint = losses.sum(dim=0)
         by_key = data.sample_ids[batch.positions].argsort()  # equal losses must not go by position

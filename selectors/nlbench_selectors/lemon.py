@@ -31,7 +31,7 @@ from pydantic import Field
 from torch import Tensor
 
 from nlbench import Knowledge, PromptSet, Selection, Selector, TrainingData
-from nlbench.scoring import gmm_posterior, ordered_neighbours
+from nlbench.scoring import gmm_posterior, nearest_neighbours
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Lemon(Selector):
 
     def _by_images(self, images: Tensor, labels: Tensor, trust: Tensor) -> Tensor:
         """Return s_n, (N,)."""
-        places, similarities = ordered_neighbours(images, self.k)
+        places, similarities = nearest_neighbours(images, self.k)
         weights = torch.exp(self.tau1 * similarities) * trust[places]
         differs = labels[places] != labels[:, None]
         return (weights * differs).sum(dim=1) / max(1, places.shape[1])

@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor
 
 from nlbench import ConfigError, Knowledge, Selection, Selector, TrainingData
-from nlbench.scoring import ordered_neighbours
+from nlbench.scoring import nearest_neighbours
 
 _ROWS = 4096
 
@@ -61,7 +61,7 @@ class Wann(Selector):
         """Score by the reliability, ties by the label's share of the largest neighbourhood."""
         sizes = [k for k in range(self.k_min, self.k_max, 2) if k < data.n_samples]
         sizes = sizes or [data.n_samples - 1]
-        places, _ = ordered_neighbours(data.embeddings(self.encoder), sizes[-1])
+        places, _ = nearest_neighbours(data.embeddings(self.encoder), sizes[-1])
         votes = data.noisy_labels[places]
         k_of = self._smallest_confirming(votes, data.noisy_labels, data.n_classes, sizes)
         share = (votes == data.noisy_labels[:, None]).double().mean(dim=1)

@@ -303,7 +303,7 @@ def test_a_wrong_recipe_is_a_mistake_or_means_something(tmp_path: Path, content:
     [
         ("def (", "invalid syntax"),
         ("import not_there_at_all", "not_there_at_all"),
-        ("x = 1", "exactly one public subclass"),
+        ("x = 1", "exactly one public component"),
         (SIMPLE.replace("@dataclass(frozen=True)", ""), "@dataclass(frozen=True)"),
         ("raise SystemExit(0)", "SystemExit"),
     ],
@@ -457,15 +457,15 @@ def test_a_mistake_in_looking_up_is_answered(words: tuple[str, ...], message: st
 def test_check_passes_a_good_selector_and_lists_the_checks() -> None:
     result = nlbench("check", "random")
     assert result.exit_code == 0, result.output
-    assert "passed  same seed same answer" in result.stdout
-    assert re.search(r"random: (\d+) of \1 checks passed", result.stdout)
+    assert "passed    same-seed-same-answer" in result.stdout
+    assert re.search(r"selector random: \d+ of \d+ checks passed, 2 exempt\.", result.stdout)
 
 
 def test_check_of_a_bad_file_names_the_rule(simple: Callable[..., Path]) -> None:
     path = simple("return Selection(keep=data.uniform() > 0.5, score=torch.rand(data.n_samples))")
     result = nlbench("check", path)
     assert result.exit_code == 4
-    assert "failed  same seed same answer" in result.stdout
+    assert "failed    same-seed-same-answer" in result.stdout
     assert "data.generator()" in result.stdout
 
 

@@ -484,7 +484,7 @@ def test_the_command_of_a_standard_run_is_short() -> None:
     assert reproduce_command(resolve(selector="random", seed=3)) == (
         "nlbench run --selector random --dataset digits --noise symmetric --noise-rate 0.4 --seed 3"
     )
-    assert "--plugin 'my file.py'" in reproduce_command(resolve(), plugin="my file.py")
+    assert "--plugin 'my file.py'" in reproduce_command(resolve(), plugins=["my file.py"])
 
 
 def test_the_command_repeats_a_run_on_a_folder(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from nlbench.conformance import CHECKS, ConformanceFailure, check_selector
+from nlbench.conformance import CHECKS, CHECKS_BY_KIND, ConformanceFailure, check_selector
+from nlbench.conformance.results import rule_and_reason
 from nlbench.errors import ConfigError
 from nlbench.plugins.registry import selector_class, selector_names
 from nlbench.selector import BoundSelector, Dynamics, OnlineSelector, Selection, Selector
@@ -263,6 +266,43 @@ class SeedsGlobally(Good):
 
 
 @dataclass(frozen=True)
+class AsksForNoEncoder(Good):
+    encoder: str = "bundled-clop"
+
+    def select(self, data: Data) -> Selection:
+        data.embeddings(self.encoder)
+        return super().select(data)
+
+
+FIRST_PROCESS = os.getpid()
+
+
+@dataclass(frozen=True)
+class NeedsTheFirstProcess(Good):
+    def select(self, data: Data) -> Selection:
+        if os.getpid() != FIRST_PROCESS or multiprocessing.parent_process() is not None:
+            raise RuntimeError("not at home")
+        return super().select(data)
+
+
+@dataclass(frozen=True)
+class IsAnotherInAWorker(Good):
+    def select(self, data: Data) -> Selection:
+        answer = super().select(data)
+        if multiprocessing.parent_process() is not None:
+            return Selection(~answer.keep, -answer.score)
+        return answer
+
+
+@dataclass(frozen=True)
+class EndsAWorker(Good):
+    def select(self, data: Data) -> Selection:
+        if multiprocessing.parent_process() is not None:
+            os._exit(7)
+        return super().select(data)
+
+
+@dataclass(frozen=True)
 class HidesItsKnowledge(Good):
     knowledge = ("image-text pre-training",)  # type: ignore[assignment]
 
@@ -406,6 +446,10 @@ BROKEN: list[tuple[type, str, str, set[str]]] = [
     (NeverTheSame, "check_same_seed_same_answer", "score must be bit-identical", set()),
     (DrawsGlobally, "check_global_random_state", "global random state of torch,", set()),
     (SeedsGlobally, "check_global_random_state", "global random state of torch,", set()),
+    (AsksForNoEncoder, "check_encoders_exist", "Did you mean 'bundled-clip'", set()),
+    (NeedsTheFirstProcess, "check_worker_process", "RuntimeError there: not at home", set()),
+    (IsAnotherInAWorker, "check_worker_process", "in a process of its own", set()),
+    (EndsAWorker, "check_worker_process", "ended with exit code 7", set()),
     (HidesItsKnowledge, "check_declares_knowledge", "without 'class names'", set()),
     (UndeclaredBound, "check_cannot_reach_clean_labels", "got a BoundSelector", set()),
     (WalksTheFrames, "check_does_not_peek", "got 1.000", set()),
@@ -512,6 +556,28 @@ def test_foreign_exception_names_type_and_line_of_the_plugin() -> None:
     assert re.search(r"test_conformance\.py:\d+, `return Selection\(\{\}\[", result.message)
 
 
+def test_a_failure_says_four_things() -> None:
+    (result,) = check_selector(UpsideDown, only=["planted-noise-is-found"])
+    assert result.tried.startswith("The score finds planted symmetric noise")
+    assert "upside down" in result.message
+    assert result.why
+    scope: dict[str, Any] = {}
+    lines = result.reproduce.replace("print(", "answer = (").splitlines()
+    exec("\n".join(lines), scope)  # noqa: S102
+    assert "upside down" in scope["answer"]
+    assert [line.partition(":")[0] for line in result.report.splitlines()[:3]] == [
+        "tried", "came out", "matters"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHECKS_BY_KIND)
+def test_every_check_says_its_rule_and_why_it_matters(kind: Any) -> None:
+    for check in CHECKS_BY_KIND[kind]:
+        rule, why = rule_and_reason(check)
+        assert rule.endswith("."), check.__name__
+        assert why.endswith("."), check.__name__
+
+
 def test_check_raises_conformance_failure_when_called() -> None:
     check = CHECKS[CHECK_NAMES.index("check_planted_noise_is_found")]
     with pytest.raises(ConformanceFailure, match="upside down"):
@@ -546,6 +612,27 @@ class AsksForNoiseRate(Good):
 @dataclass(frozen=True)
 class HidesNoiseRate(AsksForNoiseRate):
     knowledge = Good.knowledge
+
+
+@dataclass(frozen=True)
+class EstimatesNoiseRate(Good):
+    knowledge = (*Good.knowledge, "image pre-training", "estimated noise rate")
+
+    def select(self, data: Data) -> Selection:
+        assert 0 <= data.rate("estimated") < 1
+        return super().select(data)
+
+
+@dataclass(frozen=True)
+class HidesItsEstimate(EstimatesNoiseRate):
+    knowledge = (*Good.knowledge, "image pre-training")
+
+
+def test_an_estimate_of_the_noise_rate_is_declared() -> None:
+    only = ["check_knowledge_names", "check_declares_knowledge"]
+    assert {r.status for r in check_selector(EstimatesNoiseRate, only=only)} == {"passed"}
+    (result,) = check_selector(HidesItsEstimate, only=["check_declares_knowledge"])
+    assert "without 'estimated noise rate'" in result.message
 
 
 def test_noise_rate_is_given_to_those_who_declare_it() -> None:

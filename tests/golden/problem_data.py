@@ -68,6 +68,7 @@ def checksums(images: Tensor) -> dict[str, Tensor]:
 _OTHER_VALUES: dict[str, Any] = {
     "encoder": "another",
     "noise_rate": 0.2,
+    "learned_share": 0.3,
     "weight_decay": 0.2,
     "momentum": 0.5,
     "input_size": 6,
@@ -97,10 +98,10 @@ def variations(cls: type, skipped: Mapping[str, str]) -> Iterator[dict[str, Any]
 
 def _others(name: str, hint: Any, default: Any) -> list[Any]:
     choices = [c for c in _choices(hint) if c != default]
+    if name in _OTHER_VALUES:
+        return [_OTHER_VALUES[name], *choices]
     if choices:
         return choices
-    if name in _OTHER_VALUES:
-        return [_OTHER_VALUES[name]]
     if isinstance(default, bool):
         return [not default]
     if isinstance(default, int):

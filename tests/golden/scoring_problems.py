@@ -81,6 +81,16 @@ def _mixture(function: Callable[..., Tensor]) -> Answer:
     }
 
 
+def _beta_mixture(function: Callable[..., Tensor]) -> Answer:
+    return {
+        **_of_score(function),
+        "counts": function(-(_overlapping().abs() * 2).floor()),
+        "one step": function(_overlapping(), n_iter=1),
+        "three values": function(_score()[:3]),
+        "four values": function(_score()[:4]),
+    }
+
+
 def _mixture_per_class(function: Callable[..., Tensor]) -> Answer:
     divider = {"max_iter": 10, "tol": 1e-2, "reg_covar": 5e-4}
     return {
@@ -105,6 +115,7 @@ def _probe(function: Callable[..., Tensor]) -> Answer:
         "in-sample": function(x, labels, _K),
         "c=0.1": function(x, labels, _K, c=0.1),
         "folds": function(x, labels, _K, folds=torch.arange(_N) // 4 % 3),
+        "queries": function(x[:30], labels[:30], _K, queries=x[30:]),
         "two classes": function(x, two, 2),
         "an absent class": function(x, two, 3),
         "one fold, nothing to learn from": function(
@@ -124,14 +135,6 @@ def _robust_probe(function: Callable[..., Tensor]) -> Answer:
     }
 
 
-def _ordered(function: Callable[..., tuple[Tensor, Tensor]]) -> Answer:
-    out: Answer = {}
-    for name, k in (("k=5", 5), ("more neighbours than samples", _N)):
-        places, similarities = function(_embeddings()[:12], k)
-        out[name] = {"positions": places, "similarities": similarities}
-    return out
-
-
 def _relations(function: Callable[..., Tensor]) -> Answer:
     graph = (_embeddings(), _probabilities(), _labels())
     return {
@@ -147,6 +150,7 @@ def _neighbours(function: Callable[..., Tensor]) -> Answer:
         "k=5": function(x, labels, _K, k=5),
         "not balanced": function(x, labels, _K, k=5, balance=False),
         "more neighbours than samples": function(x, labels, _K),
+        "queries": function(x[:30], labels[:30], _K, k=5, queries=x[30:]),
     }
 
 
@@ -155,12 +159,61 @@ def _folds(function: Callable[..., Tensor]) -> Answer:
     return {"2 folds": function(_labels(), order, 2), "defaults": function(_labels(), order)}
 
 
+def _joint(function: Callable[..., Any]) -> Answer:
+    return {
+        "mixed": function(_probabilities(), _labels()),
+        "an absent class": function(_probabilities(), _labels() % 2),
+    }
+
+
+def _issues(function: Callable[..., Tensor]) -> Answer:
+    words = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning")
+    return {word: function(_probabilities(), _labels(), word) for word in words}
+
+
+def _hoc(function: Callable[..., Any]) -> Answer:
+    x, labels = _embeddings(), _labels()
+    absent = torch.tensor([0, 3, 5, 6])[labels]
+    cases = {"mixed": (labels, _K), "two classes": (labels % 2, 2), "absent classes": (absent, 7)}
+    out: Answer = {}
+    for name, (of_case, k) in cases.items():
+        answer = function(x, of_case, k)
+        is_pair = isinstance(answer, tuple)
+        out[name] = dict(zip(("matrix", "prior"), answer, strict=True)) if is_pair else answer
+    return out
+
+
+def _nearest(function: Callable[..., Any]) -> Answer:
+    positions, similarities = function(_embeddings()[:20], 4)
+    return {"k=4": {"positions": positions, "similarities": similarities}}
+
+
+def _votes(function: Callable[..., Tensor]) -> Answer:
+    votes = torch.from_numpy(rng(9).integers(0, _K, (4, _N)))
+    return {"four voters": function(votes, _K), "one voter": function(votes[:1], _K)}
+
+
+def _seeded(function: Callable[..., Any]) -> Answer:
+    with function(torch.Generator().manual_seed(3)):
+        return {"four draws": torch.rand(4)}
+
+
 _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
+    "confident_joint": _joint,
     "consistency": _of_probabilities,
     "log_probability": _of_probabilities,
+    "entropy": lambda f: {"mixed": f(_probabilities())},
+    "estimate_noise_rate": _hoc,
+    "find_label_issues": _issues,
+    "hoc_transition_matrix": _hoc,
+    "majority_vote": _votes,
+    "nearest_neighbours": _nearest,
+    "noise_rate_of_joint": lambda f: {"mixed": f(torch.tensor([[5, 1], [2, 8]]))},
+    "of_label": _of_probabilities,
     "margin": _of_probabilities,
     "min_max_normalise": _of_score,
     "min_max_normalise_per_class": _of_classes,
+    "bmm_posterior": _beta_mixture,
     "gmm_posterior": _mixture,
     "gmm_posterior_per_class": _mixture_per_class,
     "keep_highest": lambda f: _of_score(f, 0.3),
@@ -169,7 +222,7 @@ _PROBLEMS: dict[str, Callable[[Callable[..., Tensor]], Answer]] = {
     "probe_probabilities": _probe,
     "knn_probabilities": _neighbours,
     "gce_probe_probabilities": _robust_probe,
-    "ordered_neighbours": _ordered,
     "relation_reliability": _relations,
     "stratified_folds": _folds,
+    "seeded": _seeded,
 }

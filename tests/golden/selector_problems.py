@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from golden.answer_files import Answer
+from golden.observed_training import played
 from golden.problem_data import case_name, normal, rng, unit, variations
 from torch import Tensor
 
@@ -27,7 +28,9 @@ TOLERANCE = 1e-5
 # scikit-learn's solver stops at a gradient of 1e-4: where it stops depends on the last bits.
 TOLERANCES = {"faithful=True": 1e-3, "faithful=True, theta_gmm=0.99, theta_cons=1.0": 1e-3}
 # So does the probe's, less: these stand on it.
-OF_COMPONENT = dict.fromkeys(("imagenet-baseline", "neural-relation-graph", "turn"), 5e-4)
+OF_COMPONENT = dict.fromkeys(
+    ("confident-learning", "imagenet-baseline", "neural-relation-graph", "turn"), 5e-4
+)
 _N, _DIMENSIONS = 72, 6
 # (epoch, epochs in all): in the warm-up, after it, and after half of a short training.
 _MOMENTS = ((1, 24), (12, 24), (5, 8))
@@ -40,12 +43,20 @@ TOGETHER: dict[str, list[dict[str, Any]]] = {
         {"theta_gmm": 1.0, "theta_cons": 1.0},
     ],
     "imagenet-baseline": [{"criterion": "knn", "k": 3}, {"folds": 0}],
+    "simifeat": [{"method": "vote", "k": 3}],
     "small-loss": [
+        {"divider": "rate", "noise_rate": "estimated"},
         {"divider": "rate", "noise_rate": 0.2},
         {"divider": "rate", "ramp_epochs": 20},
         {"divider": "rate", "warmup_epochs": 0},
     ],
     "co-teaching-epoch": [{"noise_rate": 0.2, "ramp_epochs": 20}],
+    "co-teaching": [{"noise_rate": 0.2, "ramp_epochs": 20}],
+    "ssr-knn": [{"theta_r": 0.5, "k": 3}, {"theta_r": 0.5, "probe_c": 10.0}],
+    "early-cutting": [
+        {"learned_share": 0.3, "candidate_share": 0.9, "cut_share": 0.7},
+        {"learned_share": 0.3, "candidate_share": 0.9, "cut_share": 0.7, "early_rate": 3.0},
+    ],
     "dividemix": [{"warmup_epochs": 0, "average_epochs": 5}],
 }
 
@@ -155,6 +166,8 @@ def _answer(selector: Any, data: TrainingData, clean: Tensor, nudge: float) -> A
             for epoch, n_epochs in _MOMENTS
         }
     assert isinstance(selector, OnlineSelector)
+    if selector.observes or selector.rounds > 1:
+        return {at: _facts(one) for at, one in played(selector, data, clean, nudge)}
     return {
         f"epoch {epoch} of {n_epochs}": _facts(
             selector.select(data, _with_peers(selector, data, clean, epoch, n_epochs, nudge))

@@ -680,7 +680,7 @@ def test_a_text_setting_survives_the_command(
     path = plugin("return keeping_all(data)", class_lines="word: str = 'a'")
     registry.add_plugin_file(path)
     config = resolve(selector="plugged", settings={"selector.word": word})
-    command = reproduce_command(config, str(path))
+    command = reproduce_command(config, [str(path)])
     assert parsed(command).selector.params == {"word": word}, command
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -350,6 +352,36 @@ def test_the_command_says_what_failed_and_what_to_do(
     assert "Traceback" not in result.output
     again = command("sweep", "--plugin", path, *words, "--epochs", 1)
     assert "1 failed, 1 already finished" in again.stderr
+
+
+@pytest.mark.usefixtures("untracked")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failure_tells_its_reason_and_the_next_step_at_once(
+    failing: Callable[[str], Path], counting: Path, jobs: int
+) -> None:
+    path = failing("raise ValueError('no idea')")
+    hold = counting.with_name("hold-3")
+    hold.touch()
+
+    def let_go_after_the_failure() -> None:
+        while not any(r.status == "failed" for r in RunStore().records()[0]):
+            time.sleep(0.1)
+        hold.unlink()
+
+    threading.Thread(target=let_go_after_the_failure, daemon=True).start()
+    result = command(
+        "sweep", "--plugin", path, "--plugin", counting, "--selector", "failing", "--selector",
+        "counting", "--noise", "pair:0.2", "--seeds", "3", "--epochs", 1, "--jobs", jobs,
+    )  # fmt: skip
+    lines = result.stderr.splitlines()
+    (at,) = [i for i, line in enumerate(lines) if line.endswith(" FAILED")]
+    assert re.match(r"\[1/2\] failing  digits  pair 0.2  seed 3 ", lines[at])
+    assert re.fullmatch(
+        r"    failing failed: ValueError: no idea \(at failing.py:\d+\)\.", lines[at + 1]
+    )
+    (record,) = [r for r in RunStore().records()[0] if r.status == "failed"]
+    assert lines[at + 2] == f"    see `nlbench show run {record.fingerprint[:12]}`"
+    assert lines[at + 3].startswith("[2/2] counting")
 
 
 def test_a_damaged_record_is_one_failed_cell(counting: Path) -> None:

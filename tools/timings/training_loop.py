@@ -21,8 +21,8 @@ from nlbench.machine import PeakMemory, deterministic_algorithms
 from nlbench.plugins.registry import make_component
 from nlbench.selector import Selection
 from nlbench.training.cross_entropy import CrossEntropy
-from nlbench.training.task import TrainingTask
 from nlbench.training.networks import make_network
+from nlbench.training.task import TrainingTask
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "benchmarks"))
 from baseline_training import Baseline

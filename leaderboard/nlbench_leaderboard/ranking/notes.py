@@ -9,7 +9,7 @@ from nlbench.results.record import RunRecord
 from nlbench_leaderboard.ranking.again import sweep_command
 from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, OlderRuns, Row
 from nlbench_leaderboard.ranking.currency import Currency
-from nlbench_leaderboard.ranking.grouping import row_key
+from nlbench_leaderboard.ranking.grouping import row_key, stable_text
 
 _PACKAGES = ("nlbench", "torch")
 _MOST_NAMES = 3
@@ -51,6 +51,7 @@ def board_notes(rows: Sequence[Row], records: Sequence[RunRecord]) -> tuple[str,
         for label, n in sorted(labels.items())
         if n > 1
     ]
+    notes += swept_notes(rows)
     for row in sorted(rows, key=lambda row: row.name):
         notes += [
             f"Excluded for different noisy labels: {row.name}, seed {run.seed}, "
@@ -59,6 +60,36 @@ def board_notes(rows: Sequence[Row], records: Sequence[RunRecord]) -> tuple[str,
             if run.status == "excluded"
         ]
     return (*notes, *_mixed_notes(records))
+
+
+def swept_notes(rows: Iterable[Row]) -> list[str]:
+    """Return a note for each selector that is on the board with several hyper-parameters."""
+    tried: dict[str, list[Mapping[str, object]]] = {}
+    for row in rows:
+        if row.older:
+            continue
+        selector = row.runs[-1].record.selector
+        tried.setdefault(selector.name, []).append(selector.params)
+    notes = []
+    for name, points in sorted(tried.items()):
+        swept = [_swept(key, points) for key in sorted({key for point in points for key in point})]
+        if any(swept):
+            notes.append(
+                f"{name}: {', '.join(filter(None, swept))}; choosing the best of these rows "
+                "afterwards favours it."
+            )
+    return notes
+
+
+def _swept(key: str, points: Iterable[Mapping[str, object]]) -> str:
+    """Return what values a hyper-parameter has; nothing where it is the same everywhere."""
+    values = {stable_text(point[key]): point[key] for point in points if key in point}
+    if len(values) < 2:
+        return ""
+    numbers = {text: v for text, v in values.items() if type(v) in (int, float)}
+    others = sorted(values.keys() - numbers.keys())
+    texts = [*sorted(numbers, key=float), *others]
+    return f"{key} swept over {', '.join(texts)}"
 
 
 def older_runs(standing: Iterable[tuple[RunRecord, Currency]]) -> OlderRuns | None:

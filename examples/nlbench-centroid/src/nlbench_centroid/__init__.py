@@ -1,0 +1,1 @@
+"""Nearest centroid, a selector for nlbench."""

@@ -53,7 +53,9 @@ def method_name(selector: str, trainer: str, standard_trainer: str) -> str:
     """
     if trainer == (own_trainer(selector) or standard_trainer):
         return selector
-    return trainer if selector == EVERYTHING else f"{selector}+{trainer}"
+    # A trainer may share its name with the selector that brings it, and that pair has the name.
+    alone = selector == EVERYTHING and trainer not in registry.components("selectors")
+    return trainer if alone else f"{selector}+{trainer}"
 
 
 def own_trainer(selector: str) -> str:

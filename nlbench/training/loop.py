@@ -142,6 +142,8 @@ def _train_epoch(
     weights = selection.loss_weights
     for network in learner.networks:
         network.train()
+    for peer in learner.peers:
+        peer.eval()  # who asks it for labels must not move its batch statistics
     if learner.seen is not None:
         learner.seen.forget()
     losses = []
@@ -160,6 +162,7 @@ def _train_epoch(
             unlabelled,
             learner.networks,
             learner.peers,
+            selection=selection,
         )
         losses.append(learner.step(batch))
     return torch.stack(losses)

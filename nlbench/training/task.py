@@ -106,8 +106,9 @@ class TrainingBatch(Batch):
         unlabelled: As many dropped samples, labels as noisy as they are; None where nothing is
             dropped, or the trainer has no use for them.
         networks: The M networks that learn from this batch.
-        peers: Networks in training that learn from sets of their own.
+        peers: Networks in training that learn from sets of their own; in evaluation mode.
         draws: On the CPU; where random numbers of a loss come from.
+        selection: What this epoch's batches are drawn from, for losses that use its score.
     """
 
     images: Tensor
@@ -117,6 +118,7 @@ class TrainingBatch(Batch):
     networks: tuple[nn.Module, ...] = ()
     peers: tuple[nn.Module, ...] = ()
     draws: torch.Generator | None = None
+    selection: Selection | None = None
 
 
 @dataclass(eq=False)

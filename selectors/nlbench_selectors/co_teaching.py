@@ -9,7 +9,9 @@ As in the released code, the first epoch that is trained forgets r / 9 already a
 epoch T_k - 1: the schedule is numpy's linspace from 0 to r over T_k epochs, the first entry
 unused. Optimiser, learning rate and their schedule are the board's; the paper has Adam with
 learning rate 1e-3, decayed linearly from epoch 80 of 200. The share that is kept of a batch is
-rounded down, at least one sample. `co-teaching-epoch` chooses once per epoch instead.
+rounded down, at least one sample; the released code divides the mean loss by that count once more,
+which Adam does not notice and SGD would. Equal losses are ordered by the samples' keys.
+`co-teaching-epoch` chooses once per epoch instead.
 """
 
 from __future__ import annotations
@@ -49,9 +51,13 @@ class CoTeaching(BatchSelector):
     def choose(self, data: TrainingData, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
         """Weigh the other network's small losses 1, the rest 0."""
         rate = data.rate(self.noise_rate)
-        # numpy.linspace(0, r, T_k)[epoch], without a division by zero at T_k = 1.
-        ramp = min(batch.epoch / max(self.ramp_epochs - 1, 1), 1.0)
-        n_keep = max(1, int((1 - rate * ramp) * losses.shape[1]))
-        smallest = losses.argsort(dim=1, stable=True)[:, :n_keep]
+        n_keep = max(1, int((1 - self._forgotten(batch.epoch, rate)) * losses.shape[1]))
+        by_key = data.sample_ids[batch.positions].argsort()  # equal losses must not go by position
+        smallest = by_key[losses[:, by_key].argsort(dim=1, stable=True)[:, :n_keep]]
         small = torch.zeros_like(losses).scatter(1, smallest, 1.0)
         return small.flip(0)
+
+    def _forgotten(self, epoch: int, rate: float) -> float:
+        """Return numpy.linspace(0, rate, T_k)[epoch], to the last bit, and the rate after it."""
+        last = self.ramp_epochs - 1
+        return rate if epoch >= last else epoch * (rate / last)

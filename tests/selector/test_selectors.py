@@ -193,14 +193,14 @@ def test_rate_divider_without_a_granted_rate_says_so() -> None:
         small_loss(divider="rate").select(plain(100), dynamics(torch.arange(100) / 10))
 
 
-# co-teaching, dividemix ---------------------------------------------------------------------------
+# co-teaching-epoch, dividemix ---------------------------------------------------------------------
 
 
 def pair(own: Any, peers: Any, epoch: int = 20, n_epochs: int = 60) -> Dynamics:
     return replace(dynamics(own, epoch, n_epochs), peers=(dynamics(peers, epoch, n_epochs),))
 
 
-@pytest.mark.parametrize("name", ["co-teaching", "dividemix"])
+@pytest.mark.parametrize("name", ["co-teaching-epoch", "dividemix"])
 def test_the_other_network_decides(name: str) -> None:
     selector: Any = get_selector(name)
     own, peers = [0.1, 3.0, 0.2, 2.5, 0.15, 2.8], [3.0, 0.1, 2.5, 0.2, 2.8, 0.15]
@@ -213,14 +213,14 @@ def test_the_other_network_decides(name: str) -> None:
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 5, 10, 11, 60])
-def test_co_teaching_follows_the_schedule_of_the_paper(epoch: int) -> None:
+def test_co_teaching_once_per_epoch_follows_the_schedule_of_the_paper(epoch: int) -> None:
     losses = torch.arange(100) / 10
-    selector: Any = get_selector("co-teaching")
+    selector: Any = get_selector("co-teaching-epoch")
     answer = selector.select(plain(100, noise_rate=0.4), pair(losses, losses, epoch))
     n_kept = {1: 96, 2: 92, 5: 80}.get(epoch, 60)
     assert answer.keep.nonzero().flatten().tolist() == list(range(n_kept))
     assert selector.knowledge_used() == ("noise rate",)
-    own: Any = get_selector("co-teaching", noise_rate=0.2, ramp_epochs=2)
+    own: Any = get_selector("co-teaching-epoch", noise_rate=0.2, ramp_epochs=2)
     assert int(own.select(plain(100), pair(losses, losses, epoch=2)).keep.sum()) == 80
 
 

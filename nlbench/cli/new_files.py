@@ -31,7 +31,7 @@ OFFERED = tuple(_FILES)
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _RUN: dict[Kind, str] = {
     "selectors": "--selector @NAME@",
-    "trainers": "--trainer @NAME@ --selector none",
+    "trainers": "--selector @NAME@",
     "noises": "--noise @NAME@:0.3",
     "datasets": "--dataset @NAME@ --set protocol.prompts=default",
     "encoders": "--selector clip-knn:encoder=@NAME@",

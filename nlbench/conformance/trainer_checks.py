@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nlbench.conformance.harness import ConformanceFailure
 from nlbench.conformance.observe import random_states
 from nlbench.conformance.planted_task import N_CLASSES, SETTINGS, planted_images, planted_task
+from nlbench.conformance.reach import path_to_labels
 from nlbench.selector import Selection
 from nlbench.training.loss_trainer import LossTrainer, State
 from nlbench.training.task import Trainer, TrainingBatch, TrainingOutcome, TrainingTask
@@ -221,6 +222,30 @@ def check_trainer_state_follows_samples(trainer_class: type[Trainer]) -> None:
             )
 
 
+def check_trainer_cannot_reach_test_labels(trainer_class: type[Trainer]) -> None:
+    """Nothing that a step is given leads to the test labels.
+
+    Whoever can see them in training can train on them, and nobody would notice.
+    """
+    if not issubclass(trainer_class, LossTrainer):
+        return
+    given: list[Any] = []
+
+    def watched(self: Any, batch: TrainingBatch, *rest: Any) -> Tensor:
+        given[:] = [batch, *rest]
+        return trainer_class.batch_loss(self, batch, *rest)
+
+    settings = {"batch_loss": watched, "__module__": trainer_class.__module__}
+    spy = type(f"_Watched{trainer_class.__name__}", (trainer_class,), settings)
+    task = planted_task()
+    _made(spy).train(task)
+    path = path_to_labels(given, task.test_labels, (task.test_labels + 1) % N_CLASSES)
+    if path is not None:
+        raise ConformanceFailure(
+            f"test labels must not be reachable from a batch or a state, found them at {path}."
+        )
+
+
 TRAINER_CHECKS: tuple[Callable[[type[Trainer]], None], ...] = (
     check_trainer_class,
     check_trainer_outcome,
@@ -228,6 +253,7 @@ TRAINER_CHECKS: tuple[Callable[[type[Trainer]], None], ...] = (
     check_trainer_same_seed,
     check_trainer_random_state,
     check_trainer_sees_no_test_labels,
+    check_trainer_cannot_reach_test_labels,
     check_trainer_inputs_untouched,
     check_trainer_drops_what_is_dropped,
     check_trainer_takes_any_batch,

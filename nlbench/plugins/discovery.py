@@ -30,6 +30,7 @@ from nlbench.plugins.kinds import (
     kind_of_object,
     singular,
 )
+from nlbench.plugins.older_plugins import refuse_newer, what_moved
 
 __all__ = ["KINDS", "Component", "Kind", "component_of_file", "discover", "module_path"]
 
@@ -83,14 +84,16 @@ class Component:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
+            moved = what_moved(error)
             raise PluginError(
                 f"{self.kind[:-1]} {self.name!r} from {self.owner} cannot be imported.\n"
                 + "".join(traceback.format_exception(error)[-6:]).rstrip()
+                + (f"\n{moved}" if moved else "")
                 + "\nFix the file, or uninstall the package that brings it."
             ) from error
-        if self.attribute:
-            return _attribute(self, module)
-        return _only_component(self, module)
+        loaded = _attribute(self, module) if self.attribute else _only_component(self, module)
+        refuse_newer(f"{self.kind[:-1]} {self.name!r} ({self.owner})", loaded)
+        return loaded
 
 
 @cache

@@ -21,6 +21,8 @@ from nlbench.plugins.kinds import singular
 WAYS = {
     "selector": ("selector", "my-idea"),
     "online selector": ("selector", "my-late-idea", "--online"),
+    "batch selector": ("selector", "my-batch-idea", "--batch"),
+    "trainer": ("trainer", "my-loss"),
     "noise": ("noise", "my-noise"),
     "dataset": ("dataset", "my-drawings"),
     "encoder": ("encoder", "my-edges"),
@@ -126,9 +128,10 @@ BAD = {
     "standard library": (("selector", "json"), 2, "json.py would hide it"),
     "taken": (("selector", "clip-knn"), 4, "'clip-knn' is taken by nlbench"),
     "taken noise": (("noise", "pair"), 4, "is taken"),
-    "no template": (("trainer", "mine"), 2, "no template for a 'trainer'"),
     "near kind": (("selectr", "mine"), 2, "Did you mean 'selector'"),
     "online noise": (("noise", "mine", "--online"), 2, "--online is for selectors"),
+    "batch trainer": (("trainer", "mine", "--batch"), 2, "--batch is for selectors"),
+    "two times": (("selector", "mine", "--online", "--batch"), 2, "not both"),
 }
 
 

@@ -31,7 +31,7 @@ def test_built_in_noise(name: str, check: str) -> None:
     assert result.status == "passed", result.report
 
 
-@pytest.mark.parametrize("name", [*NEEDS_A_FILE, "asymmetric", "matrix"])
+@pytest.mark.parametrize("name", [*sorted(NEEDS_A_FILE), "asymmetric", "matrix"])
 def test_a_noise_that_needs_an_option_is_neither_passed_nor_failed(name: str) -> None:
     (result,) = check_noise(find("noises", name).load(), name)
     assert result.status == "unchecked"

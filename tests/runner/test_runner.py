@@ -228,7 +228,7 @@ def test_the_record_says_what_was_run(cell: Cell) -> None:
     assert content["noise"]["nominal_rate"] == 0.4
     assert content["noise"]["realized_rate"] == pytest.approx(0.4, abs=0.001)
     assert content["seed"] == 0
-    assert content["protocol"]["settings"]["trainer"]["epochs"] == EPOCHS
+    assert content["protocol"]["settings"]["training"]["epochs"] == EPOCHS
     assert content["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]
     assert {len(curve) for curve in content["curves"].values()} == {EPOCHS}
     assert content["error"] is None

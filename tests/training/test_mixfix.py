@@ -298,9 +298,9 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     (record,), _ = RunStore().records()
     assert record.status == "finished"
-    assert record.protocol.settings["trainer"]["name"] == "mixfix"
+    assert (record.method, record.trainer.name) == ("mixfix", "mixfix")
     assert len(record.curves["relabelled"]) == 10
-    assert "--trainer mixfix" in record.command
+    assert "--selector mixfix" in record.command
 
 
 def test_milestones_are_part_of_the_fingerprint() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nlbench.errors import DataError
-from nlbench.results.older_records import with_method
+from nlbench.results.older_records import in_todays_shape
 
 SCHEMA_VERSION = 1
 
@@ -203,11 +203,6 @@ class RunRecord(_Part):
     started_at: str = ""
     finished_at: str = ""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_older_shape(cls, content: Any) -> Any:
-        return with_method(content) if isinstance(content, dict) else content
-
     @property
     def label(self) -> str:
         """The method's name with the settings that differ from the defaults: the row's name."""
@@ -236,7 +231,7 @@ class RunRecord(_Part):
             DataError: if the text is not a record of this schema; names `source`.
         """
         try:
-            record = cls.model_validate_json(text, strict=True)
+            record = cls.model_validate_json(in_todays_shape(text), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"

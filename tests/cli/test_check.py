@@ -106,7 +106,7 @@ def test_options_of_a_noise_and_a_folder_of_images(tmp_path: Path) -> None:
         (("random", "--kind", "noises"), "unknown noise 'random'"),
         (("random", "--kind", "nose"), "Did you mean 'noise'"),
         (("random", "--only", "two-class"), "Did you mean 'check_two_classes'"),
-        (("cross-entropy",), "cannot be checked yet"),
+        (("cross-entropy", "--set", "lr=1"), "for noises and data sets"),
         (("random", "--set", "keep_fraction=1"), "for noises and data sets"),
         (("pair", "--set", "rrate=1"), "no option 'rrate'"),
     ],

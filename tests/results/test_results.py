@@ -23,6 +23,7 @@ from nlbench.results.record import (
     SelectionMetrics,
     SelectorInfo,
     TestMetrics,
+    TrainerInfo,
 )
 
 
@@ -130,9 +131,12 @@ def test_damaged_text_is_refused_by_file(text: bytes) -> None:
 
 
 def test_label_shows_what_differs_from_the_defaults() -> None:
-    assert SelectorInfo(name="clip-knn").label == "clip-knn"
+    plain = make_record().model_copy(update={"method": "clip-knn+elr"})
+    assert plain.label == "clip-knn+elr"
     info = SelectorInfo(name="clip-knn", variant={"tau": 0.10000000001, "k": 5, "p": "x" * 40})
-    assert info.label == f"clip-knn (k=5, p={'x' * 23}…, tau=0.1)"
+    trainer = TrainerInfo(name="elr", params={"beta": 0.9, "lr": 0.05}, variant={"beta": 0.9})
+    record = plain.model_copy(update={"selector": info, "trainer": trainer})
+    assert record.label == f"clip-knn+elr (beta=0.9, k=5, p={'x' * 23}…, tau=0.1)"
 
 
 def test_canonical_json_does_not_depend_on_the_order() -> None:

@@ -251,7 +251,7 @@ def after_training(data: TrainingData, losses: Tensor, two: bool) -> Dynamics:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("small-loss", {"divider": "rate"}), ("co-teaching", {})]
+    ("name", "settings"), [("small-loss", {"divider": "rate"}), ("co-teaching-epoch", {})]
 )
 def test_an_estimated_rate_takes_the_place_of_the_nominal_one(
     name: str, settings: dict[str, Any]
@@ -260,7 +260,7 @@ def test_an_estimated_rate_takes_the_place_of_the_nominal_one(
     rate = estimate_noise_rate(data.embeddings("image"), data.noisy_labels, 3)
     losses = torch.rand(500, generator=torch.Generator().manual_seed(0))
     selector: Any = get_selector(name, noise_rate="estimated", **settings)
-    answer = selector.select(data, after_training(data, losses, two=name == "co-teaching"))
+    answer = selector.select(data, after_training(data, losses, two=name == "co-teaching-epoch"))
     assert rate == pytest.approx(0.3, abs=0.06)
     assert int(answer.keep.sum()) == round((1 - rate) * 500)
     assert selector.knowledge_used() == ("image pre-training", "estimated noise rate")

@@ -20,7 +20,7 @@ _STANDARD = "cross-entropy"
 
 
 def in_todays_shape(text: str | bytes) -> str | bytes:
-    """Return a record's text with `method` and `trainer`; as it is where it has them, or is none."""
+    """Return a record's text with `method` and `trainer`, untouched where it has them."""
     # It stands near the start of today's records: most need not be read twice.
     if '"method"' in str(text[:_START]):
         return text

@@ -131,7 +131,9 @@ def test_damaged_text_is_refused_by_file(text: bytes) -> None:
 
 
 def test_label_shows_what_differs_from_the_defaults() -> None:
-    plain = make_record().model_copy(update={"method": "clip-knn+elr"})
+    plain = make_record().model_copy(
+        update={"method": "clip-knn+elr", "selector": SelectorInfo(name="clip-knn")}
+    )
     assert plain.label == "clip-knn+elr"
     info = SelectorInfo(name="clip-knn", variant={"tau": 0.10000000001, "k": 5, "p": "x" * 40})
     trainer = TrainerInfo(name="elr", params={"beta": 0.9, "lr": 0.05}, variant={"beta": 0.9})

@@ -38,7 +38,7 @@ def test_what_the_test_cannot_tell_apart_is_tied_and_the_rule_is_said() -> None:
         "best": "best", "close": "tied", "far": "worse", "none": "", "oracle": "",
     }  # fmt: skip
     assert board.verdict == (
-        "Tied with the best, best (paired t-test over 5 seeds, Holm-corrected over 6 pairs, "
+        "Tied with the best, best (paired t-test over 5 seeds, Holm-corrected over 2 comparisons with the best, "
         "p >= 0.05): close."
     )
 
@@ -85,7 +85,7 @@ def test_equal_means_are_equally_best() -> None:
     assert verdicts(records) == {"a": "best", "b": "best", "far": "worse"}
     assert only(records).verdict == (
         "The same mean: a, b. The best are significantly better than all others (paired t-test "
-        "over 5 seeds, Holm-corrected over 2 pairs, p < 0.05)."
+        "over 5 seeds, Holm-corrected over 1 comparison with the best, p < 0.05)."
     )
 
 
@@ -93,7 +93,7 @@ def test_a_selector_that_beats_all_others_is_said_to() -> None:
     records = [*seeds("best", 0.92), *seeds("far", 0.5, step=5)]
     assert only(records).verdict == (
         "best is significantly better than all others (paired t-test over 5 seeds, "
-        "Holm-corrected over 1 pair, p < 0.05)."
+        "Holm-corrected over 1 comparison with the best, p < 0.05)."
     )
 
 

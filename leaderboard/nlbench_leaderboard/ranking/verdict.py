@@ -2,18 +2,19 @@
 
 The best row is the ranked one with every seed and the highest mean; rows with the same mean are
 best as well. Another row with every seed is *worse* where the paired t-test against the best,
-Holm-corrected over all pairs of the board, has p < 0.05, and *tied* where it has not and there are
-at least five seeds. With fewer seeds the corrected test misses large differences, so that "not
+Holm-corrected over the comparisons with the best, has p < 0.05, and *tied* where it has not and
+there are at least five seeds. These are all that the verdict asks; over all pairs of a board of
+thirty methods (435) hardly any difference would be found with five seeds. With fewer seeds the corrected test misses large differences, so that "not
 significant" says nothing: untested.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from nlbench_leaderboard.ranking.board import Row, Verdict
-from nlbench_leaderboard.ranking.paired import ALPHA, Comparison, compare_all
+from nlbench_leaderboard.ranking.paired import ALPHA, Comparison, compare_all, holm
 from nlbench_leaderboard.ranking.stats import is_usable
 
 LEAST_N_TIE = 5
@@ -43,14 +44,30 @@ def judge(
         return tuple(rows), ""
     if not best.is_complete:
         return tuple(rows), "No selector has every seed, so no ties with the best are marked."
-    against = {c.second if c.first == best.name else c.first: c for c in comparisons
-               if best.name in (c.first, c.second)}  # fmt: skip
+    against = _with_the_best(comparisons, best.name, {r.name for r in rivals if r.is_complete})
     verdicts = {r.name: _verdict(against.get(r.name)) for r in rivals if r.is_complete}
     same = [best.name, *(r.name for r in rivals if r.is_complete and r.rank == best.rank)]
     verdicts |= dict.fromkeys(same, "best")
     judged = tuple(dataclasses.replace(r, verdict=verdicts.get(r.name, "")) for r in rows)
-    n_pairs = sum(c.t_p is not None for c in comparisons)
+    n_pairs = sum(c.t_p is not None for c in against.values())
     return judged, _sentence(judged, best.n, n_pairs)
+
+
+def _with_the_best(
+    comparisons: Sequence[Comparison], best: str, rivals: Collection[str]
+) -> dict[str, Comparison]:
+    """Return the comparisons with the best by the other row, corrected for being so many."""
+    mine = {
+        c.second if c.first == best else c.first: c
+        for c in comparisons
+        if best in (c.first, c.second)
+    }
+    mine = {name: c for name, c in mine.items() if name in rivals}
+    corrected = holm([c.t_p for c in mine.values()])
+    return {
+        name: dataclasses.replace(c, t_p_holm=p)
+        for (name, c), p in zip(mine.items(), corrected, strict=True)
+    }
 
 
 def _cells(row: Row) -> dict[tuple[str, int], float]:
@@ -86,7 +103,7 @@ def _sentence(rows: Sequence[Row], n_seeds: int, n_pairs: int) -> str:
     equal = f"The same mean: {names['best']}. " if n_best > 1 else ""
     rule = (
         f"paired t-test over {n_seeds} seeds, Holm-corrected over {n_pairs} "
-        f"pair{'' if n_pairs == 1 else 's'}, p {{}} {ALPHA}"
+        f"comparison{'' if n_pairs == 1 else 's'} with the best, p {{}} {ALPHA}"
     )
     untested = names["untested"]
     rest = f" Not tested, the same difference on every seed: {untested}." if untested else ""

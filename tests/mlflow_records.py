@@ -16,6 +16,7 @@ from nlbench.results.record import (
     SelectorInfo,
     TestMetrics,
     Times,
+    TrainerInfo,
 )
 
 
@@ -25,6 +26,8 @@ def make_record(**changes: Any) -> RunRecord:
         "fingerprint": hashlib.sha256(f"{label} {seed}".encode()).hexdigest(),
         "status": "finished",
         "selector": SelectorInfo(name=label, params={"n_neighbors": 10, "acc@1": None}),
+        "method": label,
+        "trainer": TrainerInfo(name="cross-entropy", params={"epochs": 3, "lr": 0.1}),
         "dataset": DatasetInfo(
             name="digits", fingerprint="d" * 64, n_train=100, n_test=20, n_classes=2
         ),
@@ -39,7 +42,7 @@ def make_record(**changes: Any) -> RunRecord:
             id="digits-quick",
             sha256="e" * 64,
             version=1,
-            settings={"trainer": {"name": "cross-entropy", "epochs": 3, "lr": 0.1}},
+            settings={"training": {"epochs": 3}},
         ),
         "metrics": make_metrics(),
         "curves": {"train_loss": [2.0, 1.5, 1.0], "test_accuracy": [0.5, None, 0.75]},

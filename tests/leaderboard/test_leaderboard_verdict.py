@@ -38,8 +38,8 @@ def test_what_the_test_cannot_tell_apart_is_tied_and_the_rule_is_said() -> None:
         "best": "best", "close": "tied", "far": "worse", "none": "", "oracle": "",
     }  # fmt: skip
     assert board.verdict == (
-        "Tied with the best, best (paired t-test over 5 seeds, Holm-corrected over 2 comparisons with the best, "
-        "p >= 0.05): close."
+        "Tied with the best, best (paired t-test over 5 seeds, Holm-corrected over 2 comparisons "
+        "with the best, p >= 0.05): close."
     )
 
 

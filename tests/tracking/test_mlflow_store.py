@@ -97,8 +97,8 @@ def test_names_and_values_are_made_fit_without_meeting() -> None:
     assert clean_name("hp.a b/c-d_e.1") == "hp.a b/c-d_e.1"
     assert clean_name("a@b") != clean_name("a%b")
     assert len(cut("x" * 10_000)) == 500
-    nested = make_record(protocol=ProtocolInfo(id="p", sha256="s", version=1, settings={"lr": 1}))
-    assert params_of(nested)["lr"] == "1"
+    flat = make_record(protocol=ProtocolInfo(id="p", sha256="s", version=1, settings={"epochs": 1}))
+    assert params_of(flat)["epochs"] == "1"
 
 
 def test_tracking_is_light_until_it_is_used() -> None:

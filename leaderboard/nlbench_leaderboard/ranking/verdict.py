@@ -3,9 +3,9 @@
 The best row is the ranked one with every seed and the highest mean; rows with the same mean are
 best as well. Another row with every seed is *worse* where the paired t-test against the best,
 Holm-corrected over the comparisons with the best, has p < 0.05, and *tied* where it has not and
-there are at least five seeds. These are all that the verdict asks; over all pairs of a board of
-thirty methods (435) hardly any difference would be found with five seeds. With fewer seeds the corrected test misses large differences, so that "not
-significant" says nothing: untested.
+there are at least five seeds. These comparisons are all that the verdict asks: corrected over all
+pairs of a board of thirty methods (435), five seeds would find hardly any difference. With fewer
+seeds the corrected test misses large differences, so that "not significant" says nothing: untested.
 """
 
 from __future__ import annotations

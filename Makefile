@@ -31,7 +31,7 @@ help:
 	@touch $@
 
 demo: .venv/installed
-	$(BIN)/nlbench sweep --jobs $(JOBS)
+	$(BIN)/nlbench sweep tools/demo.yaml --jobs $(JOBS)
 	$(BIN)/nlbench leaderboard
 
 test: .venv/installed

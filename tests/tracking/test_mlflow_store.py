@@ -12,7 +12,7 @@ import pytest
 from mlflow_records import make_record
 
 from nlbench.errors import ConfigError, RunError
-from nlbench.results.record import ProtocolInfo
+from nlbench.results.record import ProtocolInfo, TrainerInfo
 from nlbench.tracking import MlflowTracker, default_tracking_uri, read_records
 from nlbench.tracking import store as mlflow_store
 from nlbench.tracking.board import board_of
@@ -116,6 +116,15 @@ def test_runs_of_other_code_are_told_apart() -> None:
     assert tags_of(old, "b")["nlbench.group"] != tags_of(new, "b")["nlbench.group"]
     assert tags_of(new, "b")["nlbench.versions"] == '{"noise":1,"selector":2}'
     assert {"mode": "param", "groupByData": "versions"} in view_state()["groupBy"]["groupByKeys"]
+
+
+def test_methods_of_one_selector_are_never_averaged() -> None:
+    groups = set()
+    for method, variant in (("none", {}), ("elr", {}), ("gce", {}), ("elr", {"beta": 0.9})):
+        trainer = TrainerInfo(name=method, variant=variant)
+        record = make_record(label="none", method=method, trainer=trainer)
+        groups.add(tags_of(record, "b")["nlbench.group"])
+    assert len(groups) == 4
 
 
 def test_accuracy_on_noisy_test_labels_is_marked() -> None:

@@ -167,20 +167,21 @@ def _documentation(component: Component, loaded: Any) -> str:
     import inspect
     import sys
 
-    module = inspect.getdoc(sys.modules[loaded.__module__])
+    module = inspect.getdoc(sys.modules[loaded.__module__]) or ""
     own = inspect.getdoc(loaded) or ""
     if own.startswith(f"{loaded.__name__}("):  # a dataclass without one has its signature
         own = ""
+    if component.kind == "trainers" and component.is_shipped:  # a file each: paper, deviations
+        return f"{module}\n\n{own}"
     both = (own, module) if component.attribute else (module, own)
     return both[0] or both[1] or "No description."
 
 
 def _facts(kind: Kind, loaded: Any) -> list[str]:
     if kind == "selectors":
-        knows = ", ".join(loaded.knowledge) or "noisy labels only"
-        when = "after every epoch" if hasattr(loaded, "history_epochs") else "once, before training"
-        lines = [f"knowledge   {knows}", f"chooses     {when}"]
-        return [*lines, "bound       yes: shown, not ranked"] if loaded.is_bound else lines
+        return _selector_facts(loaded)
+    if kind == "trainers":
+        return _trainer_facts(loaded)
     if kind == "datasets":
         lines = [
             f"origin      {loaded.origin}",
@@ -206,6 +207,39 @@ def _facts(kind: Kind, loaded: Any) -> list[str]:
             ]
         return lines
     return []
+
+
+def _selector_facts(cls: Any) -> list[str]:
+    """Return what a selector knows, when it chooses, and what it costs to train with it."""
+    from nlbench.selector import BatchSelector, OnlineSelector
+
+    when = "once, before training"
+    if issubclass(cls, OnlineSelector):
+        when = "after every epoch"
+    elif issubclass(cls, BatchSelector):
+        when = "in every mini-batch"
+    networks, rounds = getattr(cls, "n_networks", 1), getattr(cls, "rounds", 1)
+    lines = [
+        ("knowledge", ", ".join(cls.knowledge) or "noisy labels only"),
+        ("chooses", when),
+        ("looks at", ", ".join(getattr(cls, "observes", ()))),
+        ("networks", str(networks) if networks > 1 else ""),
+        ("trainings", f"up to {rounds}, the last is measured" if rounds > 1 else ""),
+        ("trainer", cls.trainer),
+        ("deviation", cls.deviation),
+        ("bound", "yes: shown, not ranked" if cls.is_bound else ""),
+    ]
+    return [f"{name:<10}  {text}" for name, text in lines if text]
+
+
+def _trainer_facts(cls: Any) -> list[str]:
+    networks = getattr(cls, "n_networks", 1)
+    lines = [
+        ("method", "yes: alone, trained on everything, it is ranked" if cls.is_method else ""),
+        ("networks", str(networks) if networks > 1 else ""),
+        ("deviation", cls.deviation),
+    ]
+    return [f"{name:<10}  {text}" for name, text in lines if text]
 
 
 def _settings(kind: Kind, loaded: Any) -> list[str]:

@@ -31,7 +31,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Dynamics, Knowledge, Observation, OnlineSelector, Selection, TrainingData
+from nlbench import (
+    Dynamics,
+    Knowledge,
+    NoiseRate,
+    Observation,
+    OnlineSelector,
+    Selection,
+    TrainingData,
+    knowledge_of_rate,
+)
 
 _MOST_EPOCHS = 1000
 _IN_A_ROW = 3
@@ -43,11 +52,13 @@ class EarlyCutting(OnlineSelector):
 
     Attributes:
         learned_share: Share of a round's samples whose learning ends it; None takes the line
-            through the published values at the nominal noise rate.
+            through the published values at the noise rate.
         warmup_epochs: Evaluations that do not count, at most half of a round's.
         early_rate: One in so many of the learned samples is early.
         candidate_share: Early samples of highest loss that are looked at again, as a share of N.
         cut_share: Top share of confidence and lowest share of gradient norm of the candidates.
+        noise_rate: For `learned_share`; None takes the nominal rate of the noise, "estimated" the
+            one that HOC estimates from image features.
     """
 
     version: ClassVar[int] = 1
@@ -62,10 +73,11 @@ class EarlyCutting(OnlineSelector):
     early_rate: Annotated[float, Field(ge=1)] = 1.5
     candidate_share: Annotated[float, Field(ge=0, le=1)] = 0.06
     cut_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    noise_rate: NoiseRate = None
 
     def knowledge_used(self) -> tuple[Knowledge, ...]:
         """The share comes from the noise rate unless it is set."""
-        return ("noise rate",) if self.learned_share is None else ()
+        return knowledge_of_rate(self.noise_rate) if self.learned_share is None else ()
 
     def select(self, data: TrainingData, dynamics: Dynamics) -> Selection:
         """Train on the round's samples until enough of them are learned, then on those."""
@@ -98,7 +110,7 @@ class EarlyCutting(OnlineSelector):
     def _share(self, data: TrainingData) -> float:
         if self.learned_share is not None:
             return self.learned_share
-        return 1 - (0.925 - 0.85) / (0.4 - 0.2) * data.noise_rate
+        return 1 - (0.925 - 0.85) / (0.4 - 0.2) * data.rate(self.noise_rate)
 
     def _confident_mistakes(self, data: TrainingData, dynamics: Dynamics, times: Tensor) -> Tensor:
         """Mark early samples of high loss that are confident and insensitive to the input."""

@@ -101,6 +101,8 @@ def tags_of(record: RunRecord, board_key: str) -> dict[str, str]:
     group = {
         "board": board_key,
         "selector": record.selector.model_dump(mode="json"),
+        # Losses differ in their trainer alone: all of them keep everything.
+        "trainer": {"name": record.trainer.name, "params": record.trainer.params},
         # Left out of records from before versions were kept: they stay in their group.
         **({"versions": record.versions} if record.versions else {}),
     }

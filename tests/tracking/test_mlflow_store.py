@@ -12,7 +12,7 @@ import pytest
 from mlflow_records import make_record
 
 from nlbench.errors import ConfigError, RunError
-from nlbench.results.record import ProtocolInfo
+from nlbench.results.record import ProtocolInfo, TrainerInfo
 from nlbench.tracking import MlflowTracker, default_tracking_uri, read_records
 from nlbench.tracking import store as mlflow_store
 from nlbench.tracking.board import board_of
@@ -97,8 +97,13 @@ def test_names_and_values_are_made_fit_without_meeting() -> None:
     assert clean_name("hp.a b/c-d_e.1") == "hp.a b/c-d_e.1"
     assert clean_name("a@b") != clean_name("a%b")
     assert len(cut("x" * 10_000)) == 500
-    nested = make_record(protocol=ProtocolInfo(id="p", sha256="s", version=1, settings={"lr": 1}))
-    assert params_of(nested)["lr"] == "1"
+    method = make_record(
+        method="elr",
+        protocol=ProtocolInfo(id="p", sha256="s", version=1, settings={"network": "small-cnn"}),
+        trainer=TrainerInfo(name="elr", params={"lr": 1, "beta": 0.9}, variant={"beta": 0.9}),
+    )
+    expected = {"method": "elr", "trainer": "elr", "lr": "1", "tp.beta": "0.9"}
+    assert {**expected, "network": "small-cnn"}.items() <= params_of(method).items()
 
 
 def test_tracking_is_light_until_it_is_used() -> None:
@@ -116,6 +121,24 @@ def test_runs_of_other_code_are_told_apart() -> None:
     assert tags_of(old, "b")["nlbench.group"] != tags_of(new, "b")["nlbench.group"]
     assert tags_of(new, "b")["nlbench.versions"] == '{"noise":1,"selector":2}'
     assert {"mode": "param", "groupByData": "versions"} in view_state()["groupBy"]["groupByKeys"]
+
+
+def test_means_do_not_mix_losses_nor_their_settings() -> None:
+    trainers = [("elr", 1.0), ("elr", 3.0), ("gce", 1.0), ("elr", 1.0)]
+    groups = [
+        tags_of(
+            make_record(
+                label="none",
+                seed=seed,
+                method=name,
+                trainer=TrainerInfo(name=name, params={"strength": strength}),
+            ),
+            "b",
+        )["nlbench.group"]
+        for seed, (name, strength) in enumerate(trainers)
+    ]
+    assert len(set(groups)) == 3
+    assert groups[0] == groups[3]
 
 
 def test_accuracy_on_noisy_test_labels_is_marked() -> None:

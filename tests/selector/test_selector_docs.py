@@ -38,7 +38,7 @@ def trainers() -> dict[str, Any]:
     return {
         name: component.load()
         for name, component in registry.components("trainers").items()
-        if not component.problem
+        if component.owner.startswith("nlbench (")
     }
 
 

@@ -55,10 +55,12 @@ def new(
 
     _refuse_kind(kind)
     if online and batch:
-        raise ConfigError("a selector chooses at one time: give --online or --batch, not both.")
+        raise ConfigError(
+            "a selector chooses after epochs or in batches: give --online or --batch, not both."
+        )
     asked = New(kind_named(kind), name, "online" if online else "batch" if batch else "once")
     if asked.when != "once" and asked.kind != "selectors":
-        raise ConfigError(f"--{asked.when} is for selectors, not for a {kind}. Leave it out.")
+        raise ConfigError(f"--{asked.when} is for selectors, got {kind!r}. Leave it out.")
     refuse_name(asked)
     folder = (out or Path()).expanduser()
     path = (write_package if package else write_file)(asked, folder)
@@ -73,7 +75,7 @@ def _refuse_kind(kind: str) -> None:
 
     names = [singular(each) for each in OFFERED]
     if kind not in (*names, *OFFERED):
-        raise ConfigError(f"there is no template for a {kind!r}. {did_you_mean(kind, names)}")
+        raise ConfigError(f"there is no template for {kind!r}. {did_you_mean(kind, names)}")
 
 
 def _next_steps(asked: New, path: Path, package: bool) -> list[str]:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def run(
     selector: Annotated[
-        str | None, typer.Option(help="Selector, or NAME:key=value,... (default: clipcleaner)")
+        str | None,
+        typer.Option(
+            help="Selector, loss or SELECTOR+TRAINER; NAME:key=value,... (default: clipcleaner)"
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Data set, or folder:PATH. (default: digits)")
@@ -34,7 +37,10 @@ def run(
             min=0, help="Seed for noise, initial weights and batch order (independent streams)."
         ),
     ] = 0,
-    trainer: Annotated[str | None, typer.Option(help="Trainer. (default: cross-entropy)")] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(help="Trainer; steps, network and augmentation stay. (default: the recipe's)"),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the trainer.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Recipe: a name from `nlbench list recipes`, or a file.")

@@ -34,7 +34,9 @@ def sweep(
     ] = None,
     selector: Annotated[
         list[str] | None,
-        typer.Option(help="Selector, repeatable; NAME:k=5,10 spans values. (default: all)"),
+        typer.Option(
+            help="Selector, loss or SELECTOR+TRAINER; NAME:k=5,10 spans values. (default: all)"
+        ),
     ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Data set, repeatable. (default: digits)")
@@ -63,7 +65,7 @@ def sweep(
     force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
     deterministic: Deterministic = False,
 ) -> None:
-    """Run a grid: every selector x data set x noise x seed.
+    """Run a grid: every method x data set x noise x seed.
 
     Finished cells are skipped, killed and failed ones are done again, and the failure of one cell
     stops no other. The exit code is 1 if any cell failed.

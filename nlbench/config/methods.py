@@ -40,7 +40,8 @@ def split_method(name: str) -> tuple[str, str]:
         return EVERYTHING, name
     usable = [n for n, c in {**selectors, **trainers}.items() if not c.problem]
     raise ConfigError(
-        f"unknown selector {name!r}. {did_you_mean(name, usable)} See `nlbench list selectors`."
+        f"unknown selector {name!r}. {did_you_mean(name, usable)} "
+        "See `nlbench list selectors` and `nlbench list trainers`."
     )
 
 
@@ -88,7 +89,7 @@ def check_pair(selector: Any, trainer: Any, selector_name: str, trainer_name: st
     """Refuse a selector and a trainer that cannot work together, before anything is computed.
 
     Raises:
-        ConfigError: with a trainer that goes with the selector.
+        ConfigError: naming a trainer that goes with the selector.
     """
     from nlbench.selector import BatchSelector, OnlineSelector
     from nlbench.training.loss_trainer import LossTrainer

@@ -122,7 +122,7 @@ def require_answer(selection: Any, data: TrainingData) -> Selection:
     """Return the selection if it answers for all samples of `data`, with finite numbers."""
     if not isinstance(selection, Selection):
         raise ConformanceFailure(
-            f"select must give an nlbench.Selection, got {type(selection).__name__}: "
+            f"select must return an nlbench.Selection, got {type(selection).__name__}: "
             "`return Selection(keep=keep, score=score)`."
         )
     for name in ("keep", "score", "labels", "weights"):

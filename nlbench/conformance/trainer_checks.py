@@ -29,7 +29,7 @@ def check_trainer_class(trainer_class: type[Trainer]) -> None:
     if not issubclass(trainer_class, Trainer):
         raise ConformanceFailure(
             f"{trainer_class.__name__} must derive from nlbench.LossTrainer, or from "
-            "nlbench.training.task.Trainer where it is no loss."
+            "nlbench.training.task.Trainer where it is not a loss."
         )
     if not is_dataclass(trainer_class) or "__dataclass_fields__" not in vars(trainer_class):
         raise ConformanceFailure(

@@ -73,7 +73,8 @@ class BatchSelection:
         keep = self._share >= 0.5
         if not bool(keep.any()):
             raise PluginError(
-                "the selector used no sample in an epoch: there is nothing to train on."
+                "choose must give some sample a weight > 0 in at least half of its draws in an "
+                "epoch, got none: the record would have no selection. Keep more of each batch."
             )
         self._note(keep)
         return Selection(keep=keep, score=self._score.clone())
@@ -105,4 +106,6 @@ def checked_weights(weights: object, losses: Tensor) -> None:
             f"{losses.device}, got {tuple(weights.shape)} on {weights.device}."
         )
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-        raise PluginError("choose must return finite weights >= 0, got others.")
+        raise PluginError(
+            "choose must return finite weights >= 0, got negative ones, NaN or infinity."
+        )

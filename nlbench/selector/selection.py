@@ -79,7 +79,7 @@ def checked_answer(answer: Any, data: TrainingData, extra_classes: int = 0) -> S
     """
     if not isinstance(answer, Selection):
         raise PluginError(
-            f"select must give an nlbench.Selection, got {type(answer).__name__}: "
+            f"select must return an nlbench.Selection, got {type(answer).__name__}: "
             "`return Selection(keep=keep, score=score)`."
         )
     if answer.keep.shape != data.noisy_labels.shape or answer.keep.device != data.device:
@@ -88,11 +88,15 @@ def checked_answer(answer: Any, data: TrainingData, extra_classes: int = 0) -> S
             f"{data.device}, got {tuple(answer.keep.shape)} on {answer.keep.device}."
         )
     if not bool(answer.keep.any()):
-        raise PluginError("the selector kept no sample: there is nothing to train on.")
+        raise PluginError(
+            "the selector kept no sample: there is nothing to train on. Look at its threshold."
+        )
     for name in ("weights", "loss_weights"):
         values = getattr(answer, name)
         if values is not None and not bool((values[answer.keep] > 0).any()):
-            raise PluginError(f"Selection.{name} must be > 0 for at least one kept sample.")
+            raise PluginError(
+                f"Selection.{name} must be > 0 for at least one kept sample, got 0 for all of them."
+            )
     n_classes = data.n_classes + extra_classes
     if answer.labels is not None:
         low, high = int(answer.labels.min()), int(answer.labels.max())
@@ -110,7 +114,7 @@ def checked_answer(answer: Any, data: TrainingData, extra_classes: int = 0) -> S
 
 def _require(name: str, value: Any, like: Any, kind: str) -> None:
     if not isinstance(value, Tensor) or value.ndim != 1:
-        raise PluginError(f"Selection.{name} must be a 1-D tensor, got {type(value).__name__}.")
+        raise PluginError(f"Selection.{name} must be a 1-D tensor, got {_kind(value)}.")
     fits = {
         "bool": value.dtype == torch.bool,
         "float": value.is_floating_point(),
@@ -127,10 +131,16 @@ def _require(name: str, value: Any, like: Any, kind: str) -> None:
         raise PluginError(f"Selection.{name} must be finite, got NaN or infinity.")
 
 
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"one of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
 def _require_soft(soft_labels: Any, keep: Tensor, labels: Tensor | None) -> None:
     if not isinstance(soft_labels, Tensor) or soft_labels.ndim != 2:
         raise PluginError(
-            f"Selection.soft_labels must be an (N, K) tensor, got {type(soft_labels).__name__}."
+            f"Selection.soft_labels must be an (N, K) tensor, got {_kind(soft_labels)}."
         )
     if labels is not None:
         raise PluginError(

@@ -1,4 +1,4 @@
-"""Means over seeds, in experiments of their own: one run per board and selector.
+"""Means over seeds, in experiments of their own: one run per board and method.
 
 In the board's own experiment they would count as one more seed in every grouping, and nested runs
 there cannot be sorted. So the seeds name their summary as parent, from the experiment beside it.
@@ -20,8 +20,8 @@ from nlbench.tracking.view import VIEW_TAG, means_tag_value
 from nlbench.tracking.write import dataset_input, log
 
 _NOTE = (
-    "Mean, sample SD and 95 % t-interval over seeds, a run per selector and noise. Compare only "
-    "equal `dataset`, `noise` and protocol; whether two selectors differ is a matter of paired "
+    "Mean, sample SD and 95 % t-interval over seeds, a run per method and noise. Compare only "
+    "equal `dataset`, `noise` and protocol; whether two methods differ is a matter of paired "
     "differences, which `nlbench leaderboard` tests. Shares are percent."
 )
 PARENT_TAG = "mlflow.parentRunId"
@@ -66,7 +66,7 @@ class Means:
         self._runs: dict[str, str] = {}
 
     def run_of(self, record: RunRecord) -> str:
-        """Return the run that holds the means of a record's selector, created on first use.
+        """Return the run that holds the means of a record's method, created on first use.
 
         Raises:
             MlflowException, RunError: if it can be neither found nor written.

@@ -96,20 +96,13 @@ def versions_line(record: RunRecord) -> str:
     return ", ".join(parts) or "not recorded"
 
 
-def _own_trainer(record: RunRecord) -> dict[str, Any]:
-    """Return the trainer where it makes another row of the same selector, or nothing."""
-    if record.method in ("", record.selector.name) and not record.trainer.variant:
-        return {}
-    return {"name": record.trainer.name, "variant": record.trainer.variant}
-
-
 def tags_of(record: RunRecord, board_key: str) -> dict[str, str]:
     """Return the tags that hold from the first moment of a run to its end."""
     group = {
         "board": board_key,
         "selector": record.selector.model_dump(mode="json"),
-        # Left out where the trainer is the usual one, as before methods were pairs.
-        **({"trainer": _own_trainer(record)} if _own_trainer(record) else {}),
+        # Losses differ in their trainer alone: all of them keep everything.
+        "trainer": {"name": record.trainer.name, "params": record.trainer.params},
         # Left out of records from before versions were kept: they stay in their group.
         **({"versions": record.versions} if record.versions else {}),
     }

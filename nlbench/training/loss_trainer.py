@@ -237,5 +237,5 @@ def _require_each(losses: Tensor, logits: Tensor) -> None:
         raise PluginError(
             "batch_loss must return a loss for each network and sample, "
             f"{tuple(logits.shape[:2])}, where something weighs them, got {tuple(losses.shape)}. "
-            "A mean inside it is one too many: nlbench takes it."
+            "Leave out its mean over the batch: nlbench takes it."
         )

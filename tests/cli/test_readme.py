@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import nlbench_selectors
 from nlbench.conformance import check_selector
 from nlbench.plugins import registry
 from nlbench.results.store import RunStore
@@ -47,10 +48,26 @@ def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert damaged == []
 
 
-def test_the_table_names_selectors_that_exist() -> None:
-    listed = set(re.findall(r"^\| `([a-z-]+)` \|", README, re.MULTILINE))
-    assert len(listed) == 10
-    assert listed <= set(registry.selector_names())  # a file dropped in need not be listed
+def test_the_table_names_each_built_in_method_once() -> None:
+    rows = re.findall(r"^\| [a-z, -]+ \|(.+)\|.+\|$", section("Methods"), re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"\[`([a-z0-9-]+)`\]", row)]
+    trainers = registry.components("trainers").items()
+    ours = [(name, each.load()) for name, each in trainers if each.owner.startswith("nlbench (")]
+    losses = [name for name, trainer in ours if trainer.is_method]
+    # Neither a file dropped in nor an installed plugin need be listed.
+    assert sorted(listed) == sorted([*nlbench_selectors.VERSIONED, *losses])
+
+
+def test_the_numbers_are_of_methods_that_exist() -> None:
+    text = section("What it measures, so far")
+    named = set(re.findall(r"^\| `([a-z0-9-]+)`(?: \(bound\))? \|", text, re.MULTILINE))
+    assert len(named) >= 10
+    assert named <= {*registry.selector_names(), *registry.components("trainers")}
+
+
+def section(heading: str) -> str:
+    """Return what stands between a heading and the next one of its level."""
+    return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

@@ -434,7 +434,7 @@ BROKEN: list[tuple[type, str, str, set[str]]] = [
     (MisspelledExemption, "check_exemptions", "Did you mean 'check_two_classes'", set()),
     (ExemptionWithoutReason, "check_exemptions", "must give a reason", set()),
     (OneShort, "check_answer", r"must have shape \(600,\).*got \(599,\)", ANSWERS),
-    (GivesATuple, "check_answer", "must give an nlbench.Selection, got tuple", ANSWERS),
+    (GivesATuple, "check_answer", "must return an nlbench.Selection, got tuple", ANSWERS),
     (WritesNanLater, "check_answer", "finite for every sample, got 1 NaN", ANSWERS),
     (LabelsOutOfRange, "check_answer", r"must lie in \[0, 5\), got values from 1 to 5", ANSWERS),
     (OtherDevice, "check_device", r"must be on the data's device, \w+, got meta", ANSWERS),

@@ -28,6 +28,17 @@ def test_two_swept_settings_are_both_named() -> None:
     assert note.startswith("my-idea: k swept over 5, 10, t swept over 0.1, true; choosing")
 
 
+def test_settings_of_a_loss_are_named_too() -> None:
+    runs = [
+        make("none", seed, 0.9, method="elr", trainer={"name": "elr", "params": {"strength": s}})
+        for s in (1, 3)
+        for seed in (0, 1)
+    ]
+    assert notes(*runs, *swept("none")) == [
+        "elr: strength swept over 1, 3; choosing the best of these rows afterwards favours it."
+    ]
+
+
 @pytest.mark.parametrize("other", ["my-idea", "another"])
 def test_one_point_of_each_selector_is_not_a_sweep(other: str) -> None:
     assert notes(*swept("my-idea", k=5), *swept(other, k=5 if other == "my-idea" else 10)) == []

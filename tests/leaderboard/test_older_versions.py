@@ -60,6 +60,16 @@ def test_a_selectors_version_says_nothing_about_other_selectors() -> None:
     assert {older for _, older in standing(both).values()} == {""}
 
 
+@pytest.mark.parametrize("version", [7, "code:" + "f" * 64])
+def test_a_trainers_version_says_nothing_about_other_trainers(version: int | str) -> None:
+    plain = runs("a", trainer={"name": "cross-entropy"})
+    own = {"method": "my-loss", "trainer": {"name": "my-loss"}}
+    other = runs("none", versions={**NOW, "trainer": version}, **own)
+    assert {older for _, older in standing([*plain, *other]).values()} == {""}
+    newer = runs("b", versions={**NOW, "trainer": 2}, trainer={"name": "cross-entropy"})
+    assert standing([*plain, *other, *newer])["a"] == (None, "trainer 1 (now 2)")
+
+
 def test_every_other_part_counts_for_the_whole_board() -> None:
     new = runs("b", versions={**NOW, "training": 2})
     assert standing([*runs("a"), *new]) == {"b": (1, ""), "a": (None, "training 1 (now 2)")}

@@ -78,7 +78,7 @@ def test_a_sample_that_was_not_drawn_keeps_its_decision() -> None:
 def test_an_epoch_that_used_nothing_is_refused() -> None:
     choice = choice_of([[0.0] * N])
     ask(choice, list(range(N)))
-    with pytest.raises(PluginError, match="used no sample in an epoch"):
+    with pytest.raises(PluginError, match="a weight > 0 in at least half of its draws"):
         choice.end_epoch()
 
 

@@ -97,8 +97,13 @@ def test_names_and_values_are_made_fit_without_meeting() -> None:
     assert clean_name("hp.a b/c-d_e.1") == "hp.a b/c-d_e.1"
     assert clean_name("a@b") != clean_name("a%b")
     assert len(cut("x" * 10_000)) == 500
-    flat = make_record(protocol=ProtocolInfo(id="p", sha256="s", version=1, settings={"epochs": 1}))
-    assert params_of(flat)["epochs"] == "1"
+    method = make_record(
+        method="elr",
+        protocol=ProtocolInfo(id="p", sha256="s", version=1, settings={"network": "small-cnn"}),
+        trainer=TrainerInfo(name="elr", params={"lr": 1, "beta": 0.9}, variant={"beta": 0.9}),
+    )
+    expected = {"method": "elr", "trainer": "elr", "lr": "1", "tp.beta": "0.9"}
+    assert {**expected, "network": "small-cnn"}.items() <= params_of(method).items()
 
 
 def test_tracking_is_light_until_it_is_used() -> None:
@@ -118,13 +123,22 @@ def test_runs_of_other_code_are_told_apart() -> None:
     assert {"mode": "param", "groupByData": "versions"} in view_state()["groupBy"]["groupByKeys"]
 
 
-def test_methods_of_one_selector_are_never_averaged() -> None:
-    groups = set()
-    for method, variant in (("none", {}), ("elr", {}), ("gce", {}), ("elr", {"beta": 0.9})):
-        trainer = TrainerInfo(name=method, variant=variant)
-        record = make_record(label="none", method=method, trainer=trainer)
-        groups.add(tags_of(record, "b")["nlbench.group"])
-    assert len(groups) == 4
+def test_means_do_not_mix_losses_nor_their_settings() -> None:
+    trainers = [("elr", 1.0), ("elr", 3.0), ("gce", 1.0), ("elr", 1.0)]
+    groups = [
+        tags_of(
+            make_record(
+                label="none",
+                seed=seed,
+                method=name,
+                trainer=TrainerInfo(name=name, params={"strength": strength}),
+            ),
+            "b",
+        )["nlbench.group"]
+        for seed, (name, strength) in enumerate(trainers)
+    ]
+    assert len(set(groups)) == 3
+    assert groups[0] == groups[3]
 
 
 def test_accuracy_on_noisy_test_labels_is_marked() -> None:

@@ -350,7 +350,7 @@ def test_a_mean_goes_alone_but_cannot_be_weighed() -> None:
         choosing(Weighing(torch.ones(2, N)), make_task(N)),
     )
     for task in weighed:
-        message = r"loss for each network and sample, \(\d, 32\).*got \(\).*A mean inside it"
+        message = r"loss for each network and sample, \(\d, 32\).*got \(\).*Leave out its mean"
         with pytest.raises(PluginError, match=message):
             Mean(**QUICK).train(task)
 

@@ -3,7 +3,7 @@
 The current version of a part is the highest integer among the board's records and what is installed
 here. Hashes (of code, of prompts) have no order: the installed one is current, else that of the
 record that ended last.
-A selector's version is compared among runs of that selector, all others over the whole board.
+A selector's or trainer's version is compared among runs with that one, all others over the board.
 """
 
 from __future__ import annotations
@@ -132,11 +132,13 @@ def _parts_of_rows(records: Sequence[RunRecord], installed: Installed) -> dict[R
 
 
 def _scope(record: RunRecord, part: str) -> tuple[str, str]:
-    """Return what a version is comparable within: one selector, one encoder, or the board."""
+    """Return what a version is comparable within: a selector, trainer or encoder, or the board."""
     if part.startswith(_ENCODER):
         name = record.selector.params.get(part.removeprefix(_ENCODER))
         return str(name).partition(":")[0], part
-    return (record.selector.name if part == "selector" else "", part)
+    # Methods of one board train with trainers of their own; "" in records that name none.
+    owner = {"selector": record.selector.name, "trainer": record.trainer.name}.get(part, "")
+    return (owner, part)
 
 
 def _short(version: Version | None) -> str:

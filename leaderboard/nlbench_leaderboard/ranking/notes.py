@@ -63,13 +63,14 @@ def board_notes(rows: Sequence[Row], records: Sequence[RunRecord]) -> tuple[str,
 
 
 def swept_notes(rows: Iterable[Row]) -> list[str]:
-    """Return a note for each selector that is on the board with several hyper-parameters."""
+    """Return a note for each method that is on the board with several settings."""
     tried: dict[str, list[Mapping[str, object]]] = {}
     for row in rows:
         if row.older:
             continue
-        selector = row.runs[-1].record.selector
-        tried.setdefault(selector.name, []).append(selector.params)
+        record = row.runs[-1].record
+        settings = {**record.trainer.params, **record.selector.params}
+        tried.setdefault(record.method or record.selector.name, []).append(settings)
     notes = []
     for name, points in sorted(tried.items()):
         swept = [_swept(key, points) for key in sorted({key for point in points for key in point})]

@@ -99,7 +99,7 @@ def finished_record(
         metrics=metrics,
         curves=result.curves,
         score_histogram=score_histogram(result.selection.score, is_clean),
-        diagnostics=_diagnostics(result),
+        diagnostics=_diagnostics(choice, result),
         warnings=list(choice.bank.warnings),
         times=attempt.times(
             data_s=inputs.read_s + choice.read_s,
@@ -137,7 +137,7 @@ def _environment(place: Workplace) -> dict[str, Any]:
     return describe_environment(device_name(place.device), repeatable)
 
 
-def _diagnostics(result: Result) -> dict[str, Any]:
+def _diagnostics(choice: Choice, result: Result) -> dict[str, Any]:
     diagnostics = dict(result.selection.diagnostics)
     try:
         json.dumps(diagnostics, allow_nan=False)
@@ -147,6 +147,8 @@ def _diagnostics(result: Result) -> dict[str, Any]:
     facts: dict[str, Any] = {"n_steps": training.n_steps, "precision": training.precision}
     if training.n_rounds > 1:
         facts["n_rounds"] = training.n_rounds
+    if choice.view.estimates_used:
+        facts["estimated_noise_rate"] = choice.view.rate("estimated")
     return {**facts, **diagnostics}
 
 

@@ -46,6 +46,7 @@ class Choice:
         selection: The first answer; everything for selectors that answer in training.
         online: Asks an online selector after every epoch; None for all others.
         in_batches: Asks a batch selector in every step; None for all others.
+        view: What the selector sees.
         bank: Where the selector's embeddings come from, also during training.
         read_s, embed_s, select_s: Seconds for images, embeddings and the selector itself.
     """
@@ -55,6 +56,7 @@ class Choice:
     selection: Selection
     online: OnlineSelection | None
     in_batches: BatchSelection | None
+    view: TrainingData
     bank: FeatureBank
     read_s: float
     embed_s: float
@@ -115,7 +117,7 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
         selection = _answer(inputs, selector, view)
     elapsed = time.perf_counter() - started
     return Choice(
-        fit_images, val_images, selection, online, in_batches, bank, read_s, bank.seconds,
+        fit_images, val_images, selection, online, in_batches, view, bank, read_s, bank.seconds,
         elapsed - bank.seconds,
     )  # fmt: skip
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
+import nlbench
 from nlbench import Batch, BatchSelector, PluginError, TrainingBatch, TrainingData
 from nlbench.runner.batch_selection import BatchSelection
 
@@ -103,3 +105,20 @@ def test_the_selector_sees_the_place_of_the_batch_and_nothing_of_the_training() 
     assert (batch.epoch, batch.step, batch.n_epochs, batch.n_steps) == (4, 1, 9, 2)
     assert choice.seconds > 0
     assert bool(choice.first().keep.all())
+
+
+@pytest.mark.parametrize("selector", ["co-teaching", "small-loss:divider=rate"])
+def test_the_record_has_the_rate_that_was_estimated(selector: str, tmp_path: Path) -> None:
+    record = nlbench.run(
+        selector,
+        noise="symmetric",
+        noise_rate=0.4,
+        epochs=1,
+        settings={"selector.noise_rate": "estimated"},
+        track=False,
+        home=tmp_path,
+    )
+    assert record.diagnostics["estimated_noise_rate"] == pytest.approx(0.4, abs=0.05)
+    assert "estimated noise rate" in record.selector.knowledge
+    assert "noise rate" not in record.selector.knowledge
+    assert "scoring" in record.versions  # HOC's numbers are the toolbox's

@@ -10,14 +10,7 @@ from nlbench.errors import PluginError
 # What plugins of contract 1 imported from modules that are not public, and where it is now.
 _MOVED = {
     ("nlbench.training.loop", "Trainer"): "nlbench.LossTrainer, or nlbench.training.task.Trainer",
-    ("nlbench.training.loop", "TrainingTask"): "nlbench.training.task.TrainingTask",
-    ("nlbench.training.loop", "TrainingOutcome"): "nlbench.training.task.TrainingOutcome",
-    ("nlbench.training.loop", "BatchOrder"): "nlbench.training.order.BatchOrder",
     ("nlbench.training.loop", "as_input"): "nlbench.training.evaluate.as_input",
-    ("nlbench.training.loop", "predict"): "nlbench.training.evaluate.predict",
-    ("nlbench.selector.contract", "Dynamics"): "nlbench.Dynamics",
-    ("nlbench.selector.contract", "Selection"): "nlbench.Selection",
-    ("nlbench.selector.contract", "TrainingData"): "nlbench.TrainingData",
     ("nlbench.selector.contract", "checked_answer"): "nlbench.selector.checked_answer",
 }
 

@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Runs of the demo at once; each process takes about 0.8 GB.
 JOBS ?= 2
+# Test processes at once, each with a thread of its own.
+TEST_JOBS ?= 2
 
 .PHONY: help demo test bench-once browser lint types bench ui clean
 
@@ -35,7 +37,7 @@ demo: .venv/installed
 	$(BIN)/nlbench leaderboard
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_JOBS)
 
 # Every timing once, without timing it: so that what measures keeps working.
 bench-once: .venv/installed

@@ -77,8 +77,8 @@ def _line(name: str, some: list[Board]) -> str:
     selected = "" if is_loss or not f1 else f" F1 of the selection {_span(f1)}."
     return (
         f"**Measured**: place {best.rank} of {len(_ranked(best_board))} at best, "
-        f"{_noise(best_board)} ({_percent(best)} %), {worst.rank} of {len(_ranked(worst_board))} at "
-        f"worst, {_noise(worst_board)} ({_percent(worst)} %).{selected}"
+        f"{_noise(best_board)} ({_percent(best)} %), {worst.rank} of {len(_ranked(worst_board))} "
+        f"at worst, {_noise(worst_board)} ({_percent(worst)} %).{selected}"
     )
 
 

@@ -171,11 +171,14 @@ def _train_epoch(
 def _dropped_parts(
     task: TrainingTask, learner: Learner, selection: Selection, steps: int, batch_size: int
 ) -> Iterator[Tensor]:
-    """Yield positions of dropped samples, as many as of kept ones; none where nobody asks."""
+    """Return positions of dropped samples, as many as of kept ones; none where nobody asks."""
+    if learner.unlabelled is None:
+        return iter(())
     rest = (~selection.keep).nonzero().flatten().cpu()
-    if learner.unlabelled is not None and len(rest):
-        drawn = learner.unlabelled.passes(rest, steps * batch_size)
-        yield from drawn.to(task.device).split(batch_size)
+    if not len(rest):
+        return iter(())
+    drawn = learner.unlabelled.passes(rest, steps * batch_size).to(task.device)
+    return iter(drawn.split(batch_size))
 
 
 def _test(

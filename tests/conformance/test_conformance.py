@@ -8,18 +8,20 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, get_args
 
 import pytest
 import torch
 
 from nlbench.conformance import CHECKS, CHECKS_BY_KIND, ConformanceFailure, check_selector
+from nlbench.conformance.observe import _watched
 from nlbench.conformance.results import rule_and_reason
 from nlbench.errors import ConfigError
 from nlbench.plugins.registry import selector_class, selector_names
 from nlbench.selector import BoundSelector, Dynamics, OnlineSelector, Selection, Selector
 from nlbench.selector import TrainingData as Data
+from nlbench.selector.dynamics import Observation
 
 CHECK_NAMES = [check.__name__ for check in CHECKS]
 EVERYTHING = set(CHECK_NAMES)
@@ -243,6 +245,26 @@ class WritesIntoLosses(GoodOnline):
 
 
 @dataclass(frozen=True)
+class WritesIntoItsLooks(GoodOnline):
+    """Looks at everything, twice, and writes into what `target` names."""
+
+    target: str = ""
+    peer: bool = False
+
+    n_networks = 2
+    observes = get_args(Observation)
+
+    def select(self, data: Data, dynamics: Dynamics) -> Selection:
+        seen = dynamics.peers[0] if self.peer and dynamics.peers else dynamics
+        for name in LOOKS:
+            value = getattr(seen, name)
+            if name == self.target and dynamics.epoch == 2:
+                value.fill_(1)
+                getattr(seen, name)
+        return super().select(data, dynamics)
+
+
+@dataclass(frozen=True)
 class NeverTheSame(Good):
     calls: ClassVar[Iterator[int]] = itertools.count()
 
@@ -416,6 +438,55 @@ class KeepsTheNoise(Good):
 @dataclass(frozen=True)
 class KeepsNothing(Good):
     threshold: float = 2.0
+
+
+LOOKS = (
+    "features",
+    "training_predictions",
+    "prediction_history",
+    "margin_history",
+    "held_out_logits",
+    "held_out_labels",
+    "input_gradients",
+)
+
+
+def test_looks_that_are_not_written_into_are_untouched() -> None:
+    """NaN in the margins of a peer, which trains on a half, counts as equal to itself."""
+    results = check_selector(WritesIntoItsLooks, only=["check_inputs_untouched"])
+    assert [r.message for r in results if r.status != "passed"] == []
+
+
+@pytest.mark.parametrize("peer", [False, True])
+@pytest.mark.parametrize("target", LOOKS)
+def test_a_write_into_a_look_is_named(target: str, peer: bool) -> None:
+    broken = with_defaults(WritesIntoItsLooks, target=target, peer=peer)
+    (result,) = check_selector(broken, only=["check_inputs_untouched"])
+    assert result.status == "failed"
+    owner = "dynamics.peers[0]" if peer else "dynamics"
+    assert f"wrote into {owner}.{target}, which" in result.message
+
+
+def test_a_write_into_what_is_handed_out_twice_is_noticed() -> None:
+    """The second look gives the tensor that was written into before."""
+    shared = torch.zeros(3)
+    losses = torch.ones(3)
+    epoch = Dynamics(
+        1, 1, losses, losses[:, None], losses[None], _observed={"features": lambda: shared}
+    )
+    written: set[str] = set()
+    for watched in _watched(iter([epoch]), written):
+        watched.features.add_(1)
+        assert torch.equal(watched.features, torch.ones(3))
+    assert written == {"dynamics.features"}
+
+
+def with_defaults(selector_class: type, **values: Any) -> type:
+    """Return a selector with other defaults."""
+    own = {name: field(default=value) for name, value in values.items()}
+    types = {name: type(value) for name, value in values.items()}
+    made = type("Other", (selector_class,), {**own, "__annotations__": types})
+    return dataclass(frozen=True)(made)
 
 
 # (selector, the check that it fails, what the message says, what else must then fail)

@@ -14,18 +14,27 @@ from typing import Any, ClassVar, get_args
 import pytest
 import torch
 
+from nlbench.config.methods import check_pair
 from nlbench.conformance import CHECKS, CHECKS_BY_KIND, ConformanceFailure, check_selector
 from nlbench.conformance.observe import _watched
 from nlbench.conformance.results import rule_and_reason
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, PluginError
 from nlbench.plugins.registry import selector_class, selector_names
-from nlbench.selector import BoundSelector, Dynamics, OnlineSelector, Selection, Selector
+from nlbench.selector import (
+    BatchSelector,
+    BoundSelector,
+    Dynamics,
+    OnlineSelector,
+    Selection,
+    Selector,
+)
 from nlbench.selector import TrainingData as Data
 from nlbench.selector.dynamics import Observation
+from nlbench.training.cross_entropy import CrossEntropy
 
 CHECK_NAMES = [check.__name__ for check in CHECKS]
 EVERYTHING = set(CHECK_NAMES)
-ANSWERS = {name for name in CHECK_NAMES if CHECK_NAMES.index(name) >= 8}
+ANSWERS = {name for name in CHECK_NAMES if CHECK_NAMES.index(name) >= 9}
 
 
 @pytest.mark.parametrize("check", CHECK_NAMES)
@@ -154,6 +163,87 @@ class TakesAnyType(Good):
 @dataclass(frozen=True)
 class UnknownKnowledge(Good):
     knowledge = (*Good.knowledge, "class name")  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class NoSuchTrainer(Good):
+    trainer = "cross-entropi"
+
+
+@dataclass(frozen=True)
+class ObservesTheUnknown(GoodOnline):
+    observes = ("feature",)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class ObservesAText(GoodOnline):
+    observes = "features"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class NoRounds(GoodOnline):
+    rounds = 0
+
+
+@dataclass(frozen=True)
+class UsesNoRounds(GoodOnline):
+    def rounds_used(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class NoExtraClasses(GoodOnline):
+    extra_classes = -1
+
+
+@dataclass(frozen=True)
+class NoNetworks(GoodOnline):
+    n_networks = 0
+
+
+@dataclass(frozen=True)
+class NoNetworksInABatch(BatchSelector):
+    n_networks = 0
+
+    def choose(self, data: Data, batch: Any, losses: torch.Tensor, logits: torch.Tensor) -> Any:
+        return torch.ones_like(losses)
+
+
+@dataclass(frozen=True)
+class NoHistory(GoodOnline):
+    history_epochs = 0
+
+
+@dataclass(frozen=True)
+class RoundsOfItsOwn(Good):
+    """A hyper-parameter of a selector that chooses once."""
+
+    rounds: int = 0
+
+
+DECLARED = {
+    NoSuchTrainer: "`trainer` of selector 'X' must be the name of a trainer, got 'cross-entropi'. "
+    "Did you mean 'cross-entropy'",
+    ObservesTheUnknown: "must name what a training can show, got 'feature'. Did you mean "
+    "'features'?",
+    ObservesAText: "must be a tuple of observations, got 'features'. Write `observes = "
+    "('features',)`",
+    NoRounds: "`rounds` of selector 'X' must be a whole number of at least 1, got 0: the training",
+    UsesNoRounds: "`rounds_used()` of selector 'X' must be a whole number of at least 1, got 0",
+    NoExtraClasses: "`extra_classes` of selector 'X' must be a whole number of at least 0, got -1",
+    NoNetworks: "`n_networks` of selector 'X' must be a whole number of at least 1, got 0",
+    NoNetworksInABatch: "`n_networks` of selector 'X' must be a whole number of at least 1, got 0",
+    NoHistory: "`history_epochs` of selector 'X' must be a whole number of at least 1, got 0",
+}
+
+
+@pytest.mark.parametrize("malformed", DECLARED)
+def test_a_malformed_declaration_is_refused_by_check_and_runner(malformed: type) -> None:
+    (result,) = check_selector(malformed, only=["check_declarations"])
+    assert result.status == "failed"
+    assert DECLARED[malformed].replace("'X'", repr(malformed.__name__)) in result.message
+    with pytest.raises(PluginError, match=re.escape(DECLARED[malformed])):
+        check_pair(malformed(), CrossEntropy(), "X", "cross-entropy")
 
 
 @dataclass(frozen=True)
@@ -489,6 +579,13 @@ def with_defaults(selector_class: type, **values: Any) -> type:
     return dataclass(frozen=True)(made)
 
 
+@pytest.mark.parametrize("good", [RoundsOfItsOwn, WritesIntoItsLooks])
+def test_a_declaration_that_can_be_met_is_accepted(good: type) -> None:
+    (result,) = check_selector(good, only=["check_declarations"])
+    assert result.status == "passed", result.message
+    check_pair(good(), CrossEntropy(), "X", "cross-entropy")
+
+
 # (selector, the check that it fails, what the message says, what else must then fail)
 BROKEN: list[tuple[type, str, str, set[str]]] = [
     (NotADataclass, "check_is_dataclass", r"dataclass\(frozen=True\)", set()),
@@ -502,6 +599,7 @@ BROKEN: list[tuple[type, str, str, set[str]]] = [
     (TakesUnknownNames, "check_unknown_hyper_parameter", "must be refused", set()),
     (TakesAnyType, "check_wrong_type", "'power' has a value of the wrong type", set()),
     (UnknownKnowledge, "check_knowledge_names", "Did you mean 'class names'", set()),
+    (NoSuchTrainer, "check_declarations", "Did you mean 'cross-entropy'", set()),
     (MisspelledExemption, "check_exemptions", "Did you mean 'check_two_classes'", set()),
     (ExemptionWithoutReason, "check_exemptions", "must give a reason", set()),
     (OneShort, "check_answer", r"must have shape \(600,\).*got \(599,\)", ANSWERS),

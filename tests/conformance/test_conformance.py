@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import pytest
@@ -19,6 +20,7 @@ from nlbench.conformance import CHECKS, CHECKS_BY_KIND, ConformanceFailure, chec
 from nlbench.conformance.observe import _watched
 from nlbench.conformance.results import rule_and_reason
 from nlbench.errors import ConfigError, PluginError
+from nlbench.plugins import registry
 from nlbench.plugins.registry import selector_class, selector_names
 from nlbench.selector import (
     BatchSelector,
@@ -660,6 +662,28 @@ def test_broken_selector_fails_its_check(
     # Without an announced side effect, it fails because of this check and nothing else.
     exempt = set(getattr(broken, "conformance_exempt", {}))
     assert failed - also - exempt == {check} - also
+
+
+def test_a_worker_forgets_the_plugin_files_of_earlier_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, sign in (("first", ""), ("second", "-")):
+        file = tmp_path / folder / "same_name.py"
+        file.parent.mkdir()
+        file.write_text(
+            "from dataclasses import dataclass\n"
+            "from nlbench import Selection, Selector\n\n\n"
+            "@dataclass(frozen=True)\n"
+            "class SameName(Selector):\n"
+            "    def select(self, data):\n"
+            f"        score = {sign}data.embeddings()[:, 0]\n"
+            "        return Selection(keep=score > 0, score=score)\n"
+        )
+        monkeypatch.setattr(registry, "_plugin_files", [])
+        registry.add_plugin_file(file)
+        same_name = registry.selector_class("same-name")
+        (result,) = check_selector(same_name, only=["check_worker_process"])
+        assert result.status == "passed", result.message
 
 
 def test_every_check_is_shown_to_fail() -> None:

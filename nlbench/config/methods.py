@@ -14,6 +14,7 @@ from typing import Any
 
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.plugins import registry
+from nlbench.plugins.declarations import check_declarations, check_trainer_exists
 
 EVERYTHING = "none"  # the selector that keeps all
 # Steps, network and augmentation: what is the same for all methods of a board.
@@ -60,8 +61,14 @@ def method_name(selector: str, trainer: str, standard_trainer: str) -> str:
 
 
 def own_trainer(selector: str) -> str:
-    """Return the trainer that a selector brings, or nothing."""
-    return str(registry.selector_class(selector).trainer)
+    """Return the trainer that a selector brings, or nothing.
+
+    Raises:
+        PluginError: if there is no trainer of that name.
+    """
+    trainer = registry.selector_class(selector).trainer
+    check_trainer_exists(selector, trainer)
+    return trainer
 
 
 def with_trainer(section: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -90,11 +97,13 @@ def check_pair(selector: Any, trainer: Any, selector_name: str, trainer_name: st
 
     Raises:
         ConfigError: naming a trainer that goes with the selector.
+        PluginError: if the selector declares what there is not, such as an unknown observation.
     """
     from nlbench.selector import BatchSelector, OnlineSelector
     from nlbench.training.loss_trainer import LossTrainer
     from nlbench.training.observed import IN_TRAINING
 
+    check_declarations(selector, selector_name)
     is_loss = isinstance(trainer, LossTrainer)
     together = trainer.n_networks if is_loss else 1
     other = "Train with one that does, such as --trainer cross-entropy."

@@ -9,7 +9,8 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.errors import ConfigError, did_you_mean
+from nlbench.errors import ConfigError, PluginError, did_you_mean
+from nlbench.plugins import declarations
 from nlbench.selector import SELECTOR_KINDS, AnySelector, Knowledge
 
 
@@ -130,6 +131,18 @@ def check_knowledge_names(selector_class: type[AnySelector]) -> None:
                 f"`knowledge` must have names from the contract, got {name!r}. "
                 f"{did_you_mean(str(name), names)}"
             )
+
+
+def check_declarations(selector_class: type[AnySelector]) -> None:
+    """What the selector declares about its training is what a training can give.
+
+    An observation, a trainer or a number of rounds that there is not would stop a run late, or
+    show the selector nothing.
+    """
+    try:
+        declarations.check_declarations(selector_class(), selector_class.__name__)
+    except PluginError as error:
+        raise ConformanceFailure(str(error)) from error
 
 
 class _NoValidValue:

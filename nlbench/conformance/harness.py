@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data
 from nlbench.conformance.planted_batches import planted_batches
+from nlbench.conformance.planted_features import with_planted_model
 from nlbench.conformance.planted_training import PlantedDynamics, Shown, planted_training
 from nlbench.errors import PluginError
 from nlbench.seeds import derive_seed
@@ -176,12 +177,13 @@ def _rebuilt(data: TrainingData, **changes: Any) -> TrainingData:
         "images": data.images(torch.arange(data.n_samples)),
         "sample_ids": data.sample_ids,
     }
-    return TrainingData.from_arrays(
+    rebuilt = TrainingData.from_arrays(
         n_classes=data.n_classes,
         seed=data.seed,
         noise_rate=data._noise_rate,
         **{**arrays, **changes},
     )
+    return with_planted_model(rebuilt)
 
 
 def _require_values(selection: Selection, data: TrainingData) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -116,14 +116,44 @@ class _RecordingFeatures:
 
 
 def _watched(dynamics: Iterator[Dynamics], written: set[str]) -> Iterator[Dynamics]:
-    names = ("losses", "logits", "loss_history")
     for epoch in dynamics:
-        tensors = {f"dynamics.{name}": getattr(epoch, name) for name in names}
-        for i, peer in enumerate(epoch.peers):
-            tensors |= {f"dynamics.peers[{i}].{name}": getattr(peer, name) for name in names}
-        before = _copies(tensors)
-        yield epoch
-        written.update(_differing(before, tensors))
+        handed_out = _HandedOut()
+        peers = (handed_out.watch(p, f"dynamics.peers[{i}]") for i, p in enumerate(epoch.peers))
+        yield replace(handed_out.watch(epoch, "dynamics"), peers=tuple(peers))
+        written.update(handed_out.written())
+
+
+class _HandedOut:
+    """Tensors that a selector got of an epoch, each with a copy from before it had them.
+
+    A look may be computed anew whenever it is asked for, and only the tensor that the selector got
+    shows what was written into it. So looks are noted when they are made.
+    """
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[str, Tensor, Tensor]] = []
+
+    def watch(self, dynamics: Dynamics, name: str) -> Dynamics:
+        """Return dynamics all of whose tensors are noted."""
+        for each in ("losses", "logits", "loss_history"):
+            self._note(f"{name}.{each}", getattr(dynamics, each))
+        looks = {
+            what: partial(self._look, f"{name}.{what.replace(' ', '_').replace('-', '_')}", look)
+            for what, look in dynamics._observed.items()
+        }
+        return replace(dynamics, _observed=looks)
+
+    def written(self) -> set[str]:
+        """Return the names of what is no longer as it was handed out."""
+        return {name for name, now, before in self._noted if _differ(before, now)}
+
+    def _look(self, name: str, look: Callable[[], Tensor]) -> Tensor:
+        value = look()
+        self._note(name, value)
+        return value
+
+    def _note(self, name: str, value: Tensor) -> None:
+        self._noted.append((name, value, value.clone()))
 
 
 def _tensors_of(data: TrainingData) -> dict[str, Tensor]:
@@ -142,7 +172,13 @@ def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _differing(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[str]:
-    return [name for name, value in before.items() if not torch.equal(value, now[name])]
+    return [name for name, value in before.items() if _differ(value, now[name])]
+
+
+def _differ(before: Tensor, now: Tensor) -> bool:
+    # A margin history has NaN where a sample was not drawn.
+    same = before.shape == now.shape and ((before == now) | (before.isnan() & now.isnan())).all()
+    return not bool(same)
 
 
 def random_states() -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nlbench.conformance.planted_features import with_planted_model
 from nlbench.errors import ConfigError
 from nlbench.seeds import derive_seed
 from nlbench.selector import TrainingData
@@ -85,7 +86,8 @@ def planted_data(
 
     Returns:
         Data on the CPU, from which the clean labels cannot be reached: unit-norm embeddings
-        (N, 32), 3 to 7 text embeddings per class, uint8 images (N, 3, 8, 8).
+        (N, 32), 3 to 7 text embeddings per class, uint8 images (N, 3, 8, 8), a planted
+        `prompt_model` and `view_embeddings`.
 
     >>> data = planted_data(Plan(class_counts=(30, 20, 10)))
     >>> data.n_samples, data.n_classes, [len(texts) for texts in data.text_embeddings()]
@@ -93,7 +95,7 @@ def planted_data(
     """
     plan = plan or Plan()
     clean: Ints = planted_clean_labels(plan).numpy()
-    return TrainingData.from_arrays(
+    data = TrainingData.from_arrays(
         noisy_labels=_corrupt(plan, clean),
         n_classes=plan.n_classes,
         class_names=[_name(k) for k in range(plan.n_classes)],
@@ -104,6 +106,7 @@ def planted_data(
         sample_ids=_rng(plan, "ids").integers(2**62, size=plan.n_samples),
         noise_rate=plan.noise_rate if give_noise_rate else None,
     )
+    return with_planted_model(data)
 
 
 def _rng(plan: Plan, stream: str) -> np.random.Generator:

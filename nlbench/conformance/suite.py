@@ -48,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     class_checks.check_unknown_hyper_parameter,
     class_checks.check_wrong_type,
     class_checks.check_knowledge_names,
+    class_checks.check_declarations,
     check_exemptions,
     answer_checks.check_answer,
     answer_checks.check_device,

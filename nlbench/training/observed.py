@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nlbench.data.images import StoredImages
 from nlbench.errors import PluginError
+from nlbench.training.crops import CentreCropped
 from nlbench.training.evaluate import as_input, in_batches, predict
+from nlbench.training.networks import Renormalised
 from nlbench.training.task import Looks, TrainingTask
 
 # What has to be collected while the network learns.
@@ -66,29 +69,63 @@ def looks_of(
 
 @torch.no_grad()
 def features(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
-    """Return (N, d) float32: what goes into the network's last linear layer, in eval mode.
+    """Return (N, d) float32: what goes into the network's classifier, in eval mode.
+
+    The classifier is what timm's `get_classifier` names; of several heads, as a distilled
+    transformer has for its class and its distillation token, the first. Of networks without that
+    method, and where it names nothing with weights, it is the last linear layer. What goes into a
+    convolution is averaged over its places.
 
     Raises:
-        PluginError: if the network has no linear layer.
+        PluginError: if the network has no such layer, does not use it, or puts more than a vector
+            for each image into it.
     """
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise PluginError(
-            f"features are the input of a network's last linear layer, and "
-            f"{type(network).__name__} has none. Use another `trainer.network`."
-        )
+    classifier = _classifier(network)
     caught: list[Tensor] = []
-    handle = linear[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    handle = classifier.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     network.eval()
     parts = []
     try:
         for batch in in_batches(images):
+            caught.clear()
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=autocast):
                 network(as_input(batch))
-            parts.append(caught.pop().float())
+            parts.append(_vectors(caught, classifier, network, len(batch)))
     finally:
         handle.remove()
     return torch.cat(parts)
+
+
+def _classifier(network: nn.Module) -> nn.Module:
+    """Return the layer that makes logits, of the network inside wrappers."""
+    while isinstance(network, CentreCropped | Renormalised):
+        network = network.network
+    get: Any = getattr(network, "get_classifier", lambda: None)
+    heads = get()
+    head = heads[0] if isinstance(heads, tuple | list) else heads
+    for within, kinds in ((head, (nn.Linear, nn.Conv2d)), (network, (nn.Linear,))):
+        layers = [] if within is None else [m for m in within.modules() if isinstance(m, kinds)]
+        if layers:
+            return layers[-1]
+    raise PluginError(
+        f"features are the input of a network's classifier, its last linear layer, and "
+        f"{type(network).__name__} has none. Use another `trainer.network`."
+    )
+
+
+def _vectors(
+    caught: list[Tensor], classifier: nn.Module, network: nn.Module, n_images: int
+) -> Tensor:
+    shape = tuple(caught[-1].shape) if caught else None
+    if shape and isinstance(classifier, nn.Conv2d):
+        return caught[-1].float().flatten(2).mean(dim=2)
+    if not shape or len(shape) != 2 or shape[0] != n_images:
+        got = f"an input of shape {shape}" if shape else "a layer that its forward does not use"
+        raise PluginError(
+            f"features must be one vector for each image, and the last linear layer of "
+            f"{type(network).__name__} has {got}. Use another `trainer.network`."
+        )
+    return caught[-1].float()
 
 
 def input_gradients(network: nn.Module, images: StoredImages, labels: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from nlbench.config.command import reproduce_command
 from nlbench.config.methods import SHARED_SETTINGS, split_method
 from nlbench.config.resolve import resolve
 from nlbench.config.sweep_plan import SweepPlan, usable_methods
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, PluginError
 from nlbench.plugins import registry
 
 
@@ -129,3 +129,31 @@ def test_a_loose_trainer_is_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (config.method, config.trainer.params["share"]) == ("half-loss", 0.25)
     assert config.versions["trainer"].startswith("code:")  # type: ignore[union-attr]
     assert "half-loss" in usable_methods()
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ("observes = ('feature',)", r"`observes` of selector 'wrong'.*Did you mean 'features'\?"),
+        ("trainer = 'mixupp'", r"`trainer` of selector 'wrong'.*Did you mean 'mixup'\?"),
+        ("rounds = 0", r"`rounds` of selector 'wrong' must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_a_selector_that_declares_what_there_is_not_is_refused_before_it_runs(
+    declared: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_plugin_files", [])
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        '"""Wrong."""\n'
+        "from dataclasses import dataclass\n"
+        "from nlbench import OnlineSelector, Selection\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Wrong(OnlineSelector):\n"
+        f"    {declared}\n\n"
+        "    def select(self, data, dynamics):\n"
+        "        return Selection(keep=dynamics.losses < 1, score=-dynamics.losses)\n"
+    )
+    registry.add_plugin_file(file)
+    with pytest.raises(PluginError, match=message):
+        resolve(selector="wrong")

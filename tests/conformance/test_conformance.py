@@ -8,22 +8,35 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, get_args
 
 import pytest
 import torch
 
+from nlbench.config.methods import check_pair
 from nlbench.conformance import CHECKS, CHECKS_BY_KIND, ConformanceFailure, check_selector
+from nlbench.conformance.observe import _watched
 from nlbench.conformance.results import rule_and_reason
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, PluginError
+from nlbench.plugins import registry
 from nlbench.plugins.registry import selector_class, selector_names
-from nlbench.selector import BoundSelector, Dynamics, OnlineSelector, Selection, Selector
+from nlbench.selector import (
+    BatchSelector,
+    BoundSelector,
+    Dynamics,
+    OnlineSelector,
+    Selection,
+    Selector,
+)
 from nlbench.selector import TrainingData as Data
+from nlbench.selector.dynamics import Observation
+from nlbench.training.cross_entropy import CrossEntropy
 
 CHECK_NAMES = [check.__name__ for check in CHECKS]
 EVERYTHING = set(CHECK_NAMES)
-ANSWERS = {name for name in CHECK_NAMES if CHECK_NAMES.index(name) >= 8}
+ANSWERS = {name for name in CHECK_NAMES if CHECK_NAMES.index(name) >= 9}
 
 
 @pytest.mark.parametrize("check", CHECK_NAMES)
@@ -155,6 +168,87 @@ class UnknownKnowledge(Good):
 
 
 @dataclass(frozen=True)
+class NoSuchTrainer(Good):
+    trainer = "cross-entropi"
+
+
+@dataclass(frozen=True)
+class ObservesTheUnknown(GoodOnline):
+    observes = ("feature",)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class ObservesAText(GoodOnline):
+    observes = "features"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class NoRounds(GoodOnline):
+    rounds = 0
+
+
+@dataclass(frozen=True)
+class UsesNoRounds(GoodOnline):
+    def rounds_used(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class NoExtraClasses(GoodOnline):
+    extra_classes = -1
+
+
+@dataclass(frozen=True)
+class NoNetworks(GoodOnline):
+    n_networks = 0
+
+
+@dataclass(frozen=True)
+class NoNetworksInABatch(BatchSelector):
+    n_networks = 0
+
+    def choose(self, data: Data, batch: Any, losses: torch.Tensor, logits: torch.Tensor) -> Any:
+        return torch.ones_like(losses)
+
+
+@dataclass(frozen=True)
+class NoHistory(GoodOnline):
+    history_epochs = 0
+
+
+@dataclass(frozen=True)
+class RoundsOfItsOwn(Good):
+    """A hyper-parameter of a selector that chooses once."""
+
+    rounds: int = 0
+
+
+DECLARED = {
+    NoSuchTrainer: "`trainer` of selector 'X' must be the name of a trainer, got 'cross-entropi'. "
+    "Did you mean 'cross-entropy'",
+    ObservesTheUnknown: "must name what a training can show, got 'feature'. Did you mean "
+    "'features'?",
+    ObservesAText: "must be a tuple of observations, got 'features'. Write `observes = "
+    "('features',)`",
+    NoRounds: "`rounds` of selector 'X' must be a whole number of at least 1, got 0: the training",
+    UsesNoRounds: "`rounds_used()` of selector 'X' must be a whole number of at least 1, got 0",
+    NoExtraClasses: "`extra_classes` of selector 'X' must be a whole number of at least 0, got -1",
+    NoNetworks: "`n_networks` of selector 'X' must be a whole number of at least 1, got 0",
+    NoNetworksInABatch: "`n_networks` of selector 'X' must be a whole number of at least 1, got 0",
+    NoHistory: "`history_epochs` of selector 'X' must be a whole number of at least 1, got 0",
+}
+
+
+@pytest.mark.parametrize("malformed", DECLARED)
+def test_a_malformed_declaration_is_refused_by_check_and_runner(malformed: type) -> None:
+    (result,) = check_selector(malformed, only=["check_declarations"])
+    assert result.status == "failed"
+    assert DECLARED[malformed].replace("'X'", repr(malformed.__name__)) in result.message
+    with pytest.raises(PluginError, match=re.escape(DECLARED[malformed])):
+        check_pair(malformed(), CrossEntropy(), "X", "cross-entropy")
+
+
+@dataclass(frozen=True)
 class MisspelledExemption(Good):
     conformance_exempt = {"check_two_class": "it cannot"}  # noqa: RUF012
 
@@ -240,6 +334,26 @@ class WritesIntoLosses(GoodOnline):
         answer = super().select(data, dynamics)
         dynamics.losses.zero_()
         return answer
+
+
+@dataclass(frozen=True)
+class WritesIntoItsLooks(GoodOnline):
+    """Looks at everything, twice, and writes into what `target` names."""
+
+    target: str = ""
+    peer: bool = False
+
+    n_networks = 2
+    observes = get_args(Observation)
+
+    def select(self, data: Data, dynamics: Dynamics) -> Selection:
+        seen = dynamics.peers[0] if self.peer and dynamics.peers else dynamics
+        for name in LOOKS:
+            value = getattr(seen, name)
+            if name == self.target and dynamics.epoch == 2:
+                value.fill_(1)
+                getattr(seen, name)
+        return super().select(data, dynamics)
 
 
 @dataclass(frozen=True)
@@ -418,6 +532,62 @@ class KeepsNothing(Good):
     threshold: float = 2.0
 
 
+LOOKS = (
+    "features",
+    "training_predictions",
+    "prediction_history",
+    "margin_history",
+    "held_out_logits",
+    "held_out_labels",
+    "input_gradients",
+)
+
+
+def test_looks_that_are_not_written_into_are_untouched() -> None:
+    """NaN in the margins of a peer, which trains on a half, counts as equal to itself."""
+    results = check_selector(WritesIntoItsLooks, only=["check_inputs_untouched"])
+    assert [r.message for r in results if r.status != "passed"] == []
+
+
+@pytest.mark.parametrize("peer", [False, True])
+@pytest.mark.parametrize("target", LOOKS)
+def test_a_write_into_a_look_is_named(target: str, peer: bool) -> None:
+    broken = with_defaults(WritesIntoItsLooks, target=target, peer=peer)
+    (result,) = check_selector(broken, only=["check_inputs_untouched"])
+    assert result.status == "failed"
+    owner = "dynamics.peers[0]" if peer else "dynamics"
+    assert f"wrote into {owner}.{target}, which" in result.message
+
+
+def test_a_write_into_what_is_handed_out_twice_is_noticed() -> None:
+    """The second look gives the tensor that was written into before."""
+    shared = torch.zeros(3)
+    losses = torch.ones(3)
+    epoch = Dynamics(
+        1, 1, losses, losses[:, None], losses[None], _observed={"features": lambda: shared}
+    )
+    written: set[str] = set()
+    for watched in _watched(iter([epoch]), written):
+        watched.features.add_(1)
+        assert torch.equal(watched.features, torch.ones(3))
+    assert written == {"dynamics.features"}
+
+
+def with_defaults(selector_class: type, **values: Any) -> type:
+    """Return a selector with other defaults."""
+    own = {name: field(default=value) for name, value in values.items()}
+    types = {name: type(value) for name, value in values.items()}
+    made = type("Other", (selector_class,), {**own, "__annotations__": types})
+    return dataclass(frozen=True)(made)
+
+
+@pytest.mark.parametrize("good", [RoundsOfItsOwn, WritesIntoItsLooks])
+def test_a_declaration_that_can_be_met_is_accepted(good: type) -> None:
+    (result,) = check_selector(good, only=["check_declarations"])
+    assert result.status == "passed", result.message
+    check_pair(good(), CrossEntropy(), "X", "cross-entropy")
+
+
 # (selector, the check that it fails, what the message says, what else must then fail)
 BROKEN: list[tuple[type, str, str, set[str]]] = [
     (NotADataclass, "check_is_dataclass", r"dataclass\(frozen=True\)", set()),
@@ -431,6 +601,7 @@ BROKEN: list[tuple[type, str, str, set[str]]] = [
     (TakesUnknownNames, "check_unknown_hyper_parameter", "must be refused", set()),
     (TakesAnyType, "check_wrong_type", "'power' has a value of the wrong type", set()),
     (UnknownKnowledge, "check_knowledge_names", "Did you mean 'class names'", set()),
+    (NoSuchTrainer, "check_declarations", "Did you mean 'cross-entropy'", set()),
     (MisspelledExemption, "check_exemptions", "Did you mean 'check_two_classes'", set()),
     (ExemptionWithoutReason, "check_exemptions", "must give a reason", set()),
     (OneShort, "check_answer", r"must have shape \(600,\).*got \(599,\)", ANSWERS),
@@ -491,6 +662,28 @@ def test_broken_selector_fails_its_check(
     # Without an announced side effect, it fails because of this check and nothing else.
     exempt = set(getattr(broken, "conformance_exempt", {}))
     assert failed - also - exempt == {check} - also
+
+
+def test_a_worker_forgets_the_plugin_files_of_earlier_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, sign in (("first", ""), ("second", "-")):
+        file = tmp_path / folder / "same_name.py"
+        file.parent.mkdir()
+        file.write_text(
+            "from dataclasses import dataclass\n"
+            "from nlbench import Selection, Selector\n\n\n"
+            "@dataclass(frozen=True)\n"
+            "class SameName(Selector):\n"
+            "    def select(self, data):\n"
+            f"        score = {sign}data.embeddings()[:, 0]\n"
+            "        return Selection(keep=score > 0, score=score)\n"
+        )
+        monkeypatch.setattr(registry, "_plugin_files", [])
+        registry.add_plugin_file(file)
+        same_name = registry.selector_class("same-name")
+        (result,) = check_selector(same_name, only=["check_worker_process"])
+        assert result.status == "passed", result.message
 
 
 def test_every_check_is_shown_to_fail() -> None:

@@ -6,9 +6,9 @@ R(t) = min(t / T_k, 1) x r after t epochs and T_k = 10.
 
 This is not the paper's method, which `co-teaching` is: here a network's samples are chosen once per
 epoch among all training samples, by the other's losses in evaluation mode without augmentation. So
-the choice is one set that can be measured, and any trainer can use it. It makes a difference: on
-digits with a small CNN (3 seeds) once per epoch was 7 points better than per batch under symmetric
-noise of 0.5, and equal under pair noise of 0.45. Results are of the first network, as for selectors
+the choice is one set that can be measured, and any trainer can use it. Which of the two is better
+depends on the training: with the board's, on digits, they are alike (docs/validation.md).
+Results are of the first network, as for selectors
 that have one; the mean of both is the curve `ensemble_test_accuracy`.
 """
 

@@ -189,6 +189,25 @@ def check_trainer_takes_any_batch(trainer_class: type[Trainer]) -> None:
     _finite(trainer, one, outputs[..., :1, :], _state(trainer), "one sample")
 
 
+def check_trainer_mean_is_of_its_losses(trainer_class: type[Trainer]) -> None:
+    """A mean that the trainer computes itself is that of its losses.
+
+    With a batch selector the losses are weighed one by one; both must be the same method.
+    """
+    if not issubclass(trainer_class, LossTrainer):
+        return
+    trainer, (batch, outputs) = _made(trainer_class), _batch(trainer_class)
+    state, again = _state(trainer), _state(trainer)
+    losses = _finite(trainer, batch, outputs, state, "a batch")
+    whole = trainer.mean_loss(replace(batch, draws=_draws()), outputs, batch.labels, again)
+    mean = losses if losses.ndim == 0 else losses.mean(dim=1).sum()
+    if not torch.allclose(mean, whole.detach(), atol=_CLOSE):
+        raise ConformanceFailure(
+            f"mean_loss must be the mean of batch_loss, summed over networks, {float(mean):.6g}, "
+            f"got {float(whole):.6g}. Leave mean_loss out if nothing is gained by it."
+        )
+
+
 def check_trainer_state_follows_samples(trainer_class: type[Trainer]) -> None:
     """A batch in another order has the same losses, and leaves the same state, sample by sample.
 
@@ -257,6 +276,7 @@ TRAINER_CHECKS: tuple[Callable[[type[Trainer]], None], ...] = (
     check_trainer_inputs_untouched,
     check_trainer_drops_what_is_dropped,
     check_trainer_takes_any_batch,
+    check_trainer_mean_is_of_its_losses,
     check_trainer_state_follows_samples,
 )
 

@@ -71,6 +71,20 @@ class LossTrainer(SgdTrainer):
             the sum over the networks: such a trainer goes with no batch selector.
         """
 
+    def mean_loss(
+        self, batch: TrainingBatch, outputs: Tensor, labels: Tensor, state: State
+    ) -> Tensor:
+        """Return the sum over networks of the batch's mean loss, where nothing weighs samples.
+
+        Override it only where the mean is cheaper than its parts; it must be theirs.
+        """
+        losses = self.batch_loss(batch, outputs, labels, state)
+        if losses.ndim == 0:
+            return losses
+        logits = outputs if self.n_views == 1 else outputs[0]
+        _require_each(losses, logits)
+        return losses.mean(dim=1).sum()
+
     def make_state(self, n: int, k: int) -> State:
         """Return tensors that the loss remembers between steps; row i belongs to sample i.
 
@@ -106,6 +120,8 @@ class LossTrainer(SgdTrainer):
     def outputs(self, batch: TrainingBatch) -> Tensor:
         """Return the logits that `batch_loss` gets; override it to train on other images."""
         if self.n_views == 1:
+            if len(batch.networks) == 1:  # the usual case, without a copy
+                return batch.networks[0](batch.images).unsqueeze(0)
             return torch.stack([network(batch.images) for network in batch.networks])
         return torch.stack(
             [
@@ -196,20 +212,18 @@ class LossTrainer(SgdTrainer):
                 "Train with one that does, such as --trainer cross-entropy."
             )
         outputs = self.outputs(batch)
-        losses = self.batch_loss(batch, outputs, batch.labels, state)
         logits = outputs if self.n_views == 1 else outputs[0]
         if seen is not None:
             seen.note(batch.positions, logits[0], batch.labels)
         weights = batch.loss_weights
-        if losses.ndim == 0 and choose is None and weights is None:
-            return losses
+        if choose is None and weights is None:
+            return self.mean_loss(batch, outputs, batch.labels, state)
+        losses = self.batch_loss(batch, outputs, batch.labels, state)
         _require_each(losses, logits)
+        chosen = torch.ones_like(losses)
         if choose is not None:
             chosen = choose(batch, losses.detach().float().clone(), logits.detach().float().clone())
-            weights = chosen if weights is None else chosen * weights
-        if weights is None:
-            return losses.mean(dim=1).sum()
-        weights = weights.to(losses.dtype).expand_as(losses)
+        weights = chosen.to(losses.dtype) if weights is None else chosen * weights
         total = weights.sum(dim=1).clamp_min(torch.finfo(losses.dtype).tiny)
         return ((weights * losses).sum(dim=1) / total).sum()
 

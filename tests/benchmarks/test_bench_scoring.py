@@ -29,7 +29,33 @@ PROBABILITIES = torch.softmax(torch.randn(N, K, generator=GENERATOR), dim=1)
 SCORE = scoring.log_probability(PROBABILITIES, LABELS)
 FOLDS = scoring.stratified_folds(LABELS, torch.rand(N, generator=GENERATOR))
 
+VOTES = torch.randint(K, (5, N), generator=GENERATOR)
+JOINT = scoring.confident_joint(PROBABILITIES, LABELS)
+
+
+def drawn() -> Tensor:
+    with scoring.seeded(torch.Generator().manual_seed(0)):
+        return torch.rand(N)
+
+
+# What does not answer sample by sample.
+OTHERS: dict[str, Callable[[], Any]] = {
+    "confident_joint": lambda: scoring.confident_joint(PROBABILITIES, LABELS),
+    "noise_rate_of_joint": lambda: scoring.noise_rate_of_joint(JOINT),
+    "hoc_transition_matrix": lambda: scoring.hoc_transition_matrix(FEATURES, LABELS, K),
+    "estimate_noise_rate": lambda: scoring.estimate_noise_rate(FEATURES, LABELS, K),
+    "nearest_neighbours": lambda: scoring.nearest_neighbours(FEATURES, 10),
+}
+
 CASES: dict[str, Callable[[], Tensor]] = {
+    "bmm_posterior": lambda: scoring.bmm_posterior(SCORE),
+    "entropy": lambda: scoring.entropy(PROBABILITIES),
+    "find_label_issues": lambda: scoring.find_label_issues(PROBABILITIES, LABELS),
+    "gce_probe_probabilities": lambda: scoring.gce_probe_probabilities(FEATURES, LABELS, K),
+    "majority_vote": lambda: scoring.majority_vote(VOTES, K),
+    "of_label": lambda: scoring.of_label(PROBABILITIES, LABELS),
+    "relation_reliability": lambda: scoring.relation_reliability(FEATURES, PROBABILITIES, LABELS),
+    "seeded": drawn,
     "zero_shot_probabilities": lambda: scoring.zero_shot_probabilities(FEATURES, TEXTS),
     "probe_probabilities": lambda: scoring.probe_probabilities(FEATURES, LABELS, K),
     "probe_probabilities, 5 folds": lambda: scoring.probe_probabilities(
@@ -54,5 +80,11 @@ def test_scoring(benchmark: Any, case: str) -> None:
     assert len(benchmark(CASES[case])) == N
 
 
+@pytest.mark.parametrize("case", OTHERS)
+def test_scoring_of_the_whole(benchmark: Any, case: str) -> None:
+    assert benchmark(OTHERS[case]) is not None
+
+
 def test_every_function_of_the_toolbox_is_timed() -> None:
-    assert {case.split(",")[0] for case in CASES} == set(scoring.__all__) - {"VERSION"}
+    timed = {case.split(",")[0] for case in (*CASES, *OTHERS)}
+    assert timed == set(scoring.__all__) - {"VERSION"}

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from nlbench import BoundSelector, OnlineSelector, TrainingData, corrupt, get_selector
+from nlbench import (
+    BatchSelector,
+    BoundSelector,
+    OnlineSelector,
+    TrainingData,
+    corrupt,
+    get_selector,
+)
 from nlbench.plugins.registry import selector_class, selector_names
 from nlbench.selector import checked_answer
 
@@ -33,7 +40,8 @@ def data_and_truth() -> tuple[TrainingData, torch.Tensor]:
 
 
 def static_selectors() -> list[str]:
-    return [n for n in selector_names() if not issubclass(selector_class(n), OnlineSelector)]
+    in_training = (OnlineSelector, BatchSelector)
+    return [n for n in selector_names() if not issubclass(selector_class(n), in_training)]
 
 
 @pytest.mark.parametrize("name", static_selectors())

@@ -59,7 +59,9 @@ def record(board: int, selector: int, seed: int, rng: np.random.Generator) -> di
                   "realized_rate_per_class": [0.4] * K},
         "seed": seed,
         "protocol": {"id": "v1", "sha256": "p" * 64, "version": 1,
-                     "settings": {"trainer": settings}},
+                     "settings": {"training": settings}},
+        "method": f"selector-{selector}",
+        "trainer": {"name": "cross-entropy", "params": settings},
         "metrics": {
             "selection": {**shares, "kept_fraction": 0.6, "noise_rate_before": 0.4,
                           "noise_rate_after": 0.1, "worst_class_recall": 0.5,

@@ -20,6 +20,7 @@ from nlbench.results.record import Metrics, SelectionMetrics, TestMetrics
 from nlbench.runner.batch_selection import BatchSelection
 from nlbench.runner.equal_keep import keep_top_share
 from nlbench.runner.inputs import Inputs
+from nlbench.runner.network_images import network_encoder, network_images
 from nlbench.runner.online_selection import OnlineSelection, RelabelAccuracy
 from nlbench.runner.workplace import Progress, no_progress
 from nlbench.selector import (
@@ -42,17 +43,20 @@ class Choice:
 
     Attributes:
         images: (F, ...) what was selected from, at the protocol's size.
-        val_images: (V, ...) the same of the held-out part.
+        network_images: (F, ...) what the network learns from: the same, or embeddings.
+        network_val_images: (V, ...) the same of the held-out part.
         selection: The first answer; everything for selectors that answer in training.
         online: Asks an online selector after every epoch; None for all others.
         in_batches: Asks a batch selector in every step; None for all others.
         view: What the selector sees.
         bank: Where the selector's embeddings come from, also during training.
-        read_s, embed_s, select_s: Seconds for images, embeddings and the selector itself.
+        read_s: Seconds for images, or for the network's embeddings, which are nobody's choice.
+        embed_s, select_s: Seconds for the selector's embeddings and the selector itself.
     """
 
     images: StoredImages
-    val_images: StoredImages
+    network_images: StoredImages
+    network_val_images: StoredImages
     selection: Selection
     online: OnlineSelection | None
     in_batches: BatchSelection | None
@@ -96,10 +100,9 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
         PluginError: if its answer breaks the contract.
     """
     started = time.perf_counter()
-    images = inputs.images("train", progress)
-    fit_images, val_images = part_of(images, inputs.fit), part_of(images, inputs.val)
-    read_s = time.perf_counter() - started
     bank = _feature_bank(inputs)
+    fit_images, learned, learned_val = _images(inputs, bank, progress)
+    read_s = time.perf_counter() - started
     progress("select", 0, 1)
     config = inputs.config.selector
     selector = registry.get_selector(config.name, **config.params)
@@ -117,8 +120,8 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
         selection = _answer(inputs, selector, view)
     elapsed = time.perf_counter() - started
     return Choice(
-        fit_images, val_images, selection, online, in_batches, view, bank, read_s, bank.seconds,
-        elapsed - bank.seconds,
+        fit_images, learned, learned_val, selection, online, in_batches, view, bank, read_s,
+        bank.seconds, elapsed - bank.seconds,
     )  # fmt: skip
 
 
@@ -128,21 +131,21 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
     trainer = make_component("trainers", config.trainer.name, config.trainer.params)
     noisy_labels, online = inputs.noisy_labels(inputs.fit), choice.online
     asked = online or choice.in_batches
-    test_images = inputs.images("test", progress)
+    test_images = network_images(inputs, "test", progress)
     test_labels = torch.from_numpy(data.test_labels).to(device)
     relabelling = RelabelAccuracy(noisy_labels, inputs.clean_labels)
     started = time.perf_counter()
     outcome: TrainingOutcome = trainer.train(
         TrainingTask(
-            images=choice.images,
+            images=choice.network_images,
             noisy_labels=noisy_labels,
-            val_images=choice.val_images,
+            val_images=choice.network_val_images,
             val_labels=inputs.noisy_labels(inputs.val),
             test_images=test_images,
             test_labels=test_labels,
             n_classes=data.n_classes,
             selection=choice.selection,
-            other_tests={name: inputs.images(name, progress) for name in data.other_tests},
+            other_tests={name: network_images(inputs, name, progress) for name in data.other_tests},
             reselect=online,
             n_networks=online.n_networks if online else 1,
             choose=choice.in_batches,
@@ -192,6 +195,20 @@ def _test_metrics(inputs: Inputs, result: Result) -> TestMetrics:
             for name, classes in outcome.other_predictions.items()
         },
     )
+
+
+def _images(
+    inputs: Inputs, bank: FeatureBank, progress: Progress
+) -> tuple[StoredImages, StoredImages, StoredImages]:
+    """Return what is selected from, what the network learns from, and its held-out part."""
+    images = inputs.images("train", progress)
+    fit_images = part_of(images, inputs.fit)
+    name = network_encoder(inputs)
+    if not name:
+        return fit_images, fit_images, part_of(images, inputs.val)
+    bank.loaded(name)  # notes its warnings for the record
+    embedded = network_images(inputs, "train", progress)
+    return fit_images, part_of(embedded, inputs.fit), part_of(embedded, inputs.val)
 
 
 def _feature_bank(inputs: Inputs) -> FeatureBank:

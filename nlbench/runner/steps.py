@@ -75,13 +75,15 @@ class Result:
         training: Curves, predictions and the last selection.
         test_labels: (M,) on the device.
         curves: Those of `training` with the online selector's and the relabelled samples'.
-        embed_s, select_s: Seconds of the whole run for embeddings and the selector.
+        read_s: Seconds for the test images, or for the network's embeddings of them.
+        embed_s, select_s: Seconds of the whole run for the selector's embeddings and the selector.
         train_s: Seconds of training alone.
     """
 
     training: TrainingOutcome
     test_labels: Tensor
     curves: dict[str, list[float | None]]
+    read_s: float
     embed_s: float
     select_s: float
     train_s: float
@@ -131,7 +133,10 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
     trainer = make_component("trainers", config.trainer.name, config.trainer.params)
     noisy_labels, online = inputs.noisy_labels(inputs.fit), choice.online
     asked = online or choice.in_batches
+    started = time.perf_counter()
     test_images = network_images(inputs, "test", progress)
+    other_tests = {name: network_images(inputs, name, progress) for name in data.other_tests}
+    read_s = time.perf_counter() - started
     test_labels = torch.from_numpy(data.test_labels).to(device)
     relabelling = RelabelAccuracy(noisy_labels, inputs.clean_labels)
     started = time.perf_counter()
@@ -145,7 +150,7 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
             test_labels=test_labels,
             n_classes=data.n_classes,
             selection=choice.selection,
-            other_tests={name: network_images(inputs, name, progress) for name in data.other_tests},
+            other_tests=other_tests,
             reselect=online,
             n_networks=online.n_networks if online else 1,
             choose=choice.in_batches,
@@ -163,6 +168,7 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
         training=outcome,
         test_labels=test_labels,
         curves={**outcome.curves, **(asked.curves if asked else {}), **relabelling.curves},
+        read_s=read_s,
         embed_s=choice.bank.seconds,
         select_s=choice.select_s + outcome.reselect_s - late_embedding,
         train_s=elapsed - outcome.reselect_s,

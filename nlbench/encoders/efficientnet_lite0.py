@@ -40,6 +40,8 @@ class EfficientNetLite0(Encoder):
     """
 
     version: ClassVar[int] = 1
+    # Cosines of 0.98 between the two, and bfloat16 is hardly faster on a CPU (docs/features.md).
+    needs_float32: ClassVar[bool] = True
 
     def __init__(self, argument: str = "") -> None:
         side = _side(argument)

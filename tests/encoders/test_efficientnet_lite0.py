@@ -17,6 +17,7 @@ from nlbench.data.imagenet_names import imagenet_names
 from nlbench.data.images import resized
 from nlbench.encoders import efficientnet_lite0
 from nlbench.encoders.efficientnet_lite0 import EfficientNetLite0, lite0_network, weights_file
+from nlbench.encoders.extract import PRECISION_VARIABLE, embedding_precision
 from nlbench.errors import ConfigError, DataError
 from nlbench.plugins.registry import find
 
@@ -117,6 +118,16 @@ def test_loading_leaves_torchs_generator_alone(ours: nn.Module) -> None:
     before = torch.get_rng_state()
     EfficientNetLite0()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_it_stays_in_float32_on_machines_that_are_fast_in_bfloat16(
+    ours: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nlbench.encoders.extract.has_bfloat16_tiles", lambda: True)
+    encoder = EfficientNetLite0()
+    assert embedding_precision(CPU, encoder) == "float32"
+    monkeypatch.setenv(PRECISION_VARIABLE, "bfloat16")
+    assert embedding_precision(CPU, encoder) == "bfloat16"
 
 
 def test_the_conformance_checks_pass(ours: nn.Module) -> None:

@@ -239,10 +239,11 @@ def _view_of(
     data, device = inputs.data, inputs.workplace.device
     rate = inputs.noisy.nominal_rate
     knows_rate = "noise rate" in selector.knowledge_used()
-    if knows_rate and rate is None and not data.labels_are_clean:
+    if knows_rate and rate is None:
         raise ConfigError(
             f"{inputs.config.selector.name!r} with these settings needs the noise rate, and that "
-            f"of {data.name!r} is not known. Use another setting or selector."
+            f"of {data.name!r} is not known for noise {inputs.config.noise.kind!r}. Use another "
+            "setting, such as noise_rate=estimated where it takes one, or another selector."
         )
     return TrainingData(
         noisy_labels=inputs.noisy_labels(inputs.fit).clone(),

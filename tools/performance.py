@@ -7,6 +7,7 @@
     python tools/performance.py sweep                        # the demo's grid, cold and warm
     python tools/performance.py sweep --jobs 2               # the grid one by one, and two at once
     python tools/performance.py files                        # a folder known by its contents
+    python tools/performance.py sides --data-dir DIR         # docs/features.md: input sides
     python tools/performance.py embedding --help
     python tools/performance.py training --help
 
@@ -56,11 +57,14 @@ def main() -> None:
     demo.add_argument("--noise", nargs="+", default=[], help="KIND:RATE (default: the demo's)")
     demo.add_argument("--jobs", type=int, help="compare one run at a time with this many at once")
     demo.add_argument("--rounds", type=int, default=1, help="of that comparison, in turns")
+    sides_section = sections.add_parser("sides", help="needs nlbench[photos] and CIFAR-10")
+    sides_section.add_argument("--data-dir", required=True)
+    sides_section.add_argument("--sides", type=int, nargs="+", default=[112, 160, 224])
     files_section = sections.add_parser("files")
     files_section.add_argument("--n", type=int, default=1_000_000, help="files")
     files_section.add_argument("--bytes", type=int, default=1024, help="bytes of each")
     arguments = parser.parse_args()
-    from timings import files, noise, selection, sweep
+    from timings import files, noise, selection, sides, sweep
 
     {
         "noise": lambda: noise.run(arguments),
@@ -69,6 +73,7 @@ def main() -> None:
         "curves": lambda: selection.curves(arguments),
         "sweep": lambda: sweep.run(arguments),
         "files": lambda: files.run(arguments),
+        "sides": lambda: sides.run(arguments),
         "instance-memory": noise.instance_memory,
         "memory": lambda: selection.memory(
             arguments.name, arguments.n, arguments.classes, arguments.device

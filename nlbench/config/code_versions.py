@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbench.config.run_config import ProtocolConfig, RunConfig
+from nlbench.encoders.frozen_names import frozen_encoder
 from nlbench.encoders.prompts import prompts_sha256
 from nlbench.errors import PluginError
 from nlbench.plugins import registry
@@ -19,7 +20,7 @@ def code_versions(
     """Return the versions of all that a run uses.
 
     Args:
-        merged: The run's sections, with names.
+        merged: The run's sections, with names, and with the trainer's network where it has one.
         selector: All hyper-parameters of the selector.
         protocol: Names the encoders of the roles.
 
@@ -65,6 +66,9 @@ def _parts(
         # Any hyper-parameter may name an encoder, `encoder` is only the usual one.
         **{f"selector_{key}": value for key, value in selector.items() if isinstance(value, str)},
     }
+    frozen = frozen_encoder(str(merged["trainer"].get("network")))
+    if frozen:  # refused by name where there is no such encoder
+        parts["network_encoder"] = ("encoders", frozen.partition(":")[0])
     kinds = registry.components("encoders")
     for part, name in encoders.items():
         kind = str(name).partition(":")[0]
@@ -78,7 +82,7 @@ def _names_in(config: RunConfig) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "noise": {"kind": config.noise.kind},
         "selector": {"name": config.selector.name},
-        "trainer": {"name": config.trainer.name},
+        "trainer": {"name": config.trainer.name, "network": config.trainer.params.get("network")},
     }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nlbench.encoders.frozen_names import frozen_encoder
+
 
 def file_hashes(
     merged: Mapping[str, Any], selector: Mapping[str, Any], human_labels: str | None
@@ -20,6 +22,7 @@ def file_hashes(
         "protocol.image_text_encoder": merged["protocol"].get("image_text_encoder"),
         "protocol.image_encoder": merged["protocol"].get("image_encoder"),
         "selector.encoder": selector.get("encoder"),
+        "trainer.network": frozen_encoder(str(merged["trainer"].get("network"))) or None,
     }
     hashes = {key: _content_hash(value) for key, value in values.items() if isinstance(value, str)}
     return {key: digest for key, digest in hashes.items() if digest}

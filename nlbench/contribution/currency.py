@@ -22,6 +22,7 @@ class _Components(NamedTuple):
     selector: str
     selector_names: tuple[tuple[str, str], ...]
     trainer: str
+    network: str
     protocol: ProtocolConfig
 
 
@@ -62,6 +63,7 @@ def _components(record: RunRecord) -> _Components | None:
         config.selector.name,
         tuple((k, v) for k, v in config.selector.params.items() if isinstance(v, str)),
         config.trainer.name,
+        str(config.trainer.params.get("network")),
         _without_own_prompts(config.protocol),
     )
 
@@ -77,7 +79,7 @@ def _versions(components: _Components) -> dict[str, Version] | None:
         "dataset": components.dataset,
         "noise": {"kind": components.noise},
         "selector": {"name": components.selector},
-        "trainer": {"name": components.trainer},
+        "trainer": {"name": components.trainer, "network": components.network},
     }
     try:
         return code_versions(names, dict(components.selector_names), components.protocol)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,11 @@ class Encoder(ABC):
         fit: How an image of any shape becomes that square.
         warnings: What libraries warned of while the model was built; goes into the record.
         dtype: Of weights and activations.
+        needs_float32: Whether bfloat16 moves the embeddings far, so that machines that are fast in
+            it would give other results; then it is used only where it is asked for.
     """
 
+    needs_float32: ClassVar[bool] = False
     warnings: tuple[str, ...] = ()
 
     def __init__(

@@ -31,8 +31,9 @@ _BF16_SINCE = (8, 0)  # CUDA compute capability with bfloat16 matrix units
 def embedding_precision(device: torch.device, encoder: Encoder) -> Precision:
     """Return the arithmetic of an encoder on a device; `NLBENCH_EMBEDDING_PRECISION` overrides it.
 
-    bfloat16 where a CUDA device has matrix units for it, and on a CPU that has (Intel AMX) for
-    encoders large enough to gain from it (docs/performance-embedding.md).
+    float32 for encoders that need it. For others bfloat16 where a CUDA device has matrix units for
+    it, and on a CPU that has (Intel AMX) for encoders large enough to gain from it
+    (docs/performance-embedding.md).
 
     Raises:
         ConfigError: if the variable holds something else.
@@ -44,6 +45,8 @@ def embedding_precision(device: torch.device, encoder: Encoder) -> Precision:
         raise ConfigError(
             f"{PRECISION_VARIABLE} must be auto, float32 or bfloat16, got {setting!r}."
         )
+    if encoder.needs_float32:
+        return "float32"
     if device.type == "cuda":
         is_fast = torch.cuda.get_device_capability(device) >= _BF16_SINCE
     else:

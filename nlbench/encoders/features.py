@@ -120,7 +120,15 @@ class FeatureBank:
         name = self._resolve(encoder)
         if name not in self._memo:
             started = time.perf_counter()
-            self._memo[name] = self._cached(self._loaded(name)).to(self.device)
+            found = cached_embeddings(
+                self.images,
+                (self.data_name, self.data_key),
+                self.loaded(name),
+                self.device,
+                self.cache,
+                self.rows,
+            )
+            self._memo[name] = found.to(self.device)
             self.seconds += time.perf_counter() - started
         return self._memo[name]
 
@@ -130,7 +138,7 @@ class FeatureBank:
         """Return K tensors (P_k, d) on the device."""
         started = time.perf_counter()
         texts = prompt_texts(load_prompts(self.prompts), self.class_names, prompts)
-        model = self._loaded(self._resolve(encoder))
+        model = self.loaded(self._resolve(encoder))
         model.model.to(self.device)
         flat = model.encode_text([text for group in texts for text in group])
         self.seconds += time.perf_counter() - started
@@ -138,16 +146,16 @@ class FeatureBank:
 
     def logit_scale(self, encoder: str) -> tuple[float, float]:
         """Return the scale and the bias of the model's own logits."""
-        return self._loaded(self._resolve(encoder)).logit_scale()
+        return self.loaded(self._resolve(encoder)).logit_scale()
 
     def prompt_model(self, encoder: str) -> PromptModel:
         """Return the encoder's text tower, open at its token embeddings, and its image tower."""
-        return self._loaded(self._resolve(encoder)).prompt_model(self.device)
+        return self.loaded(self._resolve(encoder)).prompt_model(self.device)
 
     def view_embeddings(self, encoder: str, kind: ViewKind, draws: Tensor) -> Tensor:
         """Return (V, rows, d) unit-norm float32 embeddings on the device, never cached."""
         started = time.perf_counter()
-        model = self._loaded(self._resolve(encoder))
+        model = self.loaded(self._resolve(encoder))
         out = view_embeddings(self.images, self.rows, model, self.device, kind, draws)
         self.seconds += time.perf_counter() - started
         return out
@@ -158,7 +166,8 @@ class FeatureBank:
         _banks[number] = self
         return SealedFeatures(number)
 
-    def _loaded(self, name: str) -> Encoder:
+    def loaded(self, name: str) -> Encoder:
+        """Return an encoder by its full name; what libraries warned of is noted."""
         encoder = load_encoder(name)
         texts = (f"encoder {name}: {message}" for message in encoder.warnings)
         self.warnings += [text for text in texts if text not in self.warnings]
@@ -173,18 +182,38 @@ class FeatureBank:
             )
         return name
 
-    def _cached(self, encoder: Encoder) -> Tensor:
-        """Return the rows from the cache, whose entry has all images, whatever the split."""
-        precision = embedding_precision(self.device, encoder)
-        identity = {
-            "data": self.data_name,
-            "data_key": self.data_key,
-            "encoder": encoder.name,
-            "encoder_version": encoder_version(encoder.name),
-            "weights_sha256": encoder.weights_sha256,
-            "activations": encoder.activations,
-            "preprocessing": encoder.preprocessing,
-            "precision": precision,
-        }
-        compute = partial(extract, self.images, encoder, self.device, precision)
-        return self.cache.get(identity, len(self.images), compute, self.rows)
+
+def cached_embeddings(
+    images: ImageSource,
+    data: tuple[str, str],
+    encoder: Encoder,
+    device: torch.device,
+    cache: EmbeddingCache,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """Return embeddings from the cache, whose entry has all images, whatever the split.
+
+    Args:
+        images: All images of a part.
+        data: Name of the data set; its fingerprint and part, which the cache keys on.
+        encoder: The encoder.
+        device: Where it runs.
+        cache: Where its embeddings are kept.
+        rows: (R,) positions; all where left out.
+
+    Returns:
+        (R, d) unit-norm float32 on the CPU.
+    """
+    precision = embedding_precision(device, encoder)
+    identity = {
+        "data": data[0],
+        "data_key": data[1],
+        "encoder": encoder.name,
+        "encoder_version": encoder_version(encoder.name),
+        "weights_sha256": encoder.weights_sha256,
+        "activations": encoder.activations,
+        "preprocessing": encoder.preprocessing,
+        "precision": precision,
+    }
+    compute = partial(extract, images, encoder, device, precision)
+    return cache.get(identity, len(images), compute, rows)

@@ -102,7 +102,7 @@ def finished_record(
         diagnostics=_diagnostics(choice, result),
         warnings=list(choice.bank.warnings),
         times=attempt.times(
-            data_s=inputs.read_s + choice.read_s,
+            data_s=inputs.read_s + choice.read_s + result.read_s,
             embed_s=result.embed_s,
             select_s=result.select_s,
             train_s=result.train_s,

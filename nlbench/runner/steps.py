@@ -20,6 +20,7 @@ from nlbench.results.record import Metrics, SelectionMetrics, TestMetrics
 from nlbench.runner.batch_selection import BatchSelection
 from nlbench.runner.equal_keep import keep_top_share
 from nlbench.runner.inputs import Inputs
+from nlbench.runner.network_images import network_encoder, network_images
 from nlbench.runner.online_selection import OnlineSelection, RelabelAccuracy
 from nlbench.runner.workplace import Progress, no_progress
 from nlbench.selector import (
@@ -42,17 +43,20 @@ class Choice:
 
     Attributes:
         images: (F, ...) what was selected from, at the protocol's size.
-        val_images: (V, ...) the same of the held-out part.
+        network_images: (F, ...) what the network learns from: the same, or embeddings.
+        network_val_images: (V, ...) the same of the held-out part.
         selection: The first answer; everything for selectors that answer in training.
         online: Asks an online selector after every epoch; None for all others.
         in_batches: Asks a batch selector in every step; None for all others.
         view: What the selector sees.
         bank: Where the selector's embeddings come from, also during training.
-        read_s, embed_s, select_s: Seconds for images, embeddings and the selector itself.
+        read_s: Seconds for images, or for the network's embeddings, which are nobody's choice.
+        embed_s, select_s: Seconds for the selector's embeddings and the selector itself.
     """
 
     images: StoredImages
-    val_images: StoredImages
+    network_images: StoredImages
+    network_val_images: StoredImages
     selection: Selection
     online: OnlineSelection | None
     in_batches: BatchSelection | None
@@ -71,13 +75,15 @@ class Result:
         training: Curves, predictions and the last selection.
         test_labels: (M,) on the device.
         curves: Those of `training` with the online selector's and the relabelled samples'.
-        embed_s, select_s: Seconds of the whole run for embeddings and the selector.
+        read_s: Seconds for the test images, or for the network's embeddings of them.
+        embed_s, select_s: Seconds of the whole run for the selector's embeddings and the selector.
         train_s: Seconds of training alone.
     """
 
     training: TrainingOutcome
     test_labels: Tensor
     curves: dict[str, list[float | None]]
+    read_s: float
     embed_s: float
     select_s: float
     train_s: float
@@ -96,10 +102,9 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
         PluginError: if its answer breaks the contract.
     """
     started = time.perf_counter()
-    images = inputs.images("train", progress)
-    fit_images, val_images = part_of(images, inputs.fit), part_of(images, inputs.val)
-    read_s = time.perf_counter() - started
     bank = _feature_bank(inputs)
+    fit_images, learned, learned_val = _images(inputs, bank, progress)
+    read_s = time.perf_counter() - started
     progress("select", 0, 1)
     config = inputs.config.selector
     selector = registry.get_selector(config.name, **config.params)
@@ -117,8 +122,8 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
         selection = _answer(inputs, selector, view)
     elapsed = time.perf_counter() - started
     return Choice(
-        fit_images, val_images, selection, online, in_batches, view, bank, read_s, bank.seconds,
-        elapsed - bank.seconds,
+        fit_images, learned, learned_val, selection, online, in_batches, view, bank, read_s,
+        bank.seconds, elapsed - bank.seconds,
     )  # fmt: skip
 
 
@@ -128,21 +133,24 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
     trainer = make_component("trainers", config.trainer.name, config.trainer.params)
     noisy_labels, online = inputs.noisy_labels(inputs.fit), choice.online
     asked = online or choice.in_batches
-    test_images = inputs.images("test", progress)
+    started = time.perf_counter()
+    test_images = network_images(inputs, "test", progress)
+    other_tests = {name: network_images(inputs, name, progress) for name in data.other_tests}
+    read_s = time.perf_counter() - started
     test_labels = torch.from_numpy(data.test_labels).to(device)
     relabelling = RelabelAccuracy(noisy_labels, inputs.clean_labels)
     started = time.perf_counter()
     outcome: TrainingOutcome = trainer.train(
         TrainingTask(
-            images=choice.images,
+            images=choice.network_images,
             noisy_labels=noisy_labels,
-            val_images=choice.val_images,
+            val_images=choice.network_val_images,
             val_labels=inputs.noisy_labels(inputs.val),
             test_images=test_images,
             test_labels=test_labels,
             n_classes=data.n_classes,
             selection=choice.selection,
-            other_tests={name: inputs.images(name, progress) for name in data.other_tests},
+            other_tests=other_tests,
             reselect=online,
             n_networks=online.n_networks if online else 1,
             choose=choice.in_batches,
@@ -160,6 +168,7 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
         training=outcome,
         test_labels=test_labels,
         curves={**outcome.curves, **(asked.curves if asked else {}), **relabelling.curves},
+        read_s=read_s,
         embed_s=choice.bank.seconds,
         select_s=choice.select_s + outcome.reselect_s - late_embedding,
         train_s=elapsed - outcome.reselect_s,
@@ -194,6 +203,20 @@ def _test_metrics(inputs: Inputs, result: Result) -> TestMetrics:
     )
 
 
+def _images(
+    inputs: Inputs, bank: FeatureBank, progress: Progress
+) -> tuple[StoredImages, StoredImages, StoredImages]:
+    """Return what is selected from, what the network learns from, and its held-out part."""
+    images = inputs.images("train", progress)
+    fit_images = part_of(images, inputs.fit)
+    name = network_encoder(inputs)
+    if not name:
+        return fit_images, fit_images, part_of(images, inputs.val)
+    bank.loaded(name)  # notes its warnings for the record
+    embedded = network_images(inputs, "train", progress)
+    return fit_images, part_of(embedded, inputs.fit), part_of(embedded, inputs.val)
+
+
 def _feature_bank(inputs: Inputs) -> FeatureBank:
     data, protocol = inputs.data, inputs.config.protocol
     return FeatureBank(
@@ -216,10 +239,11 @@ def _view_of(
     data, device = inputs.data, inputs.workplace.device
     rate = inputs.noisy.nominal_rate
     knows_rate = "noise rate" in selector.knowledge_used()
-    if knows_rate and rate is None and not data.labels_are_clean:
+    if knows_rate and rate is None:
         raise ConfigError(
             f"{inputs.config.selector.name!r} with these settings needs the noise rate, and that "
-            f"of {data.name!r} is not known. Use another setting or selector."
+            f"of {data.name!r} is not known for noise {inputs.config.noise.kind!r}. Use another "
+            "setting, such as noise_rate=estimated where it takes one, or another selector."
         )
     return TrainingData(
         noisy_labels=inputs.noisy_labels(inputs.fit).clone(),

@@ -16,7 +16,12 @@ _EVAL_PIXELS = 2**24  # fewer at once where images are large
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Return uint8 images as floats with mean about 0: (x / 255 - 0.5) / 0.5."""
+    """Return uint8 images as floats with mean about 0: (x / 255 - 0.5) / 0.5.
+
+    Floats are embeddings of a frozen encoder and stay as they are.
+    """
+    if images.is_floating_point():
+        return images
     return images.float().div_(127.5).sub_(1.0)
 
 

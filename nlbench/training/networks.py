@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlbench.encoders.frozen_names import frozen_encoder, frozen_hidden
 from nlbench.encoders.hub import offline_where_unreachable
 from nlbench.errors import ConfigError, DataError, did_you_mean
 from nlbench.seeds import derive_seed
+from nlbench.training.frozen_head import FrozenHead
 from nlbench.training.preact_resnet import DivideMixPreActResNet18, PreActResNet18
 from nlbench.training.resnet import ResNet34
 from nlbench.training.vgg import VGG19BN, ClipCleanerVGG19BN
@@ -84,11 +86,13 @@ def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.M
     Args:
         name: ``"small-cnn"``, ``"preact-resnet18"``, ``"preact-resnet18-dividemix"``,
             ``"resnet34-cifar"``, ``"vgg19-bn-64"``, ``"vgg19-bn-clipcleaner"``, ``"timm:MODEL"``
-            (from scratch) or ``"timm-pretrained:MODEL"`` (timm's weights, a new classifier).
+            (from scratch), ``"timm-pretrained:MODEL"`` (timm's weights, a new classifier) or
+            ``"frozen:ENCODER"`` (the head alone, see `FrozenHead`; ``"frozen-512:ENCODER"`` with
+            512 hidden units), whose images are embeddings.
             Names that end in a paper's name are networks as its authors released them. All take
             pixels in [-1, 1]; pretrained ones turn them into what they were trained on, by the
             mean and deviation of their own configuration.
-        in_channels: 1 or 3.
+        in_channels: 1 or 3; the embeddings' dimensions for a frozen encoder.
         n_classes: K.
         seed: The run's seed.
 
@@ -102,13 +106,16 @@ def make_network(name: str, in_channels: int, n_classes: int, seed: int) -> nn.M
         torch.default_generator.manual_seed(derive_seed("weights", name, seed))
         if name in _OWN:
             return _OWN[name](in_channels, n_classes)
+        if frozen_encoder(name):
+            return FrozenHead(in_channels, n_classes, frozen_hidden(name))
         if source == "timm":
             return _timm_network(model, in_channels, n_classes)
         if source == "timm-pretrained":
             return _pretrained_network(model, in_channels, n_classes)
     raise ConfigError(
         f"unknown network {name!r}. {did_you_mean(name, _OWN)} "
-        "Others come from timm, as 'timm:MODEL' or 'timm-pretrained:MODEL'."
+        "Others come from timm, as 'timm:MODEL' or 'timm-pretrained:MODEL', or are a head on an "
+        "encoder, as 'frozen:ENCODER'."
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from nlbench.encoders.frozen_names import frozen_encoder
 from nlbench.errors import ConfigError, PluginError
 from nlbench.seeds import derive_seed
 from nlbench.training.augment import Augmentation, augmented_input
@@ -35,7 +36,8 @@ class SgdTrainer(Trainer):
         momentum: Of SGD, Nesterov where `nesterov` says so.
         weight_decay: L2.
         network: "small-cnn", "preact-resnet18", "preact-resnet18-dividemix", "resnet34-cifar",
-            "vgg19-bn-64", "vgg19-bn-clipcleaner", "timm:MODEL" or "timm-pretrained:MODEL".
+            "vgg19-bn-64", "vgg19-bn-clipcleaner", "timm:MODEL", "timm-pretrained:MODEL", or a head
+            on a frozen encoder, "frozen:ENCODER".
         augmentation: "none", "shift", "crop-flip", or after crop and flip "autoaugment-cifar10",
             "autoaugment-imagenet" or "randaugment"; each of these three with "-clipcleaner" behind
             it is the version that CLIPCleaner's authors released.
@@ -63,6 +65,7 @@ class SgdTrainer(Trainer):
 
     def check(self, image_size: int) -> None:
         """Refuse crops that cannot be made of the images, and one that would do nothing."""
+        self._check_frozen()
         if self.input_size is not None and self.input_size > image_size:
             raise ConfigError(
                 f"setting 'trainer.input_size' must be at most protocol.image_size = {image_size}, "
@@ -72,6 +75,21 @@ class SgdTrainer(Trainer):
             raise ConfigError(
                 "setting 'trainer.resized_crop' needs an augmentation that crops and flips, got "
                 f"{self.augmentation!r}. Set --set trainer.augmentation=crop-flip."
+            )
+
+    def _check_frozen(self) -> None:
+        """Refuse augmentations of what are no pixels any more."""
+        if frozen_encoder(self.network) and self.augmentation != "none":
+            raise ConfigError(
+                "setting 'trainer.augmentation' must be 'none' where the network is a head on a "
+                f"frozen encoder, whose embeddings are made once, got {self.augmentation!r}. Set "
+                "--set trainer.augmentation=none."
+            )
+        if frozen_encoder(self.network) and self.input_size is not None:
+            raise ConfigError(
+                "setting 'trainer.input_size' must be left out where the network is a head on a "
+                f"frozen encoder, got {self.input_size}. The side is the encoder's: see "
+                "`nlbench list encoders`."
             )
 
     def lr_factor(self, done: int, n_steps: int) -> float:

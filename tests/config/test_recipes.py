@@ -215,3 +215,37 @@ def test_a_recipe_is_read_as_it_stands_now_and_belongs_to_the_reader(tmp_path: P
     assert load_recipe(str(file))["noise"]["labels"] == [1, 2]
     file.write_text("dataset: digits\nnoise: {kind: labels, labels: [4]}\n")
     assert load_recipe(str(file))["noise"]["labels"] == [4]
+
+
+FEATURES = {
+    "cifar10n-worse": ("cifar10n", "human", "worse"),
+    "cifar10n-aggre": ("cifar10n", "human", "aggre"),
+    "cifar10n-random1": ("cifar10n", "human", "random1"),
+    "cifar10-symmetric-0.2": ("cifar10", "symmetric", 0.2),
+    "cifar10-symmetric-0.5": ("cifar10", "symmetric", 0.5),
+    "cifar10-symmetric-0.8": ("cifar10", "symmetric", 0.8),
+    "cifar10-asymmetric-0.2": ("cifar10", "asymmetric", 0.2),
+    "cifar10-asymmetric-0.4": ("cifar10", "asymmetric", 0.4),
+    "cifar10-pair-0.45": ("cifar10", "pair", 0.45),
+    "cifar10-instance-0.4": ("cifar10", "instance", 0.4),
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_recipe_on_frozen_features_has_the_noise_of_its_name(name: str) -> None:
+    recipe = load_recipe(f"features/{name}")
+    noise = recipe["noise"]
+    found = (recipe["dataset"], noise["kind"], noise.get("rate", noise.get("label_set")))
+    assert found == FEATURES[name]
+
+
+def test_recipes_on_frozen_features_share_one_protocol() -> None:
+    shipped = [name for name in recipe_names() if name.startswith("features/")]
+    assert set(shipped) == {"features/cifar10", *(f"features/{name}" for name in FEATURES)}
+    first, *others = (load_recipe(name) for name in shipped)
+    for other in others:
+        assert other["trainer"] == first["trainer"]
+        assert other["protocol"] == first["protocol"]
+    # Selectors that use the role `image` look at what the head learns from: one embedding pays both
+    assert first["trainer"]["network"] == f"frozen:{first['protocol']['image_encoder']}"
+    make_component("trainers", *named(first["trainer"])).check(32)

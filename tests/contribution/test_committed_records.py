@@ -40,7 +40,7 @@ def installed_versions(config: RunConfig) -> dict[str, int | str]:
         "dataset": config.dataset.name,
         "noise": {"kind": config.noise.kind},
         "selector": {"name": config.selector.name},
-        "trainer": {"name": config.trainer.name},
+        "trainer": {"name": config.trainer.name, "network": config.trainer.params.get("network")},
     }
     return code_versions(names, config.selector.params, config.protocol)
 

@@ -24,6 +24,7 @@ from nlbench import RunRecord
 from nlbench.cli import app
 from nlbench.cli.result_table import result_table
 from nlbench.config.sweep_plan import SweepPlan, usable_methods
+from nlbench.data.digits import Digits
 from nlbench.data.imagenet_names import imagenet_names
 from nlbench.errors import ConfigError, DataError
 from nlbench.noise.unknown_truth import shipped_labels
@@ -394,3 +395,17 @@ def test_data_check_counts_the_second_test_set(tmp_path: Path) -> None:
     base = webvision(tmp_path, True)
     result = CliRunner().invoke(app, ["data", "check", "mini-webvision", "--data-dir", str(base)])
     assert "imagenet-val 50 images, 50 classes of 1 to 1; 50 decoded" in result.stdout
+
+
+def test_labels_without_a_nominal_rate_are_refused_by_name_to_a_selector_that_takes_it() -> None:
+    """The truth is known here, and still nobody has asked for a rate, as with human labels."""
+    labels = digits_labels()
+    said = "'co-teaching' .* needs the noise rate.*'digits' is not known for noise 'labels'"
+    with pytest.raises(ConfigError, match=said):
+        nlbench.run(
+            "co-teaching", "digits", "labels", settings={"noise.labels": labels}, track=False
+        )
+
+
+def digits_labels() -> list[int]:
+    return [int(label) for label in Digits().load(None).train_labels]

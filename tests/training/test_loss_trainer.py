@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from nlbench.training.cross_entropy import CrossEntropy
 from nlbench.training.elr import Elr
 from nlbench.training.label_smoothing import LabelSmoothing
 from nlbench.training.mixup import Mixup
+from nlbench.training.networks import make_network
 from nlbench.training.task import TrainingTask
 
 N, LR = 32, 0.1
@@ -393,3 +394,28 @@ def test_a_trainer_alone_does_not_get_the_name_of_the_selector_that_brings_it() 
     assert method_name("jocor", "cross-entropy", "cross-entropy") == "jocor+cross-entropy"
     assert method_name("none", "elr", "cross-entropy") == "elr"
     assert method_name("none", "cross-entropy", "cross-entropy") == "none"
+
+
+@dataclass(frozen=True)
+class ByAdam(CrossEntropy):
+    """A method whose paper trains with Adam: a setting of this name decides."""
+
+    optimiser: Literal["sgd", "adam"] = "adam"  # type: ignore[assignment]
+
+
+def test_a_method_may_train_with_adam() -> None:
+    settings = {**QUICK, "epochs": 1, "batch_size": N, "weight_decay": 0.0, "lr": 0.01}
+    by_sgd, by_adam = (
+        ByAdam(**settings, optimiser=name).train(make_task(N)) for name in ("sgd", "adam")
+    )
+    plain = CrossEntropy(**settings).train(make_task(N))
+    assert by_sgd.curves == plain.curves
+    assert by_adam.curves["train_loss"] == plain.curves["train_loss"]  # before the only step
+    network = make_network("small-cnn", 1, 2, seed=0)
+    optimiser = ByAdam(**settings).optimiser_of(network, autocast=False)
+    assert isinstance(optimiser, torch.optim.Adam)
+    before = network.head.weight.detach().clone()
+    network.head.weight.grad = torch.full_like(before, 3.0)
+    optimiser.step()
+    # Adam's first step is the learning rate, whatever the size of the gradient.
+    torch.testing.assert_close(network.head.weight.detach(), before - 0.01)

@@ -393,7 +393,7 @@ def test_the_last_round_is_what_a_training_without_rounds_would_be() -> None:
         return everything(data, dynamics, restart=ends)
 
     in_rounds, trainer, _ = trained(selector_of(answer, rounds=3), Recorded)
-    plain, _, _ = trained(selector_of())
+    plain, _, _ = trained(selector_of(), Recorded)
     assert in_rounds.n_rounds == 3
     assert in_rounds.n_steps == len(trainer.steps) == (1 + 2 + N_EPOCHS) * (N // BATCH)
     assert in_rounds.curves == plain.curves

@@ -73,10 +73,10 @@ def extract(
     Raises:
         DataError: naming the image, if one cannot be decoded.
     """
-    size = _batch_size(encoder.input_size)
+    size = encoding_batch_size(encoder.input_size)
     batches = [part for s in shards for part in torch.arange(s.start, s.stop).split(size)]
     model = encoder.in_precision(precision)
-    with closing(_read_ahead(images, encoder, device, batches)) as loaded:
+    with closing(read_ahead(images, encoder, device, batches)) as loaded:
         for shard in shards:
             n_batches = math.ceil(len(shard) / size)
             parts = [model.encode_images(batch, device) for batch in islice(loaded, n_batches)]
@@ -84,13 +84,13 @@ def extract(
             yield torch.cat(parts).cpu()
 
 
-def _batch_size(side: int) -> int:
+def encoding_batch_size(side: int) -> int:
     """Return the largest power of two that fits: the batches then fill the shards evenly."""
     fitting = max(1, _BATCH_PIXELS // side**2)
     return int(min(_BATCH, 2 ** (fitting.bit_length() - 1)))
 
 
-def _read_ahead(
+def read_ahead(
     images: ImageSource, encoder: Encoder, device: torch.device, batches: Sequence[Tensor]
 ) -> Generator[Tensor, None, None]:
     """Return the batches of pixels in order; the next ones are being read meanwhile."""

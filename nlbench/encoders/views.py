@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nlbench.data.images import ImageSource, resized
 from nlbench.encoders.base import Encoder
-from nlbench.encoders.extract import _batch_size, _read_ahead, embedding_precision
+from nlbench.encoders.extract import embedding_precision, encoding_batch_size, read_ahead
 from nlbench.selector import ViewKind
 
 _PAD_SHARE = 8  # a view moves by up to 1/8 of the side, as the trainers' do
@@ -36,9 +36,9 @@ def view_embeddings(
         draws: (V, N, 3) in [0, 1).
     """
     model = encoder.in_precision(embedding_precision(device, encoder))
-    batches = list(torch.arange(len(rows)).split(_batch_size(encoder.input_size)))
+    batches = list(torch.arange(len(rows)).split(encoding_batch_size(encoder.input_size)))
     out: Tensor | None = None
-    with closing(_read_ahead(images, encoder, device, [rows[part] for part in batches])) as loaded:
+    with closing(read_ahead(images, encoder, device, [rows[part] for part in batches])) as loaded:
         for part, batch in zip(batches, loaded, strict=True):
             pixels = resized(batch.to(device), encoder.input_size, encoder.fit)
             of_part = draws[:, part.to(draws.device)]

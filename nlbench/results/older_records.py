@@ -14,6 +14,7 @@ from typing import Any
 from nlbench.files import canonical_json
 
 _START = 400
+# As it was when today's shape began: not config's list, which may change after it.
 _SHARED = ("epochs", "batch_size", "network", "augmentation", "input_size", "resized_crop")
 # What every standard recipe trained with.
 _STANDARD = "cross-entropy"

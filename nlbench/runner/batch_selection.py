@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nlbench.errors import PluginError
+from nlbench.runner.selection_curves import SelectionCurves
 from nlbench.selector import Batch, BatchSelector, Selection, TrainingData
 
 
@@ -26,11 +27,10 @@ class BatchSelection:
     ) -> None:
         self._selector = selector
         self._data = data
-        self._is_clean = is_clean
         self.n_networks = max(1, selector.n_networks)
         self.seconds = 0.0
-        names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
-        self.curves: dict[str, list[float | None]] = {name: [] for name in names}
+        self._curves = SelectionCurves(is_clean)
+        self.curves = self._curves.curves
         n = data.n_samples
         self._drawn = torch.zeros(n, device=data.device)
         self._used = torch.zeros(n, device=data.device)
@@ -76,15 +76,8 @@ class BatchSelection:
                 "choose must give some sample a weight > 0 in at least half of its draws in an "
                 "epoch, got none: the record would have no selection. Keep more of each batch."
             )
-        self._note(keep)
+        self._curves.note(keep)
         return Selection(keep=keep, score=self._score.clone())
-
-    def _note(self, keep: Tensor) -> None:
-        if self._is_clean is not None:
-            hits = float((keep & self._is_clean).sum())
-            total = float(keep.sum() + self._is_clean.sum())
-            self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
-        self.curves["kept_fraction"].append(float(keep.float().mean()))
 
 
 def checked_weights(weights: object, losses: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nlbench.errors import PluginError
 from nlbench.runner.equal_keep import keep_top_share_after_warmup
+from nlbench.runner.selection_curves import SelectionCurves
 from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData, checked_answer
 from nlbench.training.task import Looks
 
@@ -42,7 +43,6 @@ class OnlineSelection:
         self._selector = selector
         self._data = data
         self._n_epochs = n_epochs
-        self._is_clean = is_clean
         self._equal_keep = equal_keep
         self.n_networks = max(1, selector.n_networks)
         self.rounds = max(1, selector.rounds_used())
@@ -51,8 +51,8 @@ class OnlineSelection:
         self._round = 1
         self._histories = [_History(selector) for _ in range(self.n_networks)]
         self._previous: list[Selection | None] = [None] * self.n_networks
-        names = ("kept_fraction",) if is_clean is None else ("selection_f1", "kept_fraction")
-        self.curves: dict[str, list[float | None]] = {name: [] for name in names}
+        self._curves = SelectionCurves(is_clean)
+        self.curves = self._curves.curves
 
     def first(self) -> Selection:
         """Return what the first epoch trains on: before it there are no dynamics."""
@@ -105,7 +105,7 @@ class OnlineSelection:
         measured = self._round + any(answer.restart for answer in answers) >= self.rounds
         share = self._equal_keep if measured else None
         answers = [keep_top_share_after_warmup(a, self._data, share) for a in answers]
-        self._note(answers[0])
+        self._curves.note(answers[0].keep)
         self._begin_round(answers)
         return answers
 
@@ -122,15 +122,7 @@ class OnlineSelection:
                 f"`rounds: ClassVar[int] = {self._round + 1}` or more into its class."
             )
         self._round += 1
-        for values in self.curves.values():  # they are of the round that is measured
-            values.clear()
-
-    def _note(self, selection: Selection) -> None:
-        if self._is_clean is not None:
-            hits = float((selection.keep & self._is_clean).sum())
-            total = float(selection.keep.sum() + self._is_clean.sum())
-            self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
-        self.curves["kept_fraction"].append(float(selection.keep.float().mean()))
+        self._curves.clear()
 
 
 class _History:

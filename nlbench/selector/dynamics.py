@@ -39,6 +39,19 @@ class Batch:
     n_epochs: int
     n_steps: int
 
+    def ramped(self, value: float, epochs: int) -> float:
+        """Return a value that grows with the epochs: ``numpy.linspace(0, value, epochs)[epoch]``.
+
+        To the last bit, and `value` from the last of these epochs on. Co-teaching's released code
+        forgets by this schedule (Han et al., NeurIPS 2018): the first entry, 0, is never used.
+
+        >>> import torch
+        >>> Batch(torch.arange(4), epoch=3, step=1, n_epochs=30, n_steps=9).ramped(0.45, 10)
+        0.15000000000000002
+        """
+        last = epochs - 1
+        return value if self.epoch >= last else self.epoch * (value / last)
+
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:

@@ -136,9 +136,9 @@ class LossTrainer(SgdTrainer):
         """Return the mean loss of one network on one batch without a state, for a notebook."""
         positions = torch.arange(len(batch), device=batch.device)
         step = TrainingBatch(positions, 1, 1, 1, 1, batch, labels, networks=(network,), draws=draws)
-        state = self.make_state(len(batch), network(batch).shape[-1])
-        losses = self.batch_loss(step, self.outputs(step), labels, state)
-        return losses.mean(dim=-1).sum()
+        outputs = self.outputs(step)
+        state = self.make_state(len(batch), outputs.shape[-1])
+        return self.mean_loss(step, outputs, labels, state)
 
     def _learner(self, task: TrainingTask, index: int, refine: Refine | None) -> Learner:
         """Set up networks, optimisers, schedules and state of one group of networks."""
@@ -151,7 +151,8 @@ class LossTrainer(SgdTrainer):
         made = self.make_state(len(task.images), task.n_outputs)
         state = {name: values.to(task.device) for name, values in made.items()}
         groups = [dict(group) for group in self.extra_parameters(state)]
-        extra = torch.optim.SGD(_learned(groups), lr=1.0) if groups else None
+        if groups:
+            optimisers.append(torch.optim.SGD(_learned(groups), lr=1.0))
         views, draws = (self.stream(name, seeds[0]) for name in ("views", "loss"))
         observed = set(task.observes) & set(IN_TRAINING)
         seen = TrainingOutputs(len(task.images), task.device) if observed else None
@@ -160,10 +161,10 @@ class LossTrainer(SgdTrainer):
             batch = self._augmented(batch, views, draws)
             with torch.autocast(task.device.type, torch.bfloat16, enabled=autocast):
                 loss = self._objective(batch, state, task.choose, seen)
-            for optimiser in (*optimisers, *([extra] if extra else [])):
+            for optimiser in optimisers:
                 optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            for optimiser in (*optimisers, *([extra] if extra else [])):
+            for optimiser in optimisers:
                 optimiser.step()
             for schedule in schedules:
                 schedule.step()

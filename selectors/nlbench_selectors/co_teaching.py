@@ -50,14 +50,9 @@ class CoTeaching(BatchSelector):
 
     def choose(self, data: TrainingData, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
         """Weigh the other network's small losses 1, the rest 0."""
-        rate = data.rate(self.noise_rate)
-        n_keep = max(1, int((1 - self._forgotten(batch.epoch, rate)) * losses.shape[1]))
+        forgotten = batch.ramped(data.rate(self.noise_rate), self.ramp_epochs)
+        n_keep = max(1, int((1 - forgotten) * losses.shape[1]))
         by_key = data.sample_ids[batch.positions].argsort()  # equal losses must not go by position
         smallest = by_key[losses[:, by_key].argsort(dim=1, stable=True)[:, :n_keep]]
         small = torch.zeros_like(losses).scatter(1, smallest, 1.0)
         return small.flip(0)
-
-    def _forgotten(self, epoch: int, rate: float) -> float:
-        """Return numpy.linspace(0, rate, T_k)[epoch], to the last bit, and the rate after it."""
-        last = self.ramp_epochs - 1
-        return rate if epoch >= last else epoch * (rate / last)

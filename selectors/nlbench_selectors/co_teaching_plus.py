@@ -71,15 +71,10 @@ class CoTeachingPlus(BatchSelector):
         if n_differ == 0:
             early = batch.epoch * (batch.step - 1) < _LEARN_FROM_AGREEMENT_BELOW
             return torch.full_like(losses, float(early))
-        rate = data.rate(self.noise_rate)
-        n_keep = int((1 - self._forgotten(batch.epoch, rate)) * n_differ) or n_differ
+        forgotten = batch.ramped(data.rate(self.noise_rate), self.ramp_epochs)
+        n_keep = int((1 - forgotten) * n_differ) or n_differ
         ranked = losses.masked_fill(~differs, torch.inf)
         by_key = data.sample_ids[batch.positions].argsort()  # equal losses must not go by position
         smallest = by_key[ranked[:, by_key].argsort(dim=1, stable=True)[:, :n_keep]]
         small = torch.zeros_like(losses).scatter(1, smallest, 1.0)
         return (small * differs).flip(0)
-
-    def _forgotten(self, epoch: int, rate: float) -> float:
-        """Return numpy.linspace(0, rate, T_k)[epoch], to the last bit, and the rate after it."""
-        last = self.ramp_epochs - 1
-        return rate if epoch >= last else epoch * (rate / last)

@@ -51,16 +51,11 @@ class JoCoR(BatchSelector):
 
     def choose(self, data: TrainingData, batch: Batch, losses: Tensor, logits: Tensor) -> Tensor:
         """Weigh the smallest joint losses 1 for both networks, the rest 0."""
-        rate = data.rate(self.noise_rate)
-        n_keep = max(1, int((1 - self._forgotten(batch.epoch, rate)) * losses.shape[1]))
+        forgotten = batch.ramped(data.rate(self.noise_rate), self.ramp_epochs)
+        n_keep = max(1, int((1 - forgotten) * losses.shape[1]))
         joint = losses.sum(dim=0)
         by_key = data.sample_ids[batch.positions].argsort()  # equal losses must not go by position
         smallest = by_key[joint[by_key].argsort(stable=True)[:n_keep]]
         small = torch.zeros_like(joint)
         small[smallest] = 1.0
         return small.expand_as(losses)
-
-    def _forgotten(self, epoch: int, rate: float) -> float:
-        """Return numpy.linspace(0, rate, T_k)[epoch], to the last bit, and the rate after it."""
-        last = self.ramp_epochs - 1
-        return rate if epoch >= last else epoch * (rate / last)

@@ -1,4 +1,4 @@
-"""Selectors on frozen features against loops that do what their papers print."""
+"""Confident learning, SimiFeat, FINE and SSR against loops that do what their papers print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selectors on frozen features against loops that follow their papers line by line."""
+"""Relation graph, WANN, FM-SRM, TURN and LEMoN against loops that follow their papers."""
 
 from __future__ import annotations
 

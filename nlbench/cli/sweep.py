@@ -39,11 +39,15 @@ def sweep(
         ),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Data set, repeatable. (default: digits)")
+        list[str] | None,
+        typer.Option(help="Data set, repeatable. (default: the recipe's, else digits)"),
     ] = None,
     noise: Annotated[
         list[str] | None,
-        typer.Option(help="KIND:RATE, repeatable. (default: symmetric:0.4 and asymmetric:0.4)"),
+        typer.Option(
+            help="KIND:RATE, repeatable. (default: the recipe's, else symmetric:0.4 and "
+            "asymmetric:0.4)"
+        ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Like 0-2 or 0,3,7. (default: 0-2)")] = None,
     trainer: Annotated[str | None, typer.Option(help="Trainer of all runs.")] = None,
@@ -117,11 +121,11 @@ def sweep(
 
 
 def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:
-    n_selectors = n_cells // (len(plan.datasets) * len(plan.noises) * len(plan.seeds))
+    datasets, noises = (set(axis) for axis in zip(*plan.boards, strict=True))
     axes = (
-        counted(n_selectors, "selector"),
-        counted(len(plan.datasets), "data set"),
-        counted(len(plan.noises), "noise"),
+        counted(n_cells // (len(plan.boards) * len(plan.seeds)), "method"),
+        counted(len(datasets), "data set"),
+        counted(len(noises), "noise"),
         counted(len(plan.seeds), "seed"),
     )
     at_once = f", {jobs} at once" if jobs > 1 else ""

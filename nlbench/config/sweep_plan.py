@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbench.config.recipe_files import read_yaml
-from nlbench.config.resolve import resolve
+from nlbench.config.resolve import DEFAULT_DATASET, resolve
 from nlbench.config.run_config import RunConfig
 from nlbench.config.setting_text import inline_settings
 from nlbench.errors import ConfigError, PluginError, did_you_mean
@@ -18,25 +18,39 @@ from nlbench.plugins import registry
 
 log = logging.getLogger("nlbench")
 
+DEFAULT_NOISES = ("symmetric:0.4", "asymmetric:0.4")
+
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The axes of a grid; empty selectors mean all methods that are registered.
+    """The axes of a grid.
 
     Attributes:
-        selectors: Methods such as ``my-idea:k=5,10``, which spans two of them.
-        noises: Specs such as ``symmetric:0.4``.
+        selectors: Methods such as ``my-idea:k=5,10``, which spans two of them; empty for all that
+            are registered.
+        datasets: Names, or ``folder:PATH``; empty for that of the recipe, without one for digits.
+        noises: Specs such as ``symmetric:0.4``; empty for that of the recipe, without one for
+            symmetric and asymmetric noise of 40 %.
         settings: Further settings of every run, as ``--set`` takes them.
     """
 
     selectors: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ("digits",)
-    noises: tuple[str, ...] = ("symmetric:0.4", "asymmetric:0.4")
+    datasets: tuple[str, ...] = ()
+    noises: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     recipe: str | None = None
     trainer: str | None = None
     epochs: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def boards(self) -> list[tuple[str | None, str | None]]:
+        """Data set and noise of each board; None for what the recipe says."""
+        datasets: Sequence[str | None] = self.datasets or (None,)
+        noises: Sequence[str | None] = self.noises or (None,)
+        if self.recipe is None:
+            datasets, noises = self.datasets or (DEFAULT_DATASET,), self.noises or DEFAULT_NOISES
+        return list(product(datasets, noises))
 
     def configs(self, data_dir: Path | None = None) -> list[RunConfig]:
         """Return all cells, validated before the first one runs; all selectors of a seed together.
@@ -44,7 +58,7 @@ class SweepPlan:
         Where no selectors are named, bounds are left out of data whose truth nobody knows.
         """
         selectors = spanned(self.selectors) or usable_methods()
-        grid = product(self.datasets, self.noises, self.seeds, selectors)
+        grid = product(self.boards, self.seeds, selectors)
         cells = [
             resolve(
                 selector=selector,
@@ -57,7 +71,7 @@ class SweepPlan:
                 settings=self.settings,
                 data_dir=data_dir,
             )
-            for dataset, noise, seed, selector in grid
+            for (dataset, noise), seed, selector in grid
         ]
         return [cell for cell in cells if self.selectors or not _lacks_truth(cell)]
 

@@ -157,3 +157,20 @@ def test_a_selector_that_declares_what_there_is_not_is_refused_before_it_runs(
     registry.add_plugin_file(file)
     with pytest.raises(PluginError, match=message):
         resolve(selector="wrong")
+
+
+def test_a_sweep_of_a_recipe_stays_on_its_board(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: quick/digits\nnoise: {kind: pair, rate: 0.3}\n")
+    axes = {"selectors": ("none",), "seeds": (0,)}
+
+    def boards(**more: Any) -> list[tuple[str, str, float | None]]:
+        cells = SweepPlan(**axes, **more).configs()  # type: ignore[arg-type]
+        return [(cell.dataset.name, cell.noise.kind, cell.noise.rate) for cell in cells]
+
+    assert boards(recipe=str(recipe)) == [("digits", "pair", 0.3)]
+    assert boards(recipe=str(recipe), noises=("none", "symmetric:0.2")) == [
+        ("digits", "none", None),
+        ("digits", "symmetric", 0.2),
+    ]
+    assert boards() == [("digits", "symmetric", 0.4), ("digits", "asymmetric", 0.4)]

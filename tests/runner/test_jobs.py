@@ -349,7 +349,7 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_is_finished_by_the_same_c
         return
     again = CliRunner().invoke(app, words(holding))
     assert again.exit_code == 0, again.output
-    assert "2 runs: 1 selector x 1 data set x 1 noise x 2 seeds, 2 at once" in again.stderr
+    assert "2 runs: 1 method x 1 data set x 1 noise x 2 seeds, 2 at once" in again.stderr
     assert "2 finished" in again.stderr
     assert "with 2 jobs, whose runs took" in again.stderr
     records, _ = RunStore(home).records()

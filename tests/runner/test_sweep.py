@@ -275,7 +275,7 @@ def test_flags_stand_above_the_file(tmp_path: Path, counting: Path) -> None:
     (record,), _ = RunStore().records()
     assert (record.selector.name, record.seed, record.noise.kind) == ("counting", 4, "pair")
     assert len(record.curves["test_accuracy"]) == 1
-    assert "1 run: 1 selector x 1 data set x 1 noise x 1 seed" in result.stderr
+    assert "1 run: 1 method x 1 data set x 1 noise x 1 seed" in result.stderr
 
 
 def test_a_mistake_in_the_last_cell_is_found_before_the_first_runs(counting: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -340,6 +341,28 @@ def test_imagenet_baseline_criteria_are_two_methods() -> None:
     )
     assert not torch.allclose(probe, knn)
     assert not torch.allclose(probe, in_sample)
+
+
+@pytest.mark.parametrize("criterion", ["probe", "knn"])
+def test_imagenet_baseline_cuts_its_own_score(criterion: str) -> None:
+    """p_y / max p >= t is log p_y - max of the other log p >= log t, and knn has p of 0."""
+    data, _ = planted()
+    settings = {"criterion": criterion, "theta_cons": 0.7, "k": 2}
+    answer: Selection = get_selector("imagenet-baseline", **settings).select(data)  # type: ignore[union-attr, call-arg]
+    assert torch.equal(answer.keep, answer.score >= math.log(0.7))
+    assert answer.score.isfinite().all()
+    assert answer.score.unique().numel() > 2
+
+
+def test_imagenet_baseline_takes_a_mixture_where_asked() -> None:
+    data, _ = planted()
+    plain, both = (
+        get_selector("imagenet-baseline", theta_gmm=theta).select(data)  # type: ignore[union-attr, call-arg]
+        for theta in (0.0, 0.9)
+    )
+    assert torch.equal(plain.score, both.score)
+    assert not (both.keep & ~plain.keep).any()
+    assert both.keep.sum() < plain.keep.sum()
 
 
 def test_imagenet_baseline_k_matters_for_neighbours_only() -> None:

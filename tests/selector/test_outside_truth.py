@@ -14,13 +14,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from nlbench_selectors.confident_learning import ConfidentLearning
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from nlbench import Selection, TrainingData
 from nlbench.scoring.confident import FilterBy
 from nlbench.selector import checked_answer
+from nlbench_selectors.confident_learning import ConfidentLearning
 
 # What cleanlab 2.9.0 flags: a later version that flags others must not pass unnoticed.
 N_FLAGGED = {

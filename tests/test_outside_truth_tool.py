@@ -16,7 +16,7 @@ from lite0_package import weights_of_ours
 from nlbench.plugins import registry
 
 TOOLS = Path(__file__).parents[1] / "tools"
-WRONG = [3, 8]  # people confirm the first, and the fifty outvote both
+WRONG = [3, 8]  # confirmed by the five, outvoted by the fifty
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
     for i in WRONG:
         table[i] = table[i, ::-1]
         counts[i, [own[i], (own[i] + 1) % 10]] = 20, 30
-    votes = {WRONG[0]: 2, 5: 3, 11: 5}
+    votes = {3: 2, 5: 3, 8: 0, 11: 5}
     verdicts = [{"id": i, "mturk": {"given": n, "guessed": 5 - n}} for i, n in votes.items()]
     (tmp_path / "label_errors/cifar10_mturk.json").write_text(json.dumps(verdicts))
     np.save(tmp_path / "label_errors/cifar10_test_set_original_labels.npy", own.astype(np.uint16))
@@ -57,8 +57,8 @@ def folder(tmp_path: Path) -> Path:
 def test_what_people_said_is_read(tool: Any, folder: Path) -> None:
     truth = tool.read_truth(folder)
     assert truth.labels.tolist() == labels(N_TEST).tolist()
-    assert np.flatnonzero(truth.judged).tolist() == [3, 5, 11]
-    assert np.flatnonzero(truth.confirmed).tolist() == [3]
+    assert np.flatnonzero(truth.judged).tolist() == [3, 5, 8, 11]
+    assert np.flatnonzero(truth.confirmed).tolist() == WRONG
     assert np.flatnonzero(truth.outvoted).tolist() == WRONG
     assert truth.entropy[0] == 0
     assert truth.entropy[8] == pytest.approx(-0.4 * np.log(0.4) - 0.6 * np.log(0.6))
@@ -81,6 +81,21 @@ def test_figures_by_hand(tool: Any) -> None:
     assert (found.top_judged, found.top_confirmed, found.top_outvoted) == (2, 1, 1)
 
 
+def test_the_standard_error_is_that_of_hanley_and_mcneil(tool: Any) -> None:
+    """Their formula (Radiology 143, 1982) holds for exponential scores."""
+    rng = np.random.default_rng(1)
+    n_errors, n_others, area = 60, 600, 0.8
+    is_error = np.arange(n_errors + n_others) < n_errors
+    scale = area / (1 - area)
+    suspicion = rng.exponential(np.where(is_error, scale, 1.0))
+    truth = tool.Truth(is_error, is_error, is_error, suspicion, is_error)
+    above, below = area / (2 - area) - area**2, 2 * area**2 / (1 + area) - area**2
+    variance = area * (1 - area) + (n_errors - 1) * above + (n_others - 1) * below
+    expected = np.sqrt(variance / (n_errors * n_others))
+    found = tool.standard_error(suspicion, truth, n_resamples=300)
+    assert found == pytest.approx(expected, rel=0.25)
+
+
 def test_every_selector_that_ranks_is_in_and_none_is_told_the_rate(tool: Any) -> None:
     words = tool.methods()
     names = {word.partition(":")[0] for word in words}
@@ -98,9 +113,9 @@ def test_the_command_ranks_the_test_images(
     with weights_of_ours(tmp_path / "site"):
         assert tool.main([*words, "--methods", *methods]) == 0
     shown = capsys.readouterr().out
-    assert "1 of the 1 confirmed errors are outvoted." in shown
-    assert "AUROC: 1 confirmed among 20 | ... among 3 judged | AUROC: 2 outvoted" in shown
-    assert "| `the released network's self_confidence` | 0.974 | 1.000 | 1.000 |" in shown
+    assert "2 of the 2 confirmed errors are outvoted." in shown
+    assert "AUROC: 2 confirmed among 20 | ... among 4 judged | AUROC: 2 outvoted" in shown
+    assert "| `the released network's self_confidence` | 1.000 | 1.000 | 1.000 |" in shown
     assert "| `random` | " in shown
     assert "Left out: fine:zeta=2: 'fine': hyper-parameter 'zeta'" in shown
 
@@ -137,7 +152,7 @@ def test_images_in_another_order_are_left_out(
     np.save(file, own)
     words = ["--data-dir", str(folder), "--home", str(tmp_path / "home"), "--methods", "random"]
     with weights_of_ours(tmp_path / "site"):
-        tool.main(words)
+        assert tool.main(words) == 1
     shown = capsys.readouterr().out
     assert "Left out: random: the test images in" in shown
     assert "must be in torchvision's order" in shown

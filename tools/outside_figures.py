@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import entropy, spearmanr
+from scipy.stats import bootstrap, entropy, spearmanr
 from sklearn.metrics import roc_auc_score
 
 LABELS = "label_errors/cifar10_test_set_original_labels.npy"
@@ -79,3 +79,18 @@ def figures(suspicion: Floats, truth: Truth, n_top: int = N_TOP) -> Figures:
         top_confirmed=int(truth.confirmed[top].sum()),
         top_outvoted=int(truth.outvoted[top].sum()),
     )
+
+
+def standard_error(suspicion: Floats, truth: Truth, n_resamples: int = 100) -> float:
+    """Return how much the AUROC for confirmed errors would vary with other images."""
+
+    def auroc(errors: Floats, others: Floats) -> float:
+        is_error = np.repeat([True, False], [len(errors), len(others)])
+        return float(roc_auc_score(is_error, np.concatenate([errors, others])))
+
+    parts = suspicion[truth.confirmed], suspicion[~truth.confirmed]
+    drawn = bootstrap(
+        parts, auroc, n_resamples=n_resamples, vectorized=False, method="percentile",
+        random_state=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(drawn.standard_error)

@@ -37,6 +37,7 @@ from outside_figures import (
     Truth,
     figures,
     read_truth,
+    standard_error,
 )
 
 import nlbench
@@ -148,6 +149,7 @@ def main(words: Sequence[str] | None = None) -> int:
     truth = read_truth(asked.data_dir)
     released = -get_label_quality_scores(truth.labels, np.load(asked.data_dir / RELEASED))
     results = {"the released network's self_confidence": [figures(released, truth)]}
+    errors: list[float] = []
     left_out: dict[str, list[str]] = {}
     for method in asked.methods or methods():
         try:
@@ -156,11 +158,16 @@ def main(words: Sequence[str] | None = None) -> int:
             left_out.setdefault(str(error), []).append(method)
             continue
         results[method] = [figures(one, truth) for one in found]
+        errors.append(standard_error(found[0], truth))
         print(row(method, results[method]), file=sys.stderr, flush=True)
     print(table(results, truth))
+    if errors:
+        print(
+            f"\nStandard error over images, first column: {min(errors):.3f} to {max(errors):.3f}."
+        )
     for reason, names in left_out.items():
         print(f"\nLeft out: {', '.join(names)}: {reason}")
-    return 0
+    return 0 if errors else 1
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from nlbench import Knowledge, Selection, Selector, TrainingData
 from nlbench.scoring import (
@@ -56,11 +57,7 @@ class ConfidentLearning(Selector):
 
     def select(self, data: TrainingData) -> Selection:
         """Score by the out-of-fold probability of the label."""
-        labels = data.noisy_labels
-        folds = stratified_folds(labels, data.uniform("folds"), self.folds)
-        probabilities = probe_probabilities(
-            data.embeddings(self.encoder), labels, data.n_classes, c=self.probe_c, folds=folds
-        )
+        labels, probabilities = data.noisy_labels, self.probabilities(data)
         order = torch.argsort(data.uniform("ties"))
         issues = torch.empty_like(labels, dtype=torch.bool)
         issues[order] = find_label_issues(probabilities[order], labels[order], self.filter_by)
@@ -69,4 +66,18 @@ class ConfidentLearning(Selector):
             keep=~issues,
             score=of_label(probabilities, labels),
             diagnostics={"estimated_noise_rate": rate},
+        )
+
+    def probabilities(self, data: TrainingData) -> Tensor:
+        """Return the cross-fitted probe's (N, K); who has others derives a class that returns them.
+
+        They must be out of sample, with rows that sum to 1.
+        """
+        folds = stratified_folds(data.noisy_labels, data.uniform("folds"), self.folds)
+        return probe_probabilities(
+            data.embeddings(self.encoder),
+            data.noisy_labels,
+            data.n_classes,
+            c=self.probe_c,
+            folds=folds,
         )

@@ -204,7 +204,10 @@ def test_what_differs_is_another_board_with_its_own_name(change: dict[str, Any])
 
 def test_names_of_boards() -> None:
     board = only([make("a")])
-    assert (board.title, board.id) == ("digits · symmetric 0.40 · v1", "digits-symmetric-0.40-v1")
+    assert (board.title, board.id) == (
+        "digits · 40 % symmetric noise · v1",
+        "digits-symmetric-0.40-v1",
+    )
     assert (rate_text(0.125), rate_text(0.2)) == ("0.125", "0.20")
     nameless = rank_boards([make(dataset__name=n, noise__kind="§", protocol__id="§",
                                  noise__nominal_rate=None) for n in ("日", "本")])  # fmt: skip
@@ -273,8 +276,8 @@ def test_boards_of_human_noise_are_named_by_their_label_set() -> None:
     ]
     titles = {board.title: board.id for board in rank_boards(records)}
     assert titles == {
-        "digits · human aggre · v1": "digits-human-aggre-v1",
-        "digits · human worse · v1": "digits-human-worse-v1",
+        "digits · human labels, majority of three annotators · v1": "digits-human-aggre-v1",
+        "digits · human labels, worst set · v1": "digits-human-worse-v1",
     }
 
 

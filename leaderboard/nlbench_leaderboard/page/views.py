@@ -8,14 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nlbench_leaderboard.figures.chart import Figure
-from nlbench_leaderboard.figures.curves import style_places
-from nlbench_leaderboard.figures.lines import (
-    learning_figure,
-    noise_figure,
-    noise_groups,
-    recall_figure,
-)
+from nlbench_leaderboard.figures.lines import learning_figure, recall_figure
+from nlbench_leaderboard.figures.noise_rates import noise_figure, noise_groups
 from nlbench_leaderboard.figures.points import cost_figure, histogram_figures, rank_figure
+from nlbench_leaderboard.figures.styles import style_places
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import Board, Row
 from nlbench_leaderboard.ranking.grouping import RowKey

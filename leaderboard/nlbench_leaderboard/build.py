@@ -109,7 +109,7 @@ def checked_formats(names: Sequence[str]) -> list[Format]:
 def _html(content: Content, formats: Collection[Format], with_runs: bool) -> Mapping[str, str]:
     beside = [kind for kind in FORMATS if kind in formats]
     names = page_names(content.boards) if with_runs else {}
-    page = to_html(content.boards, content.problems, content.across, beside, names)
+    page = to_html(content.boards, content.problems, content.across, beside, names, content.facts)
     return {"index.html": page}
 
 

@@ -10,6 +10,7 @@ from nlbench.results.record import DatasetInfo, Metrics, NoiseInfo, ProtocolInfo
 from nlbench_leaderboard.ranking.grouping import RowKey
 from nlbench_leaderboard.ranking.paired import Comparison
 from nlbench_leaderboard.ranking.stats import Summary
+from nlbench_leaderboard.ranking.titles import NO_WORDS, BoardWords
 
 RunStatus = Literal["finished", "failed", "running", "interrupted", "excluded", "superseded"]
 Bound = Literal["", "upper", "lower"]
@@ -221,7 +222,8 @@ class Board:
 
     `rows` are all rows, those of older versions last. `comparisons` holds every pair of rows that
     are ranked, and of those with the lower reference; `verdict` says in a few words which rows are
-    tied with the best, by what rule, or why nothing can be said.
+    tied with the best, by what rule, or why nothing can be said. `words` are the title's
+    parts.
     """
 
     id: str
@@ -236,6 +238,7 @@ class Board:
     disagreements: tuple[Disagreement, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     verdict: str = ""
+    words: BoardWords = NO_WORDS
 
     @property
     def main_rows(self) -> tuple[Row, ...]:

@@ -202,13 +202,13 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(tab: Open, s
 
 def test_names_sort_as_words_and_with_the_keyboard_alone(tab: Open, site: Path) -> None:
     page = tab().open(site / "index.html")
-    header(page, "Selector").get_by_role("button").focus()
+    header(page, "Method").get_by_role("button").focus()
     page.keyboard.press("Enter")
-    names = column(page, "Selector")
+    names = column(page, "Method")
     assert names == sorted(names, key=str.lower)
     assert len(set(names)) > 1
     page.keyboard.press("Space")
-    assert column(page, "Selector") == names[::-1]
+    assert column(page, "Method") == names[::-1]
 
 
 # Filters -----------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def test_a_board_with_500_rows_is_sorted_at_once(tab: Open, tmp_path: Path) -> N
     records = [make(f"selector-{i:03d}", 0, 0.3 + (i * 7 % 500) / 1000) for i in range(500)]
     page = tab().open(written(records, tmp_path)["index"])
     # Not by role: the browser takes seconds to work out the roles of so many elements.
-    button = page.locator("table.results > thead th", has_text="Selector").locator("button")
+    button = page.locator("table.results > thead th", has_text="Method").locator("button")
     took_ms = button.evaluate(
         "button => { const start = performance.now(); button.click();"
         "document.body.offsetHeight; return performance.now() - start }"

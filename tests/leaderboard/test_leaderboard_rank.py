@@ -73,7 +73,7 @@ def test_means_that_are_equal_but_for_rounding_share_a_rank() -> None:
     board = only(records)
     assert len({row.accuracy.mean for row in board.rows if row.accuracy}) > 2, "no rounding here"
     assert ranks(board) == {"a": "1", "b": "1", "c": "1", "d": "4"}
-    assert [row.verdict for row in board.rows] == ["best", "best", "best", "untested"]
+    assert [row.verdict for row in board.rows] == ["best", "best", "best", "not tested"]
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from board_records import make
+from test_leaderboard_answers import over
 from test_leaderboard_build import HOSTILE, hostile, sample
 from test_run_pages import contributed, full_record
 
@@ -363,6 +364,28 @@ def test_axe_finds_nothing_serious(tab: Open, site: Path, scheme: str) -> None:
         page = tab(color_scheme=scheme).open(file)
         page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
         assert serious(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_matrix_is_legible_and_scrolls_in_its_own_box(
+    tab: Open, tmp_path: Path, shots: Path, scheme: str, width: int
+) -> None:
+    records = over({f"kind-{i}": i / 50 for i in range(8)})
+    for name, level in (("as-none", 0.5), ("below", 0.1), ("a-method-with-a-long-name", 0.79)):
+        records += [make(name, seed, level + (seed * 3 % 5) / 50, noise__kind="kind-0")
+                    for seed in range(5)]  # fmt: skip
+    records += [make("few", 0, 0.7, noise__kind="kind-1"), make("dead", 0, None)]
+    page = tab(width, color_scheme=scheme).open(written(records, tmp_path)["index"])
+    assert fits(page)
+    assert serious(page) == []
+    box = page.get_by_role("region", name=re.compile("How much of the gap"))
+    best = box.get_by_role("rowheader", name="good")
+    left = best.evaluate("e => e.getBoundingClientRect().left")
+    if width < 800:
+        assert box.evaluate("e => { e.scrollLeft = 300; return e.scrollLeft }") == 300
+    assert best.evaluate("e => e.getBoundingClientRect().left") == left, "it stays in sight"
+    box.screenshot(path=shots / f"matrix-{width}-{scheme}.png")
 
 
 def test_without_scripts_everything_can_be_read(tab: Open, site: Path) -> None:

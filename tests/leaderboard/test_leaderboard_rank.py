@@ -215,7 +215,7 @@ def test_names_of_boards() -> None:
 def test_two_settings_with_one_label_are_never_averaged() -> None:
     board = only([make("a", 0, selector__params={"k": 1}), make("a", 1, selector__params={"k": 2})])
     assert len({row.name for row in board.rows}) == 2
-    assert any("Several selectors are called a" in note for note in board.notes)
+    assert any("Several methods are called a" in note for note in board.notes)
 
 
 def test_the_newest_finished_record_of_a_seed_counts() -> None:

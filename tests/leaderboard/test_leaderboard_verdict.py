@@ -184,4 +184,4 @@ def test_runs_made_on_other_devices_or_versions_are_pointed_out() -> None:
 
 def test_a_board_of_equal_kept_share_says_so() -> None:
     (note,) = only([make("a", protocol__settings={"equal_keep": 0.5})]).notes
-    assert note.startswith("Equal kept share: every selector trains on the 50 %")
+    assert note.startswith("Equal kept share: every method trains on the 50 %")

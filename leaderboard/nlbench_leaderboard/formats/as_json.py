@@ -105,6 +105,7 @@ def _line(line: Line, matrix: Matrix) -> dict[str, Any]:
         "method": line.name,
         "overall": {"closed": overall.closed, **asdict(overall)} if overall else None,
         "average_rank": line.rank,
+        "knowledge": list(line.knowledge),
         "gap_closed": {board.id: _gap(row.gap) for board, row in cells if row},
     }
 

@@ -126,8 +126,8 @@ def _matrix(matrix: Matrix) -> list[str]:
         "",
         f"- {markdown(LEGEND_TEXT)}",
         "",
-        _line(["Method", *overall, *boards]),
-        _line(["---", *["---:"] * (len(overall) + len(boards))]),
+        _line(["Method", *overall, *boards, "Also uses"]),
+        _line(["---", *["---:"] * (len(overall) + len(boards)), "---"]),
         *(_line(_matrix_cells(line, matrix)) for line in matrix.lines),
         *_bound_lines(matrix),
     ]
@@ -137,7 +137,8 @@ def _matrix_cells(line: Line, matrix: Matrix) -> list[str]:
     closed, part = overall_text(line.overall, matrix)
     overall = [f"{closed} ({part})" if part else closed] if matrix.counted else []
     cells = (cell_of(row, board) for row, board in zip(line.cells, matrix.boards, strict=True))
-    return [markdown(shorten(line.name, 120)), *overall, *map(_matrix_cell, cells)]
+    uses = markdown(shorten(", ".join(line.knowledge), 200))
+    return [markdown(shorten(line.name, 120)), *overall, *map(_matrix_cell, cells), uses]
 
 
 def _matrix_cell(cell: Cell) -> str:
@@ -155,7 +156,9 @@ def _bound_lines(matrix: Matrix) -> list[str]:
         rows = [board.bound(bound) for board in matrix.boards] if bound else []
         if any(rows):
             cells = (percent(r.accuracy.mean if r and r.accuracy else None, 1) for r in rows)
-            lines.append(_line([f"{name}, accuracy", *([""] if matrix.counted else []), *cells]))
+            lines.append(
+                _line([f"{name}, accuracy", *([""] if matrix.counted else []), *cells, ""])
+            )
     return lines
 
 

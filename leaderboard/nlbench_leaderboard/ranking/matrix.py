@@ -37,12 +37,14 @@ class Line:
     """One method: its row on each board, None where it has no run, and what it closes overall.
 
     `rank` is the average rank of `Across`, None where the method is not compared there.
+    `knowledge` is what it uses beyond noisy labels, on any of the boards.
     """
 
     name: str
     cells: tuple[Row | None, ...]
     overall: Overall | None
     rank: float | None
+    knowledge: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _matrix(boards: Sequence[Board], across: Across | None) -> Matrix:
     counted = tuple(b.id for b in boards if b.id in within and any(row.gap for row in b.rows))
     rows = _rows_of(boards)
     lines = [
-        Line(name, cells, _overall(boards, cells, counted), ranks.get(name))
+        Line(name, cells, _overall(boards, cells, counted), ranks.get(name), _knowledge(cells))
         for name, cells in rows.items()
     ]
     return Matrix(
@@ -119,6 +121,10 @@ def _name(row: Row, names: Mapping[Method, str]) -> str:
     # A run that failed early may not know its version: it belongs to the only one of its method.
     same = [name for (key, _), name in names.items() if key == row.key]
     return same[0] if len(same) == 1 else row.name
+
+
+def _knowledge(cells: Sequence[Row | None]) -> tuple[str, ...]:
+    return tuple(sorted({text for row in cells if row for text in row.knowledge}))
 
 
 def _overall(

@@ -113,9 +113,11 @@ def test_one_method_alone_has_no_verdict() -> None:
     assert [(c.first, c.second) for c in board.comparisons] == [("a", "none")]
 
 
-def test_where_no_method_has_every_seed_none_is_called_the_best() -> None:
+def test_the_best_has_every_seed_and_it_is_said_where_others_lack_some() -> None:
     said = headline(only([make("a", 0, 0.9), make("b", 1, 0.8)]))
     assert said.best == "Highest mean so far: a, 90.0 %, with 1 of 2 seeds."
+    ahead = [*contest(), make("ahead", 0, 0.99)]
+    assert headline(only(ahead)).best == "Best of those with all 5 seeds: best, 92.0 %."
     assert headline(only([make("a", 0, None)])).text == "No method has a finished run."
 
 

@@ -63,8 +63,9 @@ def headline(board: Board) -> Headline:
     methods = [row for row in board.rows if row.rank is not None and row.is_complete]
     if len(methods) == 1:
         return Headline(f"Only one method has every seed: {best.name}, {mean}.", gap=_gap(board))
+    best_text = _best(methods, mean, _is_overtaken(board))
     return Headline(
-        _best(methods, mean), *_lead(methods), _others(methods), _gap(board), saturated_line(board)
+        best_text, *_lead(methods), _others(methods), _gap(board), saturated_line(board)
     )
 
 
@@ -137,11 +138,19 @@ def names_text(names: Sequence[str], of: int) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _best(methods: Sequence[Row], mean: str) -> str:
+def _best(methods: Sequence[Row], mean: str, is_overtaken: bool) -> str:
     names = [row.name for row in methods if row.rank == methods[0].rank]
+    among = f" of those with all {methods[0].n} seeds" if is_overtaken else ""
     if len(names) == 1:
-        return f"Best: {names[0]}, {mean}."
-    return f"Best, with the same mean: {names_text(names, len(methods))}, {mean}."
+        return f"Best{among}: {names[0]}, {mean}."
+    return f"Best{among}, with the same mean: {names_text(names, len(methods))}, {mean}."
+
+
+def _is_overtaken(board: Board) -> bool:
+    """Whether a method that lacks seeds has a higher mean so far."""
+    best = board.best
+    ranks = [row.rank for row in board.rows if row.rank is not None]
+    return best is not None and best.rank is not None and min(ranks) < best.rank
 
 
 def _lead(methods: Sequence[Row]) -> tuple[str, str, str]:

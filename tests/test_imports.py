@@ -48,6 +48,7 @@ LIGHT = (
     "runner.worker",
 )
 LEADERBOARD_MAY_USE = {
+    "nlbench.encoders.frozen_names",
     "nlbench.results.record",
     "nlbench.results.store",
     "nlbench.results.gallery",

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from nlbench.contribution import InstalledFacts
 from nlbench.errors import ConfigError, did_you_mean
 from nlbench.files import write_atomic
 from nlbench_leaderboard.formats.as_json import to_json
@@ -33,13 +34,15 @@ class Content:
     """What the files are made of.
 
     `problems` has one message per record that could not be read; it is shown on the page.
-    `files` has what is stored beside a record, for the page of its run.
+    `files` has what is stored beside a record, for the page of its run; `facts` what installed
+    components say of themselves.
     """
 
     boards: Sequence[Board]
     problems: Sequence[str]
     across: Sequence[Across]
     files: RunFiles = field(default_factory=RunFiles)
+    facts: InstalledFacts = field(default_factory=lambda: InstalledFacts({}, {}, {}))
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -48,10 +51,14 @@ class Content:
 
 
 def content_of(
-    boards: Sequence[Board], problems: Sequence[str] = (), files: RunFiles | None = None
+    boards: Sequence[Board],
+    problems: Sequence[str] = (),
+    files: RunFiles | None = None,
+    facts: InstalledFacts | None = None,
 ) -> Content:
     """Return the boards with their comparison over all boards of a protocol."""
-    return Content(boards, problems, compare_across(boards), files or RunFiles())
+    facts = facts or InstalledFacts({}, {}, {})
+    return Content(boards, problems, compare_across(boards), files or RunFiles(), facts)
 
 
 def build(
@@ -102,7 +109,7 @@ def checked_formats(names: Sequence[str]) -> list[Format]:
 def _html(content: Content, formats: Collection[Format], with_runs: bool) -> Mapping[str, str]:
     beside = [kind for kind in FORMATS if kind in formats]
     names = page_names(content.boards) if with_runs else {}
-    page = to_html(content.boards, content.problems, content.across, beside, names)
+    page = to_html(content.boards, content.problems, content.across, beside, names, content.facts)
     return {"index.html": page}
 
 

@@ -32,13 +32,17 @@ def leaderboard(
         typer.Option(help="MLflow server to read the runs from, instead of the local records."),
     ] = None,
     contributed: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--records",
-            help="Folder of files written by `nlbench export`, whose runs are added.",
+            help="Folder or file written by `nlbench export`, whose runs are added; repeatable.",
             show_default=False,
         ),
     ] = None,
+    only_records: Annotated[
+        bool,
+        typer.Option("--only-records", help="Rank the runs of --records alone, not your own."),
+    ] = False,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +74,8 @@ def leaderboard(
 
       nlbench leaderboard --records leaderboard/records --out site
 
+      nlbench leaderboard --records leaderboard/records --only-records --out site
+
       nlbench leaderboard --json | jq '.boards[].rows[] | select(.rank == 1).method'
     """
     from nlbench.errors import ConfigError
@@ -81,11 +87,12 @@ def leaderboard(
         )
     from nlbench_leaderboard.build import checked_formats
 
+    _check_only_records(only_records, contributed or [], tracking_uri)
     kinds = checked_formats(formats or [])
     if open_page and "html" not in kinds:
         raise ConfigError("`--open` needs the page: add `--format html`, or drop --open.")
     with _uncollected():
-        content = _content(tracking_uri, contributed)
+        content = _content(tracking_uri, contributed or [], only_records)
         for problem in content.problems:
             typer.echo(f"Left out: {problem}", err=True)
         if as_json:
@@ -98,6 +105,21 @@ def leaderboard(
         import webbrowser
 
         webbrowser.open(page.as_uri())
+
+
+def _check_only_records(only: bool, contributed: list[Path], tracking_uri: str | None) -> None:
+    from nlbench.errors import ConfigError
+
+    if only and not contributed:
+        raise ConfigError(
+            "`--only-records` must come with --records, got none. Name the folder or file whose "
+            "runs are ranked, as in `--records leaderboard/records --only-records`."
+        )
+    if only and tracking_uri is not None:
+        raise ConfigError(
+            "`--only-records` reads no server and cannot be combined with --tracking-uri. "
+            "Drop one or the other."
+        )
 
 
 @contextmanager
@@ -129,23 +151,29 @@ def _show(content: Content, formats: list[Format], out: Path | None, run_pages: 
     return first
 
 
-def _content(tracking_uri: str | None, folder: Path | None) -> Content:
-    from nlbench.contribution import installed_versions_of
+def _content(tracking_uri: str | None, paths: list[Path], only_records: bool) -> Content:
+    from nlbench.contribution import installed_facts_of, installed_versions_of
     from nlbench_leaderboard.build import content_of
     from nlbench_leaderboard.ranking.rank import rank_boards
     from nlbench_leaderboard.sources.run_files import RunFiles
 
-    records, killed, problems, store = _read(tracking_uri)
+    records, killed, problems, store = (
+        ([], set(), [], None) if only_records else _read(tracking_uri)
+    )
     local = records
     contributed: list[ContributedRun] = []
-    if folder is not None:
+    if paths:
         from nlbench.contribution import merged, read_folder
 
-        contributed, refused = read_folder(folder)
+        for path in paths:
+            runs, refused = read_folder(path)
+            contributed += runs
+            problems = [*problems, *refused]
         records = merged(records, [run.record for run in contributed])
-        problems = [*problems, *refused]
-    boards = rank_boards(records, killed, installed_versions_of(records))
-    return content_of(boards, problems, RunFiles(store, local, contributed))
+    facts = installed_facts_of(records)
+    names = {name: one.title for name, one in facts.data.items()}
+    boards = rank_boards(records, killed, installed_versions_of(records), names)
+    return content_of(boards, problems, RunFiles(store, local, contributed), facts)
 
 
 def _read(

@@ -5,18 +5,28 @@ from nlbench.contribution.comparison import Difference, pair_up, record_differen
 from nlbench.contribution.currency import installed_versions, installed_versions_of
 from nlbench.contribution.document import ContributedRun, encode, read_runs
 from nlbench.contribution.evidence import Evidence, evidence_of
+from nlbench.contribution.installed_facts import (
+    DataFacts,
+    InstalledFacts,
+    Paper,
+    installed_facts_of,
+)
 from nlbench.contribution.merging import merged, read_folder
 from nlbench.contribution.rerun import Rerun, draw_runs, rerun
 
 __all__ = [
     "Check",
     "ContributedRun",
+    "DataFacts",
     "Difference",
     "Evidence",
+    "InstalledFacts",
+    "Paper",
     "Rerun",
     "draw_runs",
     "encode",
     "evidence_of",
+    "installed_facts_of",
     "installed_versions",
     "installed_versions_of",
     "merged",

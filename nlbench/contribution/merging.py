@@ -12,20 +12,21 @@ from nlbench.results.record import RunRecord
 
 
 def read_folder(folder: Path) -> tuple[list[ContributedRun], list[str]]:
-    """Read every ``*.json`` of a folder and the folders in it.
+    """Read every ``*.json`` of a folder and the folders in it, or one such file.
 
     A file is taken whole or not at all: whoever reads the board must know what is on it.
 
     Args:
-        folder: With files as `nlbench export` writes them.
+        folder: With files as `nlbench export` writes them, or one of them.
 
     Returns:
         The runs, and a message per file that is refused.
 
     Raises:
-        ConfigError: if there is no such folder, or no such file in it.
+        ConfigError: if there is no such folder or file, or no such file in it.
     """
-    files = sorted(path for path in folder.rglob("*.json") if path.is_file())
+    within = [folder] if folder.is_file() else folder.rglob("*.json")
+    files = sorted(path for path in within if path.is_file())
     if not files:
         raise ConfigError(
             f"'{folder}' must be a folder with files of runs. Write one with "

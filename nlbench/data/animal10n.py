@@ -44,6 +44,7 @@ class Animal10N(NoisyFiles):
     class_order: Literal["published", "clipcleaner"] = "published"
 
     folder: ClassVar[str] = "animal10n"
+    title: ClassVar[str] = "ANIMAL-10N"
     origin: ClassVar[str] = (
         "ANIMAL-10N (Song, Kim, Lee: SELFIE: Refurbishing Unclean Samples for Robust Deep "
         "Learning, ICML 2019), 50 000 training and 5 000 test images of 64 x 64 pixels"

@@ -164,6 +164,7 @@ class Cifar10(_Cifar):
 
     images: ClassVar[str] = "cifar10"
     record_name: ClassVar[str] = "cifar10"
+    title: ClassVar[str] = "CIFAR-10"
     names: ClassVar[tuple[str, ...]] = CIFAR10_CLASSES
     label_file_name: ClassVar[str] = "cifar_n/CIFAR-10_human.pt"
     origin: ClassVar[str] = _ORIGIN
@@ -191,6 +192,7 @@ class Cifar100(_Cifar):
 
     images: ClassVar[str] = "cifar100"
     record_name: ClassVar[str] = "cifar100"
+    title: ClassVar[str] = "CIFAR-100"
     names: ClassVar[tuple[str, ...]] = CIFAR100_CLASSES
     label_file_name: ClassVar[str] = "cifar_n/CIFAR-100_human.pt"
     origin: ClassVar[str] = _ORIGIN
@@ -211,6 +213,7 @@ class Cifar10N(Cifar10):
     version: ClassVar[int] = 1
 
     record_name: ClassVar[str] = "cifar10n"
+    title: ClassVar[str] = "CIFAR-10N"
     origin: ClassVar[str] = Cifar10.origin + _HUMAN_ORIGIN
     licence: ClassVar[str] = _HUMAN_LICENCE
     size: ClassVar[str] = f"{Cifar10.size}; labels 3 MB"
@@ -228,6 +231,7 @@ class Cifar100N(Cifar100):
     version: ClassVar[int] = 1
 
     record_name: ClassVar[str] = "cifar100n"
+    title: ClassVar[str] = "CIFAR-100N"
     origin: ClassVar[str] = Cifar100.origin + _HUMAN_ORIGIN
     licence: ClassVar[str] = _HUMAN_LICENCE
     size: ClassVar[str] = f"{Cifar100.size}; labels 2 MB"

@@ -64,6 +64,7 @@ class Clothing1M(NoisyFiles):
     n_train: Annotated[int, Field(ge=14)] | None = None
 
     folder: ClassVar[str] = "clothing1m"
+    title: ClassVar[str] = "Clothing1M"
     origin: ClassVar[str] = (
         "Clothing1M (Xiao et al., Learning from Massive Noisy Labeled Data for Image "
         "Classification, CVPR 2015), 1 000 000 noisy training and 10 526 clean test images"

@@ -25,6 +25,7 @@ class Digits(Dataset):
 
     version: ClassVar[int] = 1
 
+    title: ClassVar[str] = "digits"
     origin: ClassVar[str] = (
         "UCI ML repository, Optical Recognition of Handwritten Digits (Alpaydin, Kaynak 1998), "
         "its test part, as shipped with scikit-learn"

@@ -27,6 +27,7 @@ class Food101N(NoisyFiles):
     version: ClassVar[int] = 2
 
     folder: ClassVar[str] = "food101n"
+    title: ClassVar[str] = "Food-101N"
     origin: ClassVar[str] = (
         "Food-101N (Lee et al., CleanNet, CVPR 2018), about 310 000 training images; test set of "
         "Food-101 (Bossard et al., ECCV 2014), 25 250 images"

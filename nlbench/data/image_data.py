@@ -102,6 +102,7 @@ class Dataset(ABC):
     """A data source; a dataclass whose fields are its options.
 
     Attributes:
+        title: Its name in its usual spelling; empty where a path or address is the name.
         size: How much it is, and how much to download.
         how_to_get: Where the data comes from, for messages and ``show``.
         where: Where to put it under ``--data-dir DIR``.
@@ -112,6 +113,7 @@ class Dataset(ABC):
         recipe: The recipe that holds this data set's default protocol.
     """
 
+    title: ClassVar[str] = ""
     origin: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     size: ClassVar[str] = ""

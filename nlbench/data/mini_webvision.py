@@ -34,6 +34,7 @@ class MiniWebVision(NoisyFiles):
     version: ClassVar[int] = 2
 
     folder: ClassVar[str] = "mini-webvision"
+    title: ClassVar[str] = "mini-WebVision"
     origin: ClassVar[str] = (
         "WebVision 1.0 (Li et al., arXiv 1708.02862), Google images of the first 50 classes: "
         "about 66 000 training and 2 500 validation images"

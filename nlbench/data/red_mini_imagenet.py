@@ -45,6 +45,7 @@ class RedMiniImageNet(NoisyFiles):
     resize: Literal["crop", "stretch"] = "crop"
 
     folder: ClassVar[str] = "red-mini-imagenet"
+    title: ClassVar[str] = "Red Mini-ImageNet"
     origin: ClassVar[str] = (
         "Controlled Noisy Web Labels, red Mini-ImageNet (Jiang et al., ICML 2020), about 50 000 "
         "training and 5 000 test images, 100 classes of ImageNet"

@@ -1,8 +1,8 @@
 """CLIP zero-shot: keeps a sample when CLIP, without any training, agrees with its label.
 
 Paper: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision",
-ICML 2021. The rule "keep where the prediction is the label" is `consistency_cut` = 1; smaller
-cuts also keep labels that come close to the most probable class.
+ICML 2021, arXiv 2103.00020. The rule "keep where the prediction is the label" is
+`consistency_cut` = 1; smaller cuts also keep labels that come close to the most probable class.
 """
 
 from __future__ import annotations

@@ -263,6 +263,88 @@ def test_a_filter_by_knowledge_is_in_the_address_and_comes_back(
     assert header(again, "Last epoch").get_attribute("aria-sort") == "descending"
 
 
+@pytest.fixture(scope="module")
+def two_boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    records = [
+        make(name, seed, 0.9 - i / 50, dataset__name=data, command=f"nlbench run --seed {seed}")
+        for data in ("digits", "letters") for i, name in enumerate(("clip-a", "small-loss"))
+        for seed in range(3)
+    ]  # fmt: skip
+    return written(records, tmp_path_factory.mktemp("two"))["index"]
+
+
+def shown_rows(page: Page) -> int:
+    bodies = page.locator("section.board table.results > tbody").all()
+    return sum(body.is_visible() for body in bodies)
+
+
+def test_one_filter_is_for_all_boards_and_lasts(tab: Open, two_boards: Path) -> None:
+    page = tab().open(two_boards)
+    assert shown_rows(page) == 4
+    page.get_by_role("searchbox", name="Selector").focus()
+    page.keyboard.type("clip")
+    assert shown_rows(page) == 2
+    assert page.get_by_role("status").first.inner_text() == "2 of 4 rows"
+    assert page.evaluate("location.hash") == "#?q=clip"
+    assert shown_rows(tab().open(two_boards, "#?q=clip")) == 2
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # Show all
+    assert shown_rows(page) == 4
+    assert page.evaluate("location.hash") == ""
+
+
+def test_the_contents_lead_to_a_board_and_keep_the_filter(tab: Open, two_boards: Path) -> None:
+    page = tab().open(two_boards, "#?q=clip")
+    page.get_by_role("navigation", name="Contents").get_by_role(
+        "link", name="symmetric"
+    ).last.click()
+    assert shown_rows(page) == 2
+    heading = page.get_by_role("heading", name="letters")
+    bar = page.get_by_role("search").evaluate("e => e.getBoundingClientRect().bottom")
+    assert heading.evaluate("e => e.getBoundingClientRect().top") >= bar, "not under the filter"
+
+
+def test_contents_are_folded_where_there_is_little_room(tab: Open, two_boards: Path) -> None:
+    link = "symmetric"
+    assert tab().open(two_boards).locator(".toc").get_by_text(link).first.is_visible()
+    page = tab(400).open(two_boards)
+    assert not page.locator(".toc").get_by_text(link).first.is_visible()
+    page.get_by_text("Contents", exact=True).first.click()
+    assert page.locator(".toc").get_by_text(link).first.is_visible()
+    plain = tab(400, java_script_enabled=False).open(two_boards)
+    assert plain.locator(".toc").get_by_text(link).first.is_visible()
+    assert not plain.get_by_role("search").is_visible()
+
+
+def test_commands_of_seeds_are_copied_with_the_keyboard(tab: Open, two_boards: Path) -> None:
+    opened = tab()
+    opened.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = opened.open(two_boards)
+    row = page.locator("section.board table.results > tbody").first
+    assert row.get_by_role("button", name="Copy").count() == 0
+    row.get_by_text(re.compile("^Seeds, times and commands")).focus()
+    page.keyboard.press("Enter")
+    button = row.get_by_role("button", name="Copy").nth(1)
+    button.focus()
+    page.keyboard.press("Enter")
+    row.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "nlbench run --seed 1"
+    assert row.get_by_text("Copied to the clipboard.").count() == 1
+
+
+def test_figures_use_the_page_and_scroll_where_they_would_be_too_small(
+    tab: Open, site: Path
+) -> None:
+    wide = tab(1400).open(site / "index.html")
+    drawing = wide.locator("section.board svg.chart").first
+    assert drawing.bounding_box()["width"] > 1200  # type: ignore[index]
+    narrow = tab(400).open(site / "index.html")
+    text = narrow.locator("section.board svg.chart text").first
+    assert text.evaluate("e => e.getBoundingClientRect().height") > 8
+    assert fits(narrow)
+
+
 def test_a_link_to_a_filtered_row_shows_it(tab: Open, filtered_site: Path) -> None:
     page = tab().open(filtered_site)
     row = page.locator("table.results > tbody[id]").first.get_attribute("id")

@@ -216,7 +216,7 @@ def test_the_page_says_what_a_reader_must_know() -> None:
     page, _ = everything(sample())
     text = re.sub(r"\s+", " ", " ".join(page.texts))
     for words in (
-        "digits · symmetric 0.40 · v1",
+        "digits · 40 % symmetric noise · v1",
         "n = 1 of 3 seeds finished",
         "seed 1 failed: ValueError: it broke",
         "seed 2 excluded: noisy labels other differ",

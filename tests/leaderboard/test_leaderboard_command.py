@@ -14,9 +14,14 @@ from board_records import make
 from test_leaderboard_build import sample
 from typer.testing import CliRunner
 
+from nlbench.contribution import encode, read_runs
+from nlbench.errors import ConfigError
 from nlbench.results.record import RunRecord
 from nlbench.results.store import RunStore
 from nlbench_leaderboard import command
+
+RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
+TWO = ("co-teaching", "co-teaching-epoch")
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def test_the_command_prints_the_table_and_where_the_page_is(
 ) -> None:
     result = CliRunner().invoke(app, [])
     assert result.exit_code == 0
-    assert "digits · symmetric 0.40 · v1" in result.stdout
+    assert "digits · 40 % symmetric noise · v1" in result.stdout
     page = tmp_path / "leaderboard" / "index.html"
     assert result.stdout.splitlines()[-1] == f"Leaderboard: {page}"
     assert page.is_file()
@@ -88,3 +93,42 @@ def test_the_command_reads_a_tracking_server(
     assert "from the server" in result.stdout
     assert "run 7 holds no record" in result.stderr
     assert "run 7 holds no record" in (tmp_path / "leaderboard" / "index.html").read_text()
+
+
+@pytest.fixture
+def handed_in(tmp_path: Path) -> Path:
+    """Return a folder with two files of runs, as `nlbench export` writes them."""
+    folder = tmp_path / "handed in"
+    folder.mkdir()
+    runs = read_runs(RECORDS / "digits-co-teaching.json")
+    for name in TWO:
+        mine = [run for run in runs if run.record.selector.name == name]
+        (folder / f"{name}.json").write_text(encode(mine), encoding="utf-8")
+    return folder
+
+
+def ranked(app: typer.Typer, *arguments: str) -> set[str]:
+    result = CliRunner().invoke(app, ["--json", *arguments])
+    assert result.exit_code == 0, result.output
+    return {
+        row["selector"] for board in json.loads(result.stdout)["boards"] for row in board["rows"]
+    }
+
+
+def test_records_are_added_or_ranked_alone(app: typer.Typer, handed_in: Path) -> None:
+    records = ["--records", str(handed_in)]
+    assert ranked(app, *records) >= {"knn", *TWO}
+    assert ranked(app, *records, "--only-records") == set(TWO)
+
+
+def test_records_may_be_files(app: typer.Typer, handed_in: Path) -> None:
+    files = [["--records", str(handed_in / f"{name}.json")] for name in TWO]
+    assert ranked(app, *files[1], "--only-records") == {TWO[1]}
+    assert ranked(app, *files[0], *files[1], "--only-records") == set(TWO)
+
+
+@pytest.mark.parametrize("more", [[], ["--records", "x", "--tracking-uri", "sqlite:///x.db"]])
+def test_only_records_needs_records_and_no_server(app: typer.Typer, more: list[str]) -> None:
+    result = CliRunner().invoke(app, ["--only-records", *more])
+    assert isinstance(result.exception, ConfigError)
+    assert "--records" in str(result.exception) or "--tracking-uri" in str(result.exception)

@@ -18,7 +18,7 @@ from test_leaderboard_build import HOSTILE
 
 from nlbench.results.metrics import score_histogram
 from nlbench.results.record import RunRecord
-from nlbench_leaderboard.figures.chart import MOST_SERIES, Figure, spread_out
+from nlbench_leaderboard.figures.chart import MOST_SERIES, Figure, marker, pieces, spread_out, style
 from nlbench_leaderboard.figures.curves import (
     RECALLS,
     cost,
@@ -27,16 +27,13 @@ from nlbench_leaderboard.figures.curves import (
     pareto_front,
     precision_at_recalls,
     quantiles,
-    style_places,
 )
-from nlbench_leaderboard.figures.lines import (
-    learning_figure,
-    noise_figure,
-    noise_groups,
-    recall_figure,
-)
+from nlbench_leaderboard.figures.intervals import axis_of
+from nlbench_leaderboard.figures.lines import learning_figure, recall_figure
+from nlbench_leaderboard.figures.noise_rates import noise_figure, noise_groups
 from nlbench_leaderboard.figures.points import cost_figure, histogram_figures, rank_figure
-from nlbench_leaderboard.figures.scale import Scale, log_ticks
+from nlbench_leaderboard.figures.scale import Scale, focus, log_ticks
+from nlbench_leaderboard.figures.styles import MOST_LINES, style_places
 from nlbench_leaderboard.page.board_page import to_html
 from nlbench_leaderboard.ranking.across import compare_across
 from nlbench_leaderboard.ranking.board import Board
@@ -191,7 +188,7 @@ def test_the_noise_figure_shows_means_and_intervals_of_the_boards() -> None:
     (group,) = noise_groups(boards)
     figure = noise_figure(group, style_places(boards))
     assert figure is not None
-    assert figure.head == ("Selector", "0.20", "0.40")
+    assert figure.head == ("Selector", "20 % noise", "40 % noise")
     low, high = (next(r for r in b.rows if r.label == "b").accuracy for b in group.boards)
     assert low is not None and high is not None and low.half_width is not None
     (line,) = (line for line in figure.lines if line[0] == "b")
@@ -228,6 +225,82 @@ def test_a_selector_has_one_style_on_every_board_and_no_two_share_one() -> None:
     assert len(looks) == len(set(looks.values())) == MOST_SERIES
 
 
+def test_a_page_of_forty_selectors_has_forty_looks() -> None:
+    lines = {style(place) for place in range(32)}
+    points = {(style(place)[:2], re.sub(r"^<path.*? 0", "", marker(place, 0, 0)))
+              for place in range(40)}  # fmt: skip
+    assert (len(lines), len(points)) == (32, 40)
+    places = style_places([only([record(f"s{i:02d}", 0, 0.9 - i / 100) for i in range(40)])])
+    assert len(set(places.values())) == 40
+
+
+def test_selectors_of_one_figure_have_different_colours_where_eight_are_enough() -> None:
+    first = [f"a{i}" for i in range(MOST_SERIES)]
+    second = [f"b{i}" for i in range(MOST_SERIES)]
+    boards = [*at_rates([0.2], first)]
+    boards += rank_boards([record(n, 0, 0.9 - i / 100, dataset__name="letters")
+                           for i, n in enumerate(second)])  # fmt: skip
+    places = style_places(boards)
+    for board in boards:
+        assert len({places[row.key] % MOST_SERIES for row in board.rows}) == MOST_SERIES
+    assert len(set(places.values())) == 2 * MOST_SERIES
+
+
+def test_a_method_that_collapsed_does_not_stretch_the_axis_and_is_named() -> None:
+    names = [record(f"s{i}", 0, 0.90 - i / 200, curves={"test_accuracy": [0.88, 0.90 - i / 200]})
+             for i in range(8)]  # fmt: skip
+    collapsed = record("collapsed", 0, 0.1, curves={"test_accuracy": [0.1, 0.1]})
+    reference = record("none", 0, 0.2, curves={"test_accuracy": [0.2, 0.2]})
+    board = only([*names, collapsed, reference])
+    places = style_places([board])
+    axis = axis_of(board)
+    assert axis is not None and axis.low > 0.8
+    for figure in (learning_figure(board, places), cost_figure(board, places)):
+        root = drawing(figure)
+        assert figure is not None
+        assert "collapsed (10.0 %)" in figure.note and "none (20.0 %)" in figure.note
+        assert "s7 (" not in figure.note
+        ticks = [float(e.text or "") for e in having(root, "tl")
+                 if "end" in e.get("class", "") and float(e.get("x", "")) < 100]  # fmt: skip
+        assert min(ticks) > 80
+        assert len(having(root, "out")) == 2
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.lists(st.floats(0, 1), max_size=2))
+def test_an_axis_holds_three_quarters_of_the_values_and_is_never_empty(
+    values: list[float], also: list[float]
+) -> None:
+    low, high = focus(values, also)
+    assert 0.0 <= low < high <= 1.0
+    inside = sum(low <= value <= high for value in values)
+    assert inside >= 0.5 * len(values)
+    if max(values) - min(values) <= 0.02:
+        assert inside == len(values)
+
+
+def walk(points: list[tuple[float, float]], n: int = 400) -> list[tuple[float, float]]:
+    """Return many points along a polyline."""
+    return [
+        (a[0] + (b[0] - a[0]) * k / n, a[1] + (b[1] - a[1]) * k / n)
+        for a, b in itertools.pairwise(points) for k in range(n + 1)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=8))
+def test_a_line_is_cut_where_it_leaves_the_axis(heights: list[int]) -> None:
+    points = [(float(i), float(h)) for i, h in enumerate(heights)]
+    low, high = 5.5, 14.5
+    shown = pieces(points, low, high)
+    assert all(low - 1e-9 <= y <= high + 1e-9 for part in shown for _, y in part)
+    spans = [(part[0][0], part[-1][0]) for part in shown]
+    for x, y in walk(points):
+        is_in = any(a - 1e-9 <= x <= b + 1e-9 for a, b in spans)
+        if low + 1e-9 < y < high - 1e-9:
+            assert is_in
+        elif not low - 1e-9 <= y <= high + 1e-9:
+            assert not any(a + 1e-9 < x < b - 1e-9 for a, b in spans)
+
+
 def test_bounds_are_drawn_apart_from_selectors() -> None:
     board = only([record(), record("none", accuracy=0.5),
                   record("oracle", accuracy=0.95, selector__is_bound=True)])  # fmt: skip
@@ -256,10 +329,16 @@ def test_of_many_selectors_the_best_are_drawn_and_the_figure_says_so() -> None:
     figures = all_figures(records)
     assert len(figures) == 4
     for figure in figures:
-        assert re.search(r"(best )?\d+ of 60 (selectors )?are drawn", figure.note)
+        assert re.search(r"(best )?\d+ of 60 (selectors )?are drawn", figure.note), figure.note
         assert any(line[0] == "s000" for line in figure.lines)
         assert not any(line[0] == "s059" for line in figure.lines)
-    assert len(having(drawing(figures[0]), "series")) == MOST_SERIES
+    root = drawing(figures[0])
+    assert len(having(root, "series")) == MOST_LINES
+    assert len(having(root, "lb")) == MOST_SERIES
+    grey = having(root, "other")
+    assert [e.text for group in grey for e in group if e.tag == "title"] == [
+        f"s{i:03d}" for i in range(MOST_SERIES, MOST_LINES)
+    ]
 
 
 def test_the_rank_figure_draws_the_ranks_and_the_groups() -> None:
@@ -269,7 +348,7 @@ def test_the_rank_figure_draws_the_ranks_and_the_groups() -> None:
     assert figure.lines == (("a", "1.00"), ("b", "2.00"), ("c", "3.00"))
     root = drawing(figure)
     assert len(having(root, "group")) == len(found.groups) == 1
-    x = Scale(1.0, 3.0, 140.0, 400.0)
+    x = Scale(1.0, 3.0, 240.0, 900.0)
     centres = [float(re.findall(r"M([\d.]+)", having(g, "mk")[0].get("d", ""))[0])
                for g in having(root, "series")]  # fmt: skip
     assert centres == [x(1.0), x(2.0), x(3.0)]

@@ -92,9 +92,9 @@ def test_everything_that_is_known_is_on_the_page() -> None:
         "nlbench run --selector clip-knn --seed 0",
         "realized rate 39.00 %",
         "class names",
-        "train_loss",
+        "train loss",
         "epoch 1: 1.5; epoch 3: 0.25; lowest 0.25, highest 1.5",
-        "epoch 2: 0.5; epoch 3: 0.75",
+        "epoch 2: 50.00 %; epoch 3: 75.00 %",
         "trainer.epochs",
         "packages.torch",
         "n_steps",
@@ -209,6 +209,17 @@ def test_damaged_files_are_named_and_stop_nothing(tmp_path: Path) -> None:
     shown = words(page)
     assert "selection.parquet' is damaged" in shown
     assert "gallery.json' is damaged" in shown
+
+
+def test_curves_have_axes_and_shares_are_in_percent() -> None:
+    accuracy, loss = learning_curves({"test_accuracy": [0.5, 0.25, 0.75], "train_loss": [2.0, 0.5]})
+    assert accuracy.name == "test accuracy, %"
+    assert accuracy.words == ("epoch 1: 50.00 %; epoch 3: 75.00 %; lowest 25.00 %, highest 75.00 %")
+    for curve, ticks in ((accuracy, {"40", "60", "1", "2", "3", "epoch"}), (loss, {"1", "2"})):
+        assert ticks <= set(re.findall(r"<text[^>]*>([^<]*)", str(curve.svg)))
+    assert loss.words.startswith("epoch 1: 2; epoch 2: 0.5")
+    (odd,) = learning_curves({"my_rate": [1.5, 2.0]})
+    assert "%" not in odd.name
 
 
 def test_curves_and_histograms_that_cannot_be_drawn_are_left_out() -> None:

@@ -278,7 +278,7 @@ def test_the_leaderboard_ranks_by_accuracy_and_shows_dashes(record: RunRecord) -
     )
     board = next(board for board in boards if board.dataset.name == "digits")
     assert [(row.label, row.rank) for row in board.rows] == [("b", 1), ("a", 2)]
-    assert board.title == "digits · none · v1"
+    assert board.title == "digits · labels as shipped · v1"
     assert set(board.rows[0].stats) & {"selection_f1", "noise_rate_after"} == set()
     (line,) = (line for line in to_markdown(boards).splitlines() if line.startswith("| 1 | b |"))
     assert line.split("|")[6:12] == [" – "] * 4 + [" 50.00 ", " – "]

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbench.results.record import RunRecord
-from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
-from nlbench_leaderboard.ranking.grouping import RowKey
-from nlbench_leaderboard.ranking.levels import TOLERANCE, levels
+from nlbench_leaderboard.ranking.board import Row
+from nlbench_leaderboard.ranking.levels import TOLERANCE
 
 _Array = npt.NDArray[np.float64]
 
@@ -121,19 +120,6 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
         if not front or points[i][1] > points[front[-1]][1] + TOLERANCE:
             front.append(i)
     return front
-
-
-def style_places(boards: Sequence[Board]) -> dict[RowKey, int]:
-    """Return a number for each selector of a page, the best first: its style on every board."""
-    accuracies: dict[RowKey, list[float]] = {}
-    for board in boards:
-        for row in board.rows:
-            if row.accuracy and not row.bound:
-                accuracies.setdefault(row.key, []).append(row.stats[RANKED_BY].mean)
-    keys = list(accuracies)
-    means = dict(zip(keys, levels([float(np.mean(accuracies[k])) for k in keys]), strict=True))
-    order = sorted(keys, key=lambda k: (-len(accuracies[k]), -means[k], k))
-    return {key: place for place, key in enumerate(order)}
 
 
 def _rebinned(edges: Sequence[float], counts: Sequence[float], new_edges: _Array) -> _Array:

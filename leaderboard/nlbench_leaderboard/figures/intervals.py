@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nlbench_leaderboard.figures.scale import Scale
+from nlbench_leaderboard.figures.scale import Scale, focus
 from nlbench_leaderboard.ranking.board import Board, Row
 
 WIDTH = 200
@@ -10,21 +10,22 @@ _PAD = 10
 
 
 def axis_of(board: Board) -> Scale | None:
-    """Return the axis of a board from its means and intervals, or None with nothing to show.
+    """Return the axis of a board from its ranked rows, or None with nothing to show.
 
-    One selector with a huge interval must not squeeze all others together, so an interval
-    widens the axis by at most half the spread of the means.
+    A selector that collapsed or has a huge interval must not squeeze all others together: such a
+    mean, and a bound that is far away, may lie outside, and an interval widens the axis by at most
+    half of its length.
     """
-    summaries = [row.accuracy for row in board.rows if row.accuracy]
+    summaries = [(row, row.accuracy) for row in board.rows if row.accuracy]
     if not summaries:
         return None
-    means = [s.mean for s in summaries]
-    room = max((max(means) - min(means)) / 2, 0.01)
-    ends = [m for s in summaries for m in (s.interval or (s.mean, s.mean))]
-    low = max(0.0, min(*means, max(min(ends), min(means) - room)))
-    high = min(1.0, max(*means, min(max(ends), max(means) + room)))
-    if high - low < 0.01:
-        low, high = max(0.0, low - 0.01), min(1.0, high + 0.01)
+    means = [s.mean for row, s in summaries if row.rank is not None]
+    others = [s.mean for row, s in summaries if row.rank is None]
+    low, high = focus(means or others, others)
+    inside = [s for _, s in summaries if low <= s.mean <= high]
+    ends = [m for s in inside for m in (s.interval or (s.mean, s.mean))]
+    room = (high - low) / 2
+    low, high = max(0.0, low - room, min(low, *ends)), min(1.0, high + room, max(high, *ends))
     return Scale(low, high, _PAD, WIDTH - _PAD, most=5)
 
 

@@ -13,11 +13,14 @@ from nlbench_leaderboard.figures.chart import (
     BOTTOM,
     LEFT,
     NAME_LENGTH,
+    OTHER,
     TOP,
     WIDTH,
     Figure,
     axes,
     marker,
+    outside,
+    point,
     style,
     svg,
     text,
@@ -29,18 +32,18 @@ from nlbench_leaderboard.figures.curves import (
     pareto_front,
     quantiles,
 )
-from nlbench_leaderboard.figures.lines import Places, accuracy_scale, accuracy_title
+from nlbench_leaderboard.figures.lines import accuracy_scale, accuracy_title
 from nlbench_leaderboard.figures.scale import Scale, tick_text
+from nlbench_leaderboard.figures.styles import Places, current, drawn
 from nlbench_leaderboard.formats.numbers import percent
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import RANKED_BY, Board, Row
 
 MOST_POINTS = 40
-MOST_HISTOGRAMS = 12
+MOST_HISTOGRAMS = 30
 MOST_RANKS = 30
 
-_RIGHT = 440.0
-_CHARACTER = 6.0
+_CHARACTER = 6.6
 _LINE = 20.0
 _Array = npt.NDArray[np.float64]
 _Box = tuple[float, float, float, float]
@@ -48,43 +51,43 @@ _Box = tuple[float, float, float, float]
 
 def cost_figure(board: Board, places: Places) -> Figure | None:
     """Draw accuracy against seconds, with a line through the Pareto front."""
-    have = [
-        (row, spent)
-        for row in board.rows
-        if row.accuracy and not row.older and (spent := cost(row))
-    ]
+    have = [(row, spent) for row in current(board) if row.accuracy and (spent := cost(row))]
     ranked = [pair for pair in have if pair[0].rank is not None]
     if not ranked:
         return None
-    front = pareto_front([(spent, row.stats[RANKED_BY].mean) for row, spent in ranked])
+    front = pareto_front([(spent, _accuracy(row)) for row, spent in ranked])
     on_front = [ranked[i] for i in front]
     rest = [pair for pair in ranked if pair not in on_front][: max(0, MOST_POINTS - len(front))]
     bounds = [pair for pair in have if pair[0].bound]
-    drawn = [*on_front, *rest, *bounds]
-    costs = [s for _, s in drawn]
-    x = Scale(min(costs) / 1.15, max(costs) * 1.15, LEFT, _RIGHT, log=True)
-    y = accuracy_scale([row.stats[RANKED_BY].mean for row, _ in drawn], [])
-    parts = axes(
-        x, y, "embedding + selection + training, s (log scale)", accuracy_title(board), "y"
-    )
-    at = [(x(s), y(row.stats[RANKED_BY].mean)) for row, s in drawn]
-    steps = "".join(f"{'H' if i else 'M'}{a:g}{f'V{b:g}' if i else f' {b:g}'}"
+    shown = drawn([row for row, _ in have])
+    points = [*on_front, *rest, *bounds]
+    costs = [spent for _, spent in points]
+    x = Scale(min(costs) / 1.15, max(costs) * 1.15, LEFT, WIDTH - 20.0, log=True)
+    y = accuracy_scale([_accuracy(row) for row, _ in ranked], [_accuracy(row) for row, _ in bounds])
+    title = "embedding + selection + training, s (log scale)"
+    at = [(x(spent), _accuracy(row)) for row, spent in points]
+    steps = "".join(f"{'H' if i else 'M'}{a:g}{f'V{y(b):g}' if i else f' {y(b):g}'}"
                     for i, (a, b) in enumerate(at[: len(front)]))  # fmt: skip
-    parts.append(f'<path class="front" d="{steps}"/>')
-    parts += _named_points([row for row, _ in drawn], at, places)
+    parts = [
+        *axes(x, y, title, accuracy_title(board), "y"),
+        f'<path class="front" d="{steps}"/>',
+        *_named_points([(row, shown.style(row, places)) for row, _ in points], at, y),
+    ]
+    n = len(rest) + len(front)
     return Figure(
         title="Cost against accuracy",
         note="Means over seeds. The line joins the selectors that no other beats in both (Pareto "
         "front), bounds aside. Embedding time counts only in the first run; later runs use the "
-        "cache."
-        + ("" if len(rest) + len(front) == len(ranked)
-           else f" {len(rest) + len(front)} of {len(ranked)} selectors are drawn."),
-        svg=svg(f"Test accuracy against seconds, {len(drawn)} points", parts),
+        f"cache. The best {len(shown.best)} are in colour; names that found no room are under the "
+        "pointer and in the table."
+        + ("" if n == len(ranked) else f" {n} of {len(ranked)} selectors are drawn.")
+        + outside([(row.name, _accuracy(row)) for row, _ in points], y),
+        svg=svg(f"Test accuracy against seconds, {len(points)} points", parts),
         head=("Selector", "Seconds", "Test accuracy, %", "On the front"),
         lines=tuple(
-            (row.name, f"{s:.3g}", percent(row.stats[RANKED_BY].mean),
+            (row.name, f"{s:.3g}", percent(_accuracy(row)),
              "bound" if row.bound else "yes" if i < len(front) else "no")
-            for i, (row, s) in enumerate(drawn)
+            for i, (row, s) in enumerate(points)
         ),
     )  # fmt: skip
 
@@ -98,25 +101,27 @@ def histogram_figures(board: Board) -> Figure | None:
     ]
     if not have:
         return None
-    drawn = have[:MOST_HISTOGRAMS]
-    n_columns, cell_w, cell_h = 3, WIDTH / 3, 104.0
+    shown = have[:MOST_HISTOGRAMS]
+    n_columns = min(6, max(3, len(shown)))
+    cell_w, cell_h = WIDTH / 6, 128.0
     parts = []
-    for i, (row, histogram) in enumerate(drawn):
+    for i, (row, histogram) in enumerate(shown):
         left, top = (i % n_columns) * cell_w, (i // n_columns) * cell_h
         parts.append(
             f'<g transform="translate({left:g} {top:g})">{_histogram(row.name, *histogram)}</g>'
         )
-    height = cell_h * -(-len(drawn) // n_columns)
-    part = "" if len(drawn) == len(have) else f" The best {len(drawn)} of {len(have)} are drawn."
+    height = cell_h * -(-len(shown) // n_columns)
+    part = "" if len(shown) == len(have) else f" The best {len(shown)} of {len(have)} are drawn."
     return Figure(
         title="Scores of clean and mislabelled samples",
         note="Blue (up): clean, orange (down): mislabelled. Samples per bin, mean over seeds; each "
-        "side is scaled to its own tallest bin. A higher score means cleaner; every selector has "
-        f"its own score scale.{part}",
-        svg=svg(f"Score histograms of {len(drawn)} selectors, clean and mislabelled", parts, WIDTH,
+        "side is scaled to its own tallest bin, whose number of samples is on the left. The "
+        "horizontal axis is the score, higher means cleaner; every selector has its own "
+        f"scale.{part}",
+        svg=svg(f"Score histograms of {len(shown)} selectors, clean and mislabelled", parts, WIDTH,
                 height),
         head=("Selector", "Clean: quartiles of the score", "Mislabelled: quartiles of the score"),
-        lines=tuple((row.name, _quartiles(e, c), _quartiles(e, n)) for row, (e, c, n) in drawn),
+        lines=tuple((row.name, _quartiles(e, c), _quartiles(e, n)) for row, (e, c, n) in shown),
     )  # fmt: skip
 
 
@@ -126,9 +131,9 @@ def rank_figure(across: Across) -> Figure | None:
     if distance is None or len(across.ranks) < 2:
         return None
     drawn = across.ranks[:MOST_RANKS]
-    left, right, top = 140.0, 400.0, 52.0
+    left, right, top = 240.0, 900.0, 52.0
     bottom = top + _LINE * len(drawn)
-    x = Scale(1.0, float(max(len(across.ranks), 2)), left, right)
+    x = Scale(1.0, float(max(len(across.ranks), 2)), left, right, whole=True, most=12)
     parts = _rank_axis(x, top, bottom, distance)
     order = {place.name: i for i, place in enumerate(drawn)}
     for i, place in enumerate(drawn):
@@ -155,21 +160,30 @@ def rank_figure(across: Across) -> Figure | None:
     )  # fmt: skip
 
 
-def _named_points(rows: Sequence[Row], at: Sequence[tuple[float, float]], places: Places,
-                  ) -> list[str]:  # fmt: skip
-    """Draw points with names where there is room; the others have theirs under the pointer."""
-    taken: list[_Box] = [(a - 5, b - 5, a + 5, b + 5) for a, b in at]
+def _accuracy(row: Row) -> float:
+    return row.stats[RANKED_BY].mean
+
+
+def _named_points(
+    rows: Sequence[tuple[Row, int | str]], at: Sequence[tuple[float, float]], y: Scale
+) -> list[str]:
+    """Draw points with names where there is room; the others have theirs under the pointer.
+
+    Those in colour are asked first, and are in front.
+    """
+    taken: list[_Box] = [(a - 6, y(b) - 6, a + 6, y(b) + 6) for a, b in at]
     parts = []
-    for row, (a, b) in zip(rows, at, strict=True):
-        kind: int | str = row.bound or places[row.key]
+    for i in sorted(range(len(rows)), key=lambda i: rows[i][1] == OTHER):
+        (row, kind), (a, b) = rows[i], at[i]
         width = _CHARACTER * len(shorten(row.name, NAME_LENGTH))
-        spot = _free_spot(a, b, width, taken)
+        spot = _free_spot(a, y(b), width, taken)
         label = f"<title>{escape(shorten(row.name, 200))}</title>"
         if spot is not None:
             label += text(spot[0], spot[3] - 3, row.name, "lb")
             taken.append(spot)
-        parts.append(f'<g class="series {style(kind)}">{label}{marker(kind, a, b)}</g>')
-    return parts
+        mark = point(kind, a, b, y)
+        parts.append(f'<g class="series {style(kind)}">{label}{mark}</g>')
+    return parts[::-1]
 
 
 def _free_spot(a: float, b: float, width: float, taken: Sequence[_Box]) -> _Box | None:
@@ -199,15 +213,18 @@ def _overlap(a: _Box, b: _Box) -> bool:
 
 def _histogram(name: str, edges: _Array, clean: _Array, noisy: _Array) -> str:
     """Draw one small plot: clean upwards, noisy downwards from one line."""
-    left, right, middle, tall = 6.0, 142.0, 56.0, 30.0
+    left, right, middle, tall = 40.0, 168.0, 62.0, 36.0
     x = Scale(float(edges[0]), float(edges[-1]), left, right)
     return "".join((
-        text(left, 14, name, "lb", 22),
+        text(left, 16, name, "lb", 20),
         f'<path class="clean" d="{_area(x, edges, clean, middle, -tall)}"/>',
         f'<path class="noisy" d="{_area(x, edges, noisy, middle, tall)}"/>',
-        f'<path class="axis" d="M{left:g} {middle:g}H{right:g}"/>',
-        text(left, 98, _end(edges, 0), "tl"),
-        text(right, 98, _end(edges, -1), "tl end"),
+        f'<path class="axis" d="M{left:g} {middle - tall:g}h-4h4v{2 * tall:g}h-4'
+        f'M{left:g} {middle:g}H{right:g}M{left:g} {middle + tall:g}v4M{right:g} {middle:g}v4"/>',
+        text(left - 6, middle - tall + 5, f"{float(clean.max()):.0f}", "tl end"),
+        text(left - 6, middle + tall + 3, f"{float(noisy.max()):.0f}", "tl end"),
+        text(left, middle + tall + 18, _end(edges, 0), "tl"),
+        text(right, middle + tall + 18, _end(edges, -1), "tl end"),
     ))  # fmt: skip
 
 
@@ -250,5 +267,5 @@ def _rank_axis(x: Scale, top: float, bottom: float, distance: float) -> list[str
         *(text(x(tick), top - 6, tick_text(tick, percent=False), "tl mid") for tick in x.ticks()),
         f'<path class="cd" d="M{x.start:g} 18v8m0-4H{end:g}m0-4v8"/>',
         text(x.start, 12, f"critical difference {distance:.2f}", "tl", 60),
-        text(x.start - 12, top - 6, "average rank", "tl end", 60),
+        text(x.start - 12, top - 6, "average rank", "at end", 60),
     ]

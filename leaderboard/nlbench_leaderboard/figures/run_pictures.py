@@ -14,10 +14,12 @@ from typing import TypeGuard
 from markupsafe import Markup, escape
 
 from nlbench_leaderboard.escape import shorten
-from nlbench_leaderboard.figures.scale import Scale
+from nlbench_leaderboard.figures.scale import Scale, linear_ticks, tick_text
 
-WIDTH, HEIGHT = 280, 96
-_PAD = 4
+WIDTH, HEIGHT = 340, 176
+_PAD, _LEFT, _BELOW = 6, 48, 36
+_SHARES = ("accuracy", "fraction", "f1", "share", "rate")
+"""Ends of the names of curves that are shares, printed in percent."""
 _HISTOGRAM_WIDTH, _BAR_HEIGHT = 600, 56
 _SHADES = 10
 
@@ -55,11 +57,14 @@ def histogram(counts: Mapping[str, Sequence[float]]) -> Markup | None:
     shares = {name: [c / (sum(values) or 1) for c in values] for name, values in groups.items()}
     top = max(max(values) for values in shares.values()) or 1.0
     parts = [_bars(name, values, top, i) for i, (name, values) in enumerate(shares.items())]
-    height = 74 * len(parts) + 18
+    height = 74 * len(parts) + 34
+    x = Scale(float(edges[0]), float(edges[-1]), 0, _HISTOGRAM_WIDTH)
     ends = (
-        f'<text class="start" x="0" y="{height - 4}">{edges[0]:.3g}</text>'
-        f'<text class="end" x="600" y="{height - 4}">{edges[-1]:.3g}</text>'
-        f'<text x="300" y="{height - 4}">score, higher = cleaner</text>'
+        "".join(
+            f'<text x="{x(tick):g}" y="{height - 20}">{tick_text(tick, percent=False)}</text>'
+            for tick in linear_ticks(x.low, x.high)
+        )
+        + f'<text x="300" y="{height - 4}">score, higher = cleaner</text>'
     )
     words = "; ".join(_where(name, groups[name], edges) for name in groups)
     return Markup(  # noqa: S704 - names are escaped, the rest are numbers
@@ -103,21 +108,44 @@ def _cell(value: float, share: float, as_percent: bool) -> str:
 def _curve(name: str, points: list[tuple[int, float]], n_epochs: int) -> Curve:
     values = [value for _, value in points]
     low, high = min(values), max(values)
-    x = Scale(1, n_epochs, _PAD, WIDTH - _PAD)
-    y = Scale(low, high, HEIGHT - _PAD, _PAD)
+    is_share = _is_share(name, low, high)
+    x = Scale(1, max(n_epochs, 2), _LEFT, WIDTH - _PAD, most=6, whole=True)
+    y = Scale(low, high if high > low else low + 1e-3, HEIGHT - _BELOW, _PAD, most=4)
     places = [f"{x(epoch):g},{y(value):g}" for epoch, value in points]
     end_x, end_y = places[-1].split(",")
+    shown = [_number(v, is_share) for v in (values[0], values[-1], low, high)]
     words = (
-        f"epoch {points[0][0]}: {values[0]:.4g}; epoch {points[-1][0]}: {values[-1]:.4g}; "
-        f"lowest {low:.4g}, highest {high:.4g}"
+        f"epoch {points[0][0]}: {shown[0]}; epoch {points[-1][0]}: {shown[1]}; "
+        f"lowest {shown[2]}, highest {shown[3]}"
     )
     svg = Markup(  # noqa: S704 - as above
         f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="'
-        f'{escape(shorten(name, 60))}: {words}"><path class="frame" d="M0 0V{HEIGHT}H{WIDTH}"/>'
+        f'{escape(shorten(name, 60))}: {words}">{_axes(x, y, is_share)}'
         f'<polyline class="ci" points="{" ".join(places)}"/>'
         f'<circle class="dot" cx="{end_x}" cy="{end_y}" r="2.5"/></svg>'
     )
-    return Curve(name, svg, words)
+    unit = ", %" if is_share else ""
+    return Curve(name.replace("_", " ") + unit, svg, words)
+
+
+def _axes(x: Scale, y: Scale, is_share: bool) -> str:
+    bottom = HEIGHT - _BELOW
+    marks = "".join(f"M{_LEFT} {y(tick):g}h-4" for tick in y.ticks())
+    marks += "".join(f"M{x(tick):g} {bottom}v4" for tick in x.ticks())
+    texts = [f'<text class="end" x="{_LEFT - 7}" y="{y(tick) + 4:g}">{tick_text(tick, is_share)}'
+             "</text>" for tick in y.ticks()]  # fmt: skip
+    texts += [f'<text x="{x(tick):g}" y="{bottom + 16}">{tick_text(tick, percent=False)}</text>'
+              for tick in x.ticks()]  # fmt: skip
+    texts.append(f'<text x="{(_LEFT + WIDTH) / 2:g}" y="{HEIGHT - 2}">epoch</text>')
+    return f'<path class="frame" d="M{_LEFT} 0V{bottom}H{WIDTH}{marks}"/>{"".join(texts)}'
+
+
+def _is_share(name: str, low: float, high: float) -> bool:
+    return name.endswith(_SHARES) and low >= 0 and high <= 1
+
+
+def _number(value: float, is_share: bool) -> str:
+    return f"{100 * value:.2f} %" if is_share else f"{value:.4g}"
 
 
 def _bars(name: str, shares: Sequence[float], top: float, row: int) -> str:
@@ -130,7 +158,10 @@ def _bars(name: str, shares: Sequence[float], top: float, row: int) -> str:
         for i, share in enumerate(shares)
         if share
     )
-    label = f'<text class="start" x="0" y="{base - 60}">{_label(name)}</text>'
+    label = (
+        f'<text class="start" x="0" y="{base - 60}">{_label(name)}; '
+        f"tallest bin: {100 * max(shares):.3g} % of them</text>"
+    )
     line = f'<path class="frame" d="M0 {base}H600"/>'
     return f'<g class="{name}">{label}{bars}{line}</g>'
 

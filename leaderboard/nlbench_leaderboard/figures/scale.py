@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -46,6 +47,35 @@ class Scale:
 
     def _of(self, value: float) -> float:
         return math.log10(max(value, 1e-9)) if self.log else value
+
+
+def focus(
+    values: Sequence[float], also: Sequence[float] = (), least: float = 0.02
+) -> tuple[float, float]:
+    """Return the ends of an axis of shares that follows most values; a few may lie outside.
+
+    What is more than three interquartile ranges from the quartiles (Tukey's outer fences) does not
+    stretch the axis: one method that collapsed would squeeze all others together.
+
+    Args:
+        values: Shares that the axis is for; at least one.
+        also: Shares that are inside where this stretches the axis by at most half.
+        least: Smallest length of the axis.
+
+    >>> focus([0.90, 0.91, 0.92, 0.93, 0.10])
+    (0.898, 0.932)
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    lower, upper = ordered[n // 4], ordered[-1 - n // 4]
+    fence = max(3 * (upper - lower), least)
+    near = [value for value in ordered if lower - fence <= value <= upper + fence]
+    low, high = near[0], near[-1]
+    reach = max(high - low, least) / 2
+    inside = [value for value in also if low - reach <= value <= high + reach]
+    low, high = min([low, *inside]), max([high, *inside])
+    margin = max((high - low) / 15, 0.001, (least - (high - low)) / 2)
+    return round(max(0.0, low - margin), 6), round(min(1.0, high + margin), 6)
 
 
 def linear_ticks(low: float, high: float, most: int = 6, least: float = 0.0) -> list[float]:

@@ -17,6 +17,7 @@ from nlbench_leaderboard.formats.numbers import NEXT_COMMAND, NOT_SEPARABLE, per
 from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import Board, Row
+from nlbench_leaderboard.ranking.notes import SEVERAL
 
 _LEGEND = (
     "Percent. Accuracy: test set, last epoch, ± half the 95 % t-interval over n seeds. "
@@ -94,8 +95,9 @@ def _notes(board: Board) -> list[RenderableType]:
     # The row's own note says the same of an excluded run.
     notes += [shorten(n, 400) for n in board.notes if not n.startswith("Excluded")]
     for row in board.main_rows:
-        # The table already has the number of seeds, the line above the older versions.
-        why = [n for n in row.notes if not n.startswith(("n = ", "single seed", "older version"))]
+        # The table already has the number of seeds, the lines above older versions and duplicates.
+        known = ("n = ", "single seed", "older version")
+        why = [n for n in row.notes if not n.startswith(known) and SEVERAL not in n]
         notes += [f"{shorten(row.name, 60)}: {shorten(note, 240)}" for note in why]
     return [Padding(Text(f"· {note}", style="yellow"), (0, 0, 0, 2)) for note in notes]
 

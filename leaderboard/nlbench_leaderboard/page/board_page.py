@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nlbench.contribution import InstalledFacts
 from nlbench_leaderboard.escape import clean, clean_lines, shorten
 from nlbench_leaderboard.figures import intervals as plot
 from nlbench_leaderboard.figures.scale import tick_text
@@ -19,11 +20,22 @@ from nlbench_leaderboard.formats import cells, markdown
 from nlbench_leaderboard.formats import numbers as printed
 from nlbench_leaderboard.formats.headline import headline, rule_line
 from nlbench_leaderboard.formats.warnings import disagreement_lines
+from nlbench_leaderboard.page.about import about_of
+from nlbench_leaderboard.page.contents import contents_of
 from nlbench_leaderboard.page.views import knowledge_word, views_of
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, RunPlace
 from nlbench_leaderboard.ranking.matrix import matrices_of
 from nlbench_leaderboard.sources.reported import HEADING, reported_for
+
+_ABOUT_LINKS = (
+    ("add-yours", "Add yours"),
+    ("reproduce", "Reproduce"),
+    ("cite", "Cite"),
+    ("papers", "Papers"),
+    ("data", "Data"),
+    ("code", "Code"),
+)
 
 
 def to_html(
@@ -32,16 +44,18 @@ def to_html(
     across: Sequence[Across] = (),
     beside: Sequence[str] = (),
     run_pages: Mapping[RunPlace, str] | None = None,
+    facts: InstalledFacts | None = None,
 ) -> str:
     """Return the page; everything it needs is inside, and it loads nothing.
 
     It links to the files of the formats that are written `beside` it, and to the `run_pages`, which
-    are named by board, row and position in the row.
+    are named by board, row and position in the row. `facts` are what installed components say of
+    themselves: papers and licences.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
     """
-    script = asset("tables.js")
+    script = f"{asset('tables.js')}\n{asset('copy.js')}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         environment()
@@ -59,6 +73,9 @@ def to_html(
             script_hash=digest,
             views=views_of(boards, across),
             latest=_latest(boards),
+            about=about_of(boards, facts or InstalledFacts({}, {}, {})),
+            about_links=_ABOUT_LINKS,
+            contents=contents_of(boards),
             next_command=printed.NEXT_COMMAND,
         )
     )

@@ -11,6 +11,7 @@ from nlbench_leaderboard.ranking.gap import Gap
 from nlbench_leaderboard.ranking.grouping import RowKey
 from nlbench_leaderboard.ranking.paired import Cell, Comparison
 from nlbench_leaderboard.ranking.stats import Summary, is_usable
+from nlbench_leaderboard.ranking.titles import NO_WORDS, BoardWords
 from nlbench_leaderboard.ranking.versus import Difference
 
 RunStatus = Literal["finished", "failed", "running", "interrupted", "excluded", "superseded"]
@@ -260,7 +261,8 @@ class Board:
 
     `rows` are all rows, those of older versions last. `comparisons` holds every pair of rows that
     are ranked, and of those with the lower reference. `room` is oracle - none with its 95 %
-    interval, `no_gap` says why there is nothing between them to close.
+    interval, `no_gap` says why there is nothing between them to close. `words` are the title's
+    parts.
     """
 
     id: str
@@ -277,6 +279,7 @@ class Board:
     room: Difference | None = None
     no_gap: NoGap = ""
     saturation: Saturation | None = None
+    words: BoardWords = NO_WORDS
 
     @property
     def main_rows(self) -> tuple[Row, ...]:

@@ -1,6 +1,6 @@
-"""Which runs belong together: the key of a board, the key of a row, and their names.
+"""Which runs belong together: the key of a board, the key of a row, and their addresses.
 
-Titles are for people and may collide (a changed data set keeps its name); keys never do.
+Titles are made elsewhere (`titles`): words may change, addresses and keys stay.
 """
 
 from __future__ import annotations
@@ -81,21 +81,21 @@ def tag_rows(keys: Iterable[RowKey]) -> dict[RowKey, str]:
     }
 
 
-def board_titles(groups: Mapping[BoardKey, Sequence[RunRecord]]) -> dict[BoardKey, str]:
-    """Return each board a title such as ``digits · symmetric 0.40 · v1``, unique on the page."""
-    plain = {key: _title(key, records[0]) for key, records in groups.items()}
-    taken = Counter(plain.values())
-    return {
-        key: title
-        if taken[title] == 1
-        else f"{title} · {_difference(key, [k for k in plain if plain[k] == title])}"
-        for key, title in plain.items()
+def board_ids(groups: Mapping[BoardKey, Sequence[RunRecord]]) -> dict[BoardKey, str]:
+    """Return each board an id for deep links, such as ``digits-symmetric-0.40-v1``.
+
+    It is made of the names in the records and not of the title, so that links outlive its words.
+    """
+    plain = {key: _names(key, records[0]) for key, records in groups.items()}
+    same = Counter(plain.values())
+    slugs = {
+        key: _slug(
+            names
+            if same[names] == 1
+            else f"{names} {_difference(key, [k for k in plain if plain[k] == names])}"
+        )
+        for key, names in plain.items()
     }
-
-
-def board_ids(titles: Mapping[BoardKey, str]) -> dict[BoardKey, str]:
-    """Return each board an id for deep links, such as ``digits-symmetric-0.40-v1``."""
-    slugs = {key: _slug(title) for key, title in titles.items()}
     taken = Counter(slugs.values())
     return {
         key: slug if slug and taken[slug] == 1 else f"{slug or 'board'}-{digest(*key)}"
@@ -113,7 +113,7 @@ def rate_text(rate: float) -> str:
     return f"{rate:.2f}" if math.isclose(rate, round(rate, 2)) else f"{rate:g}"
 
 
-def _title(key: BoardKey, record: RunRecord) -> str:
+def _names(key: BoardKey, record: RunRecord) -> str:
     rate = record.noise.nominal_rate
     noise = key.noise if rate is None else f"{key.noise} {rate_text(rate)}"
     label_set = record.noise.params.get("label_set")

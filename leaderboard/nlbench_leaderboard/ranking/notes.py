@@ -13,6 +13,9 @@ from nlbench_leaderboard.ranking.grouping import row_key, stable_text
 
 _PACKAGES = ("nlbench", "torch")
 _MOST_NAMES = 3
+_MOST_LISTED = 12
+SEVERAL = "several records"
+"""Marks the note of a row that its board's own note already has."""
 
 
 def row_notes(row: Row) -> tuple[str, ...]:
@@ -51,14 +54,7 @@ def board_notes(rows: Sequence[Row], records: Sequence[RunRecord]) -> tuple[str,
         for label, n in sorted(labels.items())
         if n > 1
     ]
-    notes += swept_notes(rows)
-    for row in sorted(rows, key=lambda row: row.name):
-        notes += [
-            f"Excluded for different noisy labels: {row.name}, seed {run.seed}, "
-            f"run {short_hash(run.record.fingerprint)}: {run.reason}."
-            for run in row.runs
-            if run.status == "excluded"
-        ]
+    notes += [*swept_notes(rows), *_excluded_notes(rows), *_duplicates_note(rows)]
     return (*notes, *_mixed_notes(records))
 
 
@@ -183,13 +179,49 @@ def _protocol_notes(record: RunRecord) -> list[str]:
 
 
 def _duplicate_notes(row: Row) -> list[str]:
+    """Return at most two notes: one for seeds with a result, one for those without."""
+    seeds: dict[str, dict[int, list[str]]] = {}
+    for run in row.runs:
+        if run.status == "superseded":
+            newest = "newest finished one" if run.seed in row.seeds_with("finished") else "newest"
+            left_out = seeds.setdefault(newest, {}).setdefault(run.seed, [])
+            left_out.append(short_hash(run.record.fingerprint))
     notes = []
-    for seed in sorted(set(row.seeds_with("superseded"))):
-        left_out = [r.record for r in row.runs if (r.seed, r.status) == (seed, "superseded")]
-        names = ", ".join(short_hash(record.fingerprint) for record in left_out)
-        newest = "newest finished one" if seed in row.seeds_with("finished") else "newest"
-        notes.append(f"seed {seed} has several records: the {newest} counts, not {names}")
+    for newest, by_seed in seeds.items():
+        names = [name for seed in sorted(by_seed) for name in by_seed[seed]]
+        have = "has" if len(by_seed) == 1 else "have"
+        numbers = _seeds(sorted(by_seed))
+        notes.append(f"{numbers} {have} {SEVERAL}: the {newest} counts, not {_some(names)}")
     return notes
+
+
+def _duplicates_note(rows: Sequence[Row]) -> list[str]:
+    """Return one note for all records of the board that newer ones of their seed replace."""
+    replaced = {row.name: row.seeds_with("superseded") for row in rows}
+    parts = [f"{name}, {_seeds(sorted(set(replaced[name])))}"
+             for name in sorted(replaced) if replaced[name]]  # fmt: skip
+    n = sum(map(len, replaced.values()))
+    if not n:
+        return []
+    verb = "is" if n == 1 else "are"
+    return [
+        f"{plural(n, 'record')} of a seed that has {SEVERAL} {verb} left out, the newest counts: "
+        f"{_some(parts, '; ')}."
+    ]
+
+
+def _excluded_notes(rows: Sequence[Row]) -> list[str]:
+    """Return one note for each pair of hashes of noisy labels that differ."""
+    by_reason: dict[str, list[str]] = {}
+    for row in sorted(rows, key=lambda row: row.name):
+        for run in row.runs:
+            if run.status == "excluded":
+                place = f"{row.name}, seed {run.seed}, run {short_hash(run.record.fingerprint)}"
+                by_reason.setdefault(run.reason, []).append(place)
+    return [
+        f"Excluded for different noisy labels: {_some(places, '; ')}: {reason}."
+        for reason, places in by_reason.items()
+    ]
 
 
 def _mixed_notes(records: Sequence[RunRecord]) -> list[str]:
@@ -212,6 +244,14 @@ def _fact(environment: Mapping[str, object], name: str) -> str:
     packages = environment.get("packages")
     home = packages if name in _PACKAGES and isinstance(packages, Mapping) else environment
     return str(home.get(name) or "")
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    """Return the names; of many only the first ones and how many there are."""
+    if len(names) <= _MOST_LISTED:
+        return between.join(names)
+    rest = len(names) - _MOST_LISTED
+    return f"{between.join(names[:_MOST_LISTED])}{between}and {rest} more"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

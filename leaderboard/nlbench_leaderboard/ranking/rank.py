@@ -14,7 +14,7 @@ The rules, in the order in which they are applied to a board:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nlbench.results.record import RunRecord
@@ -29,10 +29,11 @@ from nlbench_leaderboard.ranking.entries import (
     grouped,
     row_names,
 )
-from nlbench_leaderboard.ranking.grouping import board_ids, board_titles, group_boards
+from nlbench_leaderboard.ranking.grouping import board_ids, group_boards
 from nlbench_leaderboard.ranking.levels import levels
 from nlbench_leaderboard.ranking.notes import board_notes, older_runs, row_notes, short_hash
 from nlbench_leaderboard.ranking.stats import Summary, summarize
+from nlbench_leaderboard.ranking.titles import BoardWords, board_words
 from nlbench_leaderboard.ranking.verdict import compare_rows, judge
 
 
@@ -52,6 +53,7 @@ def rank_boards(
     records: Iterable[RunRecord],
     killed: Collection[str] = (),
     installed: Installed | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> list[Board]:
     """Group records into boards and rank each, in a fixed order whatever the input's order.
 
@@ -59,14 +61,14 @@ def rank_boards(
         records: Records from anywhere; exact copies count once.
         killed: Fingerprints of running records whose process has ended.
         installed: By fingerprint, the versions that a run would have with what is installed here.
+        names: Data sets in their usual spelling, by their name in records.
 
     Returns:
         Boards in order of data set, noise and rate; the rows of each as they are shown.
     """
     groups = group_boards(_unique(records))
-    titles = board_titles(groups)
-    ids = board_ids(titles)
-    boards = [_board(ids[key], titles[key], groups[key], killed, installed or {}) for key in groups]
+    words, ids = board_words(groups, names or {}), board_ids(groups)
+    boards = [_board(ids[key], words[key], groups[key], killed, installed or {}) for key in groups]
     return sorted(boards, key=lambda b: (b.dataset.name, b.noise.kind, _rate(b), b.title))
 
 
@@ -88,7 +90,7 @@ def _unique(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 def _board(
     board_id: str,
-    title: str,
+    words: BoardWords,
     records: Sequence[RunRecord],
     killed: Collection[str],
     installed: Installed,
@@ -109,7 +111,8 @@ def _board(
     newest = next((r for r in reversed(main) if r.metrics), main[-1])
     board = Board(
         id=board_id,
-        title=title,
+        title=words.title,
+        words=words,
         dataset=newest.dataset,
         noise=newest.noise,
         protocol=newest.protocol,

@@ -39,6 +39,11 @@ class Source(_Part):
     arxiv: str = Field("", pattern=r"^(\d{4}\.\d{4,5})?$")
 
     @property
+    def url(self) -> str:
+        """Where to read it; "" where it has no number."""
+        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""
+
+    @property
     def text(self) -> str:
         """The source on one line."""
         arxiv = f"arXiv {self.arxiv}" if self.arxiv else ""

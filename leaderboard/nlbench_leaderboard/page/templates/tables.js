@@ -1,16 +1,33 @@
 "use strict";
 // Without this script the tables are complete and in order of rank; it only sorts and filters.
-// The address keeps the sorting and the filters: #BOARD?q=clip&knows=only-noisy-labels&sort=selection_f1.down
+// The address keeps the filter of all boards and the sorting of one: #BOARD?q=clip&knows=only-noisy-labels&sort=selection_f1.down
 const MOST_ROWS = 100; // of a longer table; laying out 500 rows after each key stroke takes too long
 const boards = new Map();
+const filter = readFilter();
 for (const section of document.querySelectorAll("section.board")) {
   const board = readBoard(section);
   boards.set(board.id, board);
   addSorting(board);
-  addFilters(board);
+  board.all.addEventListener("click", () => { showAll(board); filter.q.focus(); });
 }
+showBoards();
 addEventListener("hashchange", fromAddress);
 fromAddress();
+if (matchMedia("(max-width: 48rem)").matches) {
+  document.querySelector(".toc details")?.removeAttribute("open");
+}
+
+function readFilter() {
+  const controls = document.querySelector(".controls");
+  if (!controls) return null; // a page without boards
+  const [q, knows, reset] = ["q", "knows", "reset"].map((name) => controls.querySelector(`[data-filter=${name}]`));
+  const changed = () => { showBoards(); toAddress(); };
+  q.addEventListener("input", changed);
+  knows.addEventListener("change", changed);
+  reset.addEventListener("click", () => { clear(); toAddress(); q.focus(); });
+  controls.hidden = false;
+  return { q, knows, reset, output: controls.querySelector("output") };
+}
 
 function readBoard(section) {
   const table = section.querySelector("table.results");
@@ -19,10 +36,9 @@ function readBoard(section) {
     knows: body.dataset.knows.split(" ").filter(Boolean),
   }]));
   const heads = [...table.querySelectorAll("th[data-sort]")];
-  const controls = section.querySelector(".controls");
   const all = section.querySelector("button.all");
   const { id } = section.querySelector("h2");
-  return { id, table, rows, heads, controls, all, isLong: rows.size > MOST_ROWS, sort: null };
+  return { id, table, rows, heads, all, isLong: rows.size > MOST_ROWS, sort: null };
 }
 
 function addSorting(board) {
@@ -35,7 +51,7 @@ function addSorting(board) {
       const way = board.sort?.head === head && board.sort.way === head.dataset.sort
         ? (head.dataset.sort === "up" ? "down" : "up") : head.dataset.sort;
       sortBy(board, head, way);
-      show(board);
+      if (filter) show(board);
       toAddress(board);
     });
   }
@@ -65,28 +81,25 @@ function sortBy(board, head, way) {
   mark.remove();
 }
 
-function addFilters(board) {
-  const { controls } = board;
-  board.q = controls.querySelector("[data-filter=q]");
-  board.knows = controls.querySelector("[data-filter=knows]");
-  board.reset = controls.querySelector("[data-filter=reset]");
-  const changed = () => { show(board); toAddress(board); };
-  board.q.addEventListener("input", changed);
-  board.knows.addEventListener("change", changed);
-  board.reset.addEventListener("click", () => {
-    clear(board);
-    toAddress(board);
-    board.q.focus();
-  });
-  board.all.addEventListener("click", () => { showAll(board); board.q.focus(); });
-  controls.hidden = false;
-  show(board);
+function isFiltered() {
+  return filter !== null && (filter.q.value.trim() !== "" || filter.knows.value !== "");
+}
+
+function showBoards() {
+  if (!filter) return;
+  let [fitting, all] = [0, 0];
+  for (const board of boards.values()) {
+    fitting += show(board);
+    all += board.rows.size;
+  }
+  filter.reset.hidden = !isFiltered();
+  filter.output.textContent = isFiltered() ? `${fitting} of ${all} rows` : "";
 }
 
 // Rows beyond MOST_ROWS are hidden on the screen only: they are printed, and a button shows them.
 function show(board) {
-  const q = board.q.value.trim().toLowerCase();
-  const knows = board.knows.value;
+  const q = filter.q.value.trim().toLowerCase();
+  const knows = filter.knows.value;
   let [fitting, ranked] = [0, 0];
   for (const body of board.table.tBodies) {
     const { name, knows: words } = board.rows.get(body);
@@ -97,12 +110,9 @@ function show(board) {
     if (body.hidden === fits) body.hidden = !fits;
     if (body.classList.contains("over") !== over) body.classList.toggle("over", over);
   }
-  const active = q !== "" || knows !== "";
-  board.reset.hidden = !active;
   board.all.hidden = !(board.isLong && ranked > MOST_ROWS);
   board.all.textContent = `Show all ${fitting} rows`;
-  board.controls.querySelector("output").textContent =
-    active ? `${fitting} of ${board.rows.size} rows` : "";
+  return fitting;
 }
 
 function showAll(board) {
@@ -117,36 +127,42 @@ function allows(choice, words) {
   return words.includes(word) === (kind === "with");
 }
 
-function clear(board) {
-  board.q.value = "";
-  board.knows.value = "";
-  show(board);
+function clear() {
+  filter.q.value = "";
+  filter.knows.value = "";
+  showBoards();
 }
 
-function toAddress(board) {
+// Without a board the address stays at the one that it names, if any.
+function toAddress(board = boards.get(location.hash.slice(1).split("?")[0])) {
   const state = new URLSearchParams();
-  if (board.q.value) state.set("q", board.q.value);
-  if (board.knows.value) state.set("knows", board.knows.value);
-  const { head, way } = board.sort;
-  if (head !== board.heads[0] || way !== "up") state.set("sort", `${head.dataset.key}.${way}`);
+  if (filter.q.value) state.set("q", filter.q.value);
+  if (filter.knows.value) state.set("knows", filter.knows.value);
+  if (board) {
+    const { head, way } = board.sort;
+    if (head !== board.heads[0] || way !== "up") state.set("sort", `${head.dataset.key}.${way}`);
+  }
   const text = state.toString();
-  history.replaceState(null, "", `#${board.id}${text ? `?${text}` : ""}`);
+  const place = `${board?.id ?? ""}${text ? `?${text}` : ""}`;
+  history.replaceState(null, "", place ? `#${place}` : location.pathname + location.search);
 }
 
 function fromAddress() {
   const hash = location.hash.slice(1);
   const cut = hash.indexOf("?");
-  const board = boards.get(cut < 0 ? hash : hash.slice(0, cut));
-  if (!board) return showTarget(hash);
-  const state = new URLSearchParams(cut < 0 ? "" : hash.slice(cut + 1));
-  board.q.value = state.get("q") ?? "";
-  board.knows.value = state.get("knows") ?? "";
-  if (board.knows.selectedIndex < 0) board.knows.value = "";
+  const id = cut < 0 ? hash : hash.slice(0, cut);
+  const board = boards.get(id);
+  if (cut < 0 || (id && !board) || !filter) return showTarget(hash);
+  const state = new URLSearchParams(hash.slice(cut + 1));
+  filter.q.value = state.get("q") ?? "";
+  filter.knows.value = state.get("knows") ?? "";
+  if (filter.knows.selectedIndex < 0) filter.knows.value = "";
+  showBoards();
+  if (!board) return;
   const [, key, way] = /^(\w+)\.(up|down)$/.exec(state.get("sort") ?? "") ?? [];
   const head = board.heads.find((h) => h.dataset.key === key) ?? board.heads[0];
   if (head) sortBy(board, head, head.dataset.key === key ? way : "up");
-  show(board);
-  if (cut >= 0) document.getElementById(board.id).scrollIntoView();
+  document.getElementById(board.id).scrollIntoView();
 }
 
 // A link to a row or to a run of it must show it, whatever was filtered; its seeds are opened.
@@ -156,7 +172,7 @@ function showTarget(hash) {
   const board = target && [...boards.values()].find((one) => one.table.contains(target));
   const body = board && [...board.table.tBodies].find((one) => one.contains(target));
   if (!body) return;
-  if (body.hidden) clear(board);
+  if (body.hidden) clear();
   if (body.classList.contains("over")) showAll(board);
   body.querySelector("details").open = true;
   target.scrollIntoView({ block: "center" });

@@ -240,7 +240,7 @@ def test_a_name_filters_at_once_and_all_come_back(tab: Open, filtered_site: Path
     page = tab().open(filtered_site)
     everything = visible_names(page)
     assert len(everything) == 3
-    page.get_by_role("searchbox", name="Selector").first.fill("CLIP")
+    page.get_by_role("searchbox", name="Method").first.fill("CLIP")
     assert len(visible_names(page)) == 2
     assert page.get_by_role("status").first.inner_text() == "2 of 3 rows"
     page.get_by_role("button", name="Show all").first.click()
@@ -281,7 +281,7 @@ def shown_rows(page: Page) -> int:
 def test_one_filter_is_for_all_boards_and_lasts(tab: Open, two_boards: Path) -> None:
     page = tab().open(two_boards)
     assert shown_rows(page) == 4
-    page.get_by_role("searchbox", name="Selector").focus()
+    page.get_by_role("searchbox", name="Method").focus()
     page.keyboard.type("clip")
     assert shown_rows(page) == 2
     assert page.get_by_role("status").first.inner_text() == "2 of 4 rows"
@@ -348,7 +348,7 @@ def test_figures_use_the_page_and_scroll_where_they_would_be_too_small(
 def test_a_link_to_a_filtered_row_shows_it(tab: Open, filtered_site: Path) -> None:
     page = tab().open(filtered_site)
     row = page.locator("table.results > tbody[id]").first.get_attribute("id")
-    page.get_by_role("searchbox", name="Selector").first.fill("nothing is called so")
+    page.get_by_role("searchbox", name="Method").first.fill("nothing is called so")
     assert visible_names(page) == []
     page.evaluate(f"location.hash = {row!r}")
     page.locator(f"[id='{row}']").wait_for(state="visible")

@@ -273,7 +273,10 @@ def cells_of(matrix: Matrix, name: str) -> list[Cell]:
 def test_methods_are_ordered_by_the_gap_they_close_over_all_boards() -> None:
     matrix = matrix_of(over({"pair": 0.0, "symmetric": 0.1}))
     assert [line.name for line in matrix.lines] == ["good", "weak"]
-    assert [matrix.settings[b.id] for b in matrix.boards] == ["pair 40 %", "symmetric 40 %"]
+    assert [matrix.settings[b.id] for b in matrix.boards] == [
+        "40 % pair noise",
+        "40 % symmetric noise",
+    ]
     good = matrix.lines[0].overall
     assert good is not None
     rows = [row for row in matrix.lines[0].cells if row]
@@ -355,7 +358,7 @@ def test_the_matrix_is_in_json_and_agrees_with_the_rows() -> None:
     boards = rank_boards(over({"pair": 0.0, "symmetric": 0.1}))
     content = json.loads(to_json(boards, (), compare_across(boards)))
     (matrix,) = content["matrices"]
-    assert matrix["settings"][matrix["boards"][0]] == "pair 40 %"
+    assert matrix["settings"][matrix["boards"][0]] == "40 % pair noise"
     good = matrix["methods"][0]
     by_board = {
         board["id"]: next(r["gap_closed"] for r in board["rows"] if r["method"] == "good")
@@ -363,20 +366,6 @@ def test_the_matrix_is_in_json_and_agrees_with_the_rows() -> None:
     }
     assert good["gap_closed"] == by_board
     assert content["boards"][0]["headline"]["luck"] == "not luck"
-
-
-@pytest.mark.parametrize(
-    ("params", "words"),
-    [
-        ({"label_set": "worse"}, "human worse (worst of 3 labels)"),
-        ({"label_set": "aggre"}, "human aggre (majority of 3 labels)"),
-        ({"label_set": "mine"}, "human mine"),
-    ],
-)
-def test_label_sets_are_named_in_words(params: dict[str, Any], words: str) -> None:
-    human = {"noise__kind": "human", "noise__nominal_rate": None, "noise__params": params}
-    matrix = matrix_of([make("a"), make("a", **human)])
-    assert sorted(matrix.settings.values()) == [words, "symmetric 40 %"]
 
 
 def test_boards_whose_noise_looks_the_same_have_different_headings() -> None:

@@ -111,7 +111,7 @@ def ranked(app: typer.Typer, *arguments: str) -> set[str]:
     result = CliRunner().invoke(app, ["--json", *arguments])
     assert result.exit_code == 0, result.output
     return {
-        row["selector"] for board in json.loads(result.stdout)["boards"] for row in board["rows"]
+        row["method"] for board in json.loads(result.stdout)["boards"] for row in board["rows"]
     }
 
 

@@ -68,7 +68,7 @@ def test_latex_marks_the_best_and_what_is_not_separable_from_it() -> None:
     assert "of 5 seeds" in text
     assert r"Protocol v1 (SHA-256 \texttt{p1})" in text
     assert "Holm-corrected over the comparisons with the best, has $p < 0.05$" in text
-    assert "with symmetric 40 \\% noise" in text
+    assert "digits, 40 \\% symmetric noise: mean" in text
     assert lines["far"].split(" & ")[3].startswith("$-$41.00 ($-$")
     assert lines["best"].split(" & ")[3] == "--"
     assert r"\dagger" not in text

@@ -8,7 +8,6 @@ from nlbench_leaderboard.escape import latex, shorten
 from nlbench_leaderboard.formats.numbers import BOUNDS, interval_text, points
 from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, Row
 from nlbench_leaderboard.ranking.paired import ALPHA
-from nlbench_leaderboard.ranking.settings import percent_text
 from nlbench_leaderboard.ranking.verdict import LEAST_N
 
 _HEAD = r"""% Made by `nlbench leaderboard`. In the preamble: \usepackage{booktabs}
@@ -84,14 +83,12 @@ def _accuracy(row: Row) -> str:
 
 
 def _caption(board: Board) -> str:
-    rate = board.noise.nominal_rate
-    noise = latex(board.noise.kind) + ("" if rate is None else f" {latex(percent_text(rate))}")
     n = len(board.seeds)
     against = f" {AGAINST_NOISY_LABELS}" if board.against_noisy_labels else ""
     older = f" {latex(shorten(board.older.line, 600))}" if board.older else ""
     return (
         f"Test accuracy (\\%){against} after the last epoch on "
-        f"{latex(shorten(board.dataset.name, 60))} with {noise} noise: "
+        f"{latex(shorten(board.words.data, 60))}, {latex(shorten(board.words.noise, 60))}: "
         f"mean $\\pm$ half the 95\\,\\% $t$-interval over $n$ of {n} "
         f"seed{'' if n == 1 else 's'}. {_marks(board)} F1, AUROC and precision at 50\\,\\% kept "
         f"(P@50\\,\\%) of the selection, and the share kept, in \\%. "

@@ -118,11 +118,11 @@ def _answer(board: Board) -> str:
 
 
 def _matrix(matrix: Matrix) -> list[str]:
-    boards = [f"{markdown(shorten(b.dataset.name, 40))} {markdown(matrix.settings[b.id])} "
+    boards = [f"{markdown(shorten(b.words.data, 60))} {markdown(matrix.settings[b.id])} "
               f"({heading_of(b)})" for b in matrix.boards]  # fmt: skip
     overall = [f"{len(matrix.counted)} boards"] if matrix.counted else []
     return [
-        f"## Methods by boards, protocol {markdown(shorten(matrix.protocol_id, 60))}",
+        f"## Methods by boards: {markdown(shorten(matrix.boards[0].words.protocol, 60))}",
         "",
         f"- {markdown(LEGEND_TEXT)}",
         "",

@@ -62,6 +62,7 @@ def to_html(
         .get_template("page.html.j2")
         .render(
             boards=boards,
+            by_id={board.id: board for board in boards},
             problems=problems,
             across=across,
             matrices=matrices_of(boards, across),

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from nlbench_leaderboard.ranking.across import Across, Method, method_names, method_of
 from nlbench_leaderboard.ranking.board import Board, Row
-from nlbench_leaderboard.ranking.settings import settings_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Matrix:
 
     Attributes:
         boards: The columns.
-        settings: The noise of each board in a few words, by the board's id.
+        settings: The noise of each board in words, by the board's id, and in what it differs from
+            a board like it.
         counted: Ids of the boards that the order of the methods is by.
         lines: The methods, the one that closes most first; where no board has a gap to close, by
             average rank.
@@ -85,7 +85,7 @@ def _is_shown(row: Row) -> bool:
 
 def _matrix(boards: Sequence[Board], across: Across | None) -> Matrix:
     # A heading for each data set spans its boards, so these must stand together.
-    boards = sorted(boards, key=lambda board: board.dataset.name)
+    boards = sorted(boards, key=lambda board: board.words.data)
     ranks = {one.name: one.rank for one in across.ranks} if across else {}
     within = across.boards if across and across.ranks else [board.id for board in boards]
     counted = tuple(b.id for b in boards if b.id in within and any(row.gap for row in b.rows))
@@ -98,7 +98,7 @@ def _matrix(boards: Sequence[Board], across: Across | None) -> Matrix:
         protocol_id=boards[0].protocol.id,
         protocol_sha256=boards[0].protocol.sha256,
         boards=tuple(boards),
-        settings=settings_of(boards),
+        settings={b.id: " · ".join(filter(None, (b.words.noise, b.words.extra))) for b in boards},
         counted=counted,
         lines=tuple(sorted(lines, key=lambda line: _place(line, len(counted)))),
     )

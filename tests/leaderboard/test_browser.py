@@ -71,6 +71,8 @@ class Tab:
 
     def __init__(self, context: BrowserContext) -> None:
         context.set_default_timeout(10_000)
+        # What is timed are clicks: a busy machine may take its time to lay out 500 rows.
+        context.set_default_navigation_timeout(60_000)
         self.context = context
         self.page: Page = context.new_page()
         self.wrong: list[str] = []

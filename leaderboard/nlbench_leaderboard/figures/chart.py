@@ -17,7 +17,7 @@ from nlbench_leaderboard.escape import shorten
 from nlbench_leaderboard.figures.scale import Scale, tick_text
 
 WIDTH, HEIGHT = 1080, 400
-LEFT, RIGHT, TOP, BOTTOM = 60.0, 790.0, 14.0, 346.0
+LEFT, RIGHT, TOP, BOTTOM = 60.0, 772.0, 14.0, 346.0
 MOST_SERIES = 8
 """More lines than this cannot be distinguished: a figure draws the best ones in colour."""
 N_COLOURS, N_DASHES, N_MARKERS = 8, 4, 5

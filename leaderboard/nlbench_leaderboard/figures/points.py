@@ -221,11 +221,16 @@ def _histogram(name: str, edges: _Array, clean: _Array, noisy: _Array) -> str:
         f'<path class="noisy" d="{_area(x, edges, noisy, middle, tall)}"/>',
         f'<path class="axis" d="M{left:g} {middle - tall:g}h-4h4v{2 * tall:g}h-4'
         f'M{left:g} {middle:g}H{right:g}M{left:g} {middle + tall:g}v4M{right:g} {middle:g}v4"/>',
-        text(left - 6, middle - tall + 5, f"{float(clean.max()):.0f}", "tl end"),
-        text(left - 6, middle + tall + 3, f"{float(noisy.max()):.0f}", "tl end"),
+        text(left - 6, middle - tall + 5, _count(float(clean.max())), "tl end"),
+        text(left - 6, middle + tall + 3, _count(float(noisy.max())), "tl end"),
         text(left, middle + tall + 18, _end(edges, 0), "tl"),
         text(right, middle + tall + 18, _end(edges, -1), "tl end"),
     ))  # fmt: skip
+
+
+def _count(n: float) -> str:
+    """Return a number of samples in four characters or so."""
+    return f"{n:.0f}" if n < 9999.5 else f"{n / 1000:.1f}k"
 
 
 def _area(x: Scale, edges: _Array, counts: _Array, base: float, height: float) -> str:

@@ -59,7 +59,7 @@ def focus(
 
     Args:
         values: Shares that the axis is for; at least one.
-        also: Shares that are inside where this stretches the axis by at most half.
+        also: Shares that are inside where this stretches the axis by at most two thirds.
         least: Smallest length of the axis.
 
     >>> focus([0.90, 0.91, 0.92, 0.93, 0.10])
@@ -71,7 +71,7 @@ def focus(
     fence = max(3 * (upper - lower), least)
     near = [value for value in ordered if lower - fence <= value <= upper + fence]
     low, high = near[0], near[-1]
-    reach = max(high - low, least) / 2
+    reach = 2 * max(high - low, least) / 3
     inside = [value for value in also if low - reach <= value <= high + reach]
     low, high = min([low, *inside]), max([high, *inside])
     margin = max((high - low) / 15, 0.001, (least - (high - low)) / 2)

@@ -7,19 +7,24 @@
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy";
-    button.textContent = "Copy";
+    // There are many of them: their names say what they copy.
+    const say = (text) => {
+      button.textContent = text;
+      button.setAttribute("aria-label", `${text}: ${code.textContent.trim().slice(0, 80)}`);
+    };
+    say("Copy");
     const said = document.createElement("span");
     said.className = "sr";
     said.setAttribute("role", "status");
     button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(code.textContent);
-        button.textContent = "Copied";
+        say("Copied");
         said.textContent = "Copied to the clipboard.";
-        setTimeout(() => { button.textContent = "Copy"; said.textContent = ""; }, 4000);
+        setTimeout(() => { say("Copy"); said.textContent = ""; }, 4000);
       } catch {
         getSelection().selectAllChildren(code);
-        button.textContent = "Selected: press Ctrl+C";
+        say("Selected, press Ctrl+C");
       }
     });
     (code.closest("pre") ?? code).after(button, said);

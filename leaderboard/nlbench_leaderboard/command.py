@@ -76,7 +76,7 @@ def leaderboard(
 
       nlbench leaderboard --records leaderboard/records --only-records --out site
 
-      nlbench leaderboard --json | jq '.boards[].rows[] | select(.rank == 1).selector'
+      nlbench leaderboard --json | jq '.boards[].rows[] | select(.rank == 1).method'
     """
     from nlbench.errors import ConfigError
 

@@ -553,7 +553,7 @@ def test_a_plugin_file_goes_all_the_way_to_the_leaderboard(tmp_path: Path) -> No
     assert "Next: nlbench leaderboard" in swept.stderr
     registry._plugin_files.clear()  # the board needs the records only, not the file
     (board,) = json.loads(nlbench("leaderboard", "--json").stdout)["boards"]
-    rows = {row["selector"]: row for row in board["rows"]}
+    rows = {row["method"]: row for row in board["rows"]}
     assert set(rows) == {"none", "nearest-mean", "nearest-mean (keep_fraction=0.5)"}
     assert {rows[name]["rank"] for name in rows if name != "none"} == {1, 2}
     assert "image pre-training" in json.dumps(rows["nearest-mean"])

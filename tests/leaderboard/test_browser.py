@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from board_records import make
+from test_leaderboard_answers import over
 from test_leaderboard_build import HOSTILE, hostile, sample
 from test_run_pages import contributed, full_record
 
@@ -204,13 +205,13 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(tab: Open, s
 
 def test_names_sort_as_words_and_with_the_keyboard_alone(tab: Open, site: Path) -> None:
     page = tab().open(site / "index.html")
-    header(page, "Selector").get_by_role("button").focus()
+    header(page, "Method").get_by_role("button").focus()
     page.keyboard.press("Enter")
-    names = column(page, "Selector")
+    names = column(page, "Method")
     assert names == sorted(names, key=str.lower)
     assert len(set(names)) > 1
     page.keyboard.press("Space")
-    assert column(page, "Selector") == names[::-1]
+    assert column(page, "Method") == names[::-1]
 
 
 # Filters -----------------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def test_a_name_filters_at_once_and_all_come_back(tab: Open, filtered_site: Path
     page = tab().open(filtered_site)
     everything = visible_names(page)
     assert len(everything) == 3
-    page.get_by_role("searchbox", name="Selector").first.fill("CLIP")
+    page.get_by_role("searchbox", name="Method").first.fill("CLIP")
     assert len(visible_names(page)) == 2
     assert page.get_by_role("status").first.inner_text() == "2 of 3 rows"
     page.get_by_role("button", name="Show all").first.click()
@@ -282,7 +283,7 @@ def shown_rows(page: Page) -> int:
 def test_one_filter_is_for_all_boards_and_lasts(tab: Open, two_boards: Path) -> None:
     page = tab().open(two_boards)
     assert shown_rows(page) == 4
-    page.get_by_role("searchbox", name="Selector").focus()
+    page.get_by_role("searchbox", name="Method").focus()
     page.keyboard.type("clip")
     assert shown_rows(page) == 2
     assert page.get_by_role("status").first.inner_text() == "2 of 4 rows"
@@ -349,7 +350,7 @@ def test_figures_use_the_page_and_scroll_where_they_would_be_too_small(
 def test_a_link_to_a_filtered_row_shows_it(tab: Open, filtered_site: Path) -> None:
     page = tab().open(filtered_site)
     row = page.locator("table.results > tbody[id]").first.get_attribute("id")
-    page.get_by_role("searchbox", name="Selector").first.fill("nothing is called so")
+    page.get_by_role("searchbox", name="Method").first.fill("nothing is called so")
     assert visible_names(page) == []
     page.evaluate(f"location.hash = {row!r}")
     page.locator(f"[id='{row}']").wait_for(state="visible")
@@ -449,6 +450,28 @@ def test_axe_finds_nothing_serious(tab: Open, site: Path, scheme: str) -> None:
         assert serious(page) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_matrix_is_legible_and_scrolls_in_its_own_box(
+    tab: Open, tmp_path: Path, shots: Path, scheme: str, width: int
+) -> None:
+    records = over({f"kind-{i}": i / 50 for i in range(8)})
+    for name, level in (("as-none", 0.5), ("below", 0.1), ("a-method-with-a-long-name", 0.79)):
+        records += [make(name, seed, level + (seed * 3 % 5) / 50, noise__kind="kind-0")
+                    for seed in range(5)]  # fmt: skip
+    records += [make("few", 0, 0.7, noise__kind="kind-1"), make("dead", 0, None)]
+    page = tab(width, color_scheme=scheme).open(written(records, tmp_path)["index"])
+    assert fits(page)
+    assert serious(page) == []
+    box = page.get_by_role("region", name=re.compile("How much of the gap"))
+    best = box.get_by_role("rowheader", name="good")
+    left = best.evaluate("e => e.getBoundingClientRect().left")
+    if width < 800:
+        assert box.evaluate("e => { e.scrollLeft = 300; return e.scrollLeft }") == 300
+    assert best.evaluate("e => e.getBoundingClientRect().left") == left, "it stays in sight"
+    box.screenshot(path=shots / f"matrix-{width}-{scheme}.png")
+
+
 def test_without_scripts_everything_can_be_read(tab: Open, site: Path) -> None:
     page = tab(java_script_enabled=False).open(site / "index.html")
     table = page.locator("table.results").first
@@ -482,7 +505,7 @@ def test_a_board_with_500_rows_is_sorted_at_once(tab: Open, tmp_path: Path) -> N
     records = [make(f"selector-{i:03d}", 0, 0.3 + (i * 7 % 500) / 1000) for i in range(500)]
     page = tab().open(written(records, tmp_path)["index"])
     # Not by role: the browser takes seconds to work out the roles of so many elements.
-    button = page.locator("table.results > thead th", has_text="Selector").locator("button")
+    button = page.locator("table.results > thead th", has_text="Method").locator("button")
     took_ms = button.evaluate(
         "button => { const start = performance.now(); button.click();"
         "document.body.offsetHeight; return performance.now() - start }"

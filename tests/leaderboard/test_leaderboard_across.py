@@ -117,12 +117,12 @@ def test_average_ranks_take_mid_ranks_and_leave_bounds_out() -> None:
     assert found.friedman == pytest.approx(stats.friedmanchisquare(*values.T).statistic)
 
 
-def test_a_selector_that_lacks_boards_is_left_out_and_named() -> None:
+def test_a_method_that_lacks_boards_is_left_out_and_named() -> None:
     records = [*over_boards(LEVELS), make("rare", 0, 0.99, noise__kind="pair")]
     found = only(records)
     assert [r.name for r in found.ranks] == ["a", "b", "c"]
     assert [(x.kind, x.name, x.reason) for x in found.left_out] == [
-        ("selector", "rare", "not complete on 3 of 4 boards")
+        ("method", "rare", "not complete on 3 of 4 boards")
     ]
 
 
@@ -134,7 +134,7 @@ def test_a_board_on_which_most_failed_is_left_out_and_named() -> None:
     (left,) = found.left_out
     assert left.kind == "board"
     assert left.name.startswith("digits-pair")
-    assert left.reason == "2 of 3 selectors are not complete on it"
+    assert left.reason == "2 of 3 methods are not complete on it"
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=5))
@@ -177,10 +177,10 @@ def test_what_only_older_versions_ran_is_left_out_and_named() -> None:
 def test_with_two_selectors_there_is_no_friedman_test_and_with_one_nothing() -> None:
     two = only(over_boards({"a": 0.9, "b": 0.8}))
     assert (two.friedman, two.critical_difference is not None) == (None, True)
-    assert any("needs three selectors" in note for note in two.notes)
+    assert any("needs three methods" in note for note in two.notes)
     one = only(over_boards({"a": 0.9}))
     assert (one.ranks, one.critical_difference, one.groups) == ((), None, ())
-    assert one.notes == ("Not compared: fewer than two boards or selectors are complete.",)
+    assert one.notes == ("Not compared: fewer than two boards or methods are complete.",)
 
 
 def test_boards_of_one_data_set_are_called_dependent() -> None:

@@ -110,9 +110,7 @@ def handed_in(tmp_path: Path) -> Path:
 def ranked(app: typer.Typer, *arguments: str) -> set[str]:
     result = CliRunner().invoke(app, ["--json", *arguments])
     assert result.exit_code == 0, result.output
-    return {
-        row["selector"] for board in json.loads(result.stdout)["boards"] for row in board["rows"]
-    }
+    return {row["method"] for board in json.loads(result.stdout)["boards"] for row in board["rows"]}
 
 
 def test_records_are_added_or_ranked_alone(app: typer.Typer, handed_in: Path) -> None:

@@ -45,7 +45,7 @@ def test_latex_prints_hostile_text_as_it_is(text: str) -> None:
     assert not SPECIAL.search(shown.replace(r"\%", "").replace("$n$", ""))
     for line in body(shown):
         assert not line.startswith(("[", "*"))  # an argument of the line break above
-        assert len(re.findall(r"(?<!\\)&", line)) == 6
+        assert len(re.findall(r"(?<!\\)&", line)) == 7
     assert shown.isascii() or max(map(ord, shown)) < 256
     for command in re.findall(r"\\([a-zA-Z]+)", shown):
         assert command in COMMANDS
@@ -54,11 +54,11 @@ def test_latex_prints_hostile_text_as_it_is(text: str) -> None:
 COMMANDS = {
     *("begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule", "pm"),
     *("emph", "textbf", "underline", "texttt", "ge", "textbackslash", "textasciitilde", "char"),
-    *("textasciicircum", "textless", "textgreater", "textbar", "ldots", "cdot"),
+    *("textasciicircum", "textless", "textgreater", "textbar", "ldots", "cdot", "dagger"),
 }
 
 
-def test_latex_marks_the_best_and_what_is_tied_with_it() -> None:
+def test_latex_marks_the_best_and_what_is_not_separable_from_it() -> None:
     lines = {line.split(" & ")[0]: line for line in body(to_latex(rank_boards(contest())))}
     assert r"\textbf{92.00} $\pm$ " in lines["best"]
     assert r"\underline{90.20} $\pm$ " in lines["close"]
@@ -67,13 +67,17 @@ def test_latex_marks_the_best_and_what_is_tied_with_it() -> None:
     text = to_latex(rank_boards(contest()))
     assert "of 5 seeds" in text
     assert r"Protocol v1 (SHA-256 \texttt{p1})" in text
-    assert r"Holm-corrected over the board's pairs, $p \ge 0.05$" in text
+    assert "Holm-corrected over the comparisons with the best, has $p < 0.05$" in text
+    assert "digits, 40 \\% symmetric noise: mean" in text
+    assert lines["far"].split(" & ")[3].startswith("$-$41.00 ($-$")
+    assert lines["best"].split(" & ")[3] == "--"
+    assert r"\dagger" not in text
     assert r"\label{tab:digits-symmetric-0.40-v1}" in text
 
 
-def test_latex_says_why_no_tie_is_marked() -> None:
+def test_latex_says_why_nothing_is_underlined() -> None:
     text = to_latex(rank_boards(contest(3)))
-    assert "ties are not marked, they need 5 seeds" in text
+    assert "what is not separable from it is not marked, that needs 5 seeds" in text
     assert r"\underline" not in text
 
 
@@ -113,8 +117,14 @@ def test_the_types_of_parquet_do_not_depend_on_what_was_measured(tmp_path: Path)
 def test_the_tables_say_what_the_board_says() -> None:
     boards = rank_boards(contest())
     tables = tables_of(boards)
-    results = {line["selector"]: line for line in tables["leaderboard"].lines}
-    assert results["close"]["versus_best"] == "tied"
+    results = {line["method"]: line for line in tables["leaderboard"].lines}
+    assert results["close"]["versus_best"] == "not separable"
+    assert results["far"]["versus_none"] == "better"
+    assert results["far"]["to_best_mean"] == pytest.approx(-0.41)
+    assert results["far"]["to_best_high"] < 0 < results["close"]["to_best_high"]
+    assert results["best"]["gap_closed"] == pytest.approx(0.518 / 0.568)
+    (line,) = tables["boards"].lines
+    assert line["headline"].startswith("Best: best, 92.0 %.")
     (pair,) = (
         line
         for line in tables["comparisons"].lines

@@ -67,16 +67,3 @@ def test_controls_that_need_the_script_are_hidden_without_it() -> None:
     assert re.findall(r'<div class="controls"[^>]* hidden>', page)
     assert re.findall(r'<button type="button" class="all" hidden>', page)
     assert not re.findall(r"<tbody[^>]* hidden", page)
-
-
-@pytest.mark.parametrize(
-    ("n_seeds", "text"), [(1, "too few seeds"), (3, "too few seeds"), (6, "1 selector")]
-)
-def test_the_overview_says_how_many_are_tied(n_seeds: int, text: str) -> None:
-    jitter = (0.01, -0.01, 0.02, -0.02, 0.015, -0.005)
-    records = [
-        make(name, seed, 0.8 + (jitter[seed] if name == "a" else 0.0))
-        for name in ("a", "b") for seed in range(n_seeds)
-    ]  # fmt: skip
-    boards = rank_boards(records)
-    assert views_of(boards, ()).boards[boards[0].id].tied == text

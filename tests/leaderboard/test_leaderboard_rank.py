@@ -73,7 +73,7 @@ def test_means_that_are_equal_but_for_rounding_share_a_rank() -> None:
     board = only(records)
     assert len({row.accuracy.mean for row in board.rows if row.accuracy}) > 2, "no rounding here"
     assert ranks(board) == {"a": "1", "b": "1", "c": "1", "d": "4"}
-    assert [row.verdict for row in board.rows] == ["best", "best", "best", "untested"]
+    assert [row.verdict for row in board.rows] == ["best", "best", "best", "not tested"]
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:
@@ -218,7 +218,7 @@ def test_names_of_boards() -> None:
 def test_two_settings_with_one_label_are_never_averaged() -> None:
     board = only([make("a", 0, selector__params={"k": 1}), make("a", 1, selector__params={"k": 2})])
     assert len({row.name for row in board.rows}) == 2
-    assert any("Several selectors are called a" in note for note in board.notes)
+    assert any("Several methods are called a" in note for note in board.notes)
 
 
 def test_the_newest_finished_record_of_a_seed_counts() -> None:

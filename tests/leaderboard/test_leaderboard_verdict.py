@@ -1,13 +1,15 @@
-"""Who is tied with the best, what is unfinished, and that nothing unequal is ever compared."""
+"""What is separable from the best, what is unfinished; nothing unequal is ever compared."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from board_records import make, only, row_of
 
 from nlbench.results.record import RunRecord
+from nlbench_leaderboard.formats.headline import headline, rule_line
 from nlbench_leaderboard.ranking.rank import rank_boards
 
 WOBBLE = (0.01, -0.01, 0.02, -0.02, 0.0, 0.01, -0.02, 0.01)
@@ -32,38 +34,43 @@ def verdicts(records: list[RunRecord]) -> dict[str, str]:
     return {row.label: row.verdict for row in only(records).rows}
 
 
-def test_what_the_test_cannot_tell_apart_is_tied_and_the_rule_is_said() -> None:
+def test_what_the_test_cannot_tell_apart_is_not_separable_and_the_rule_is_said() -> None:
     board = only(contest())
     assert verdicts(contest()) == {
-        "best": "best", "close": "tied", "far": "worse", "none": "", "oracle": "",
+        "best": "best", "close": "not separable", "far": "worse", "none": "", "oracle": "",
     }  # fmt: skip
-    assert board.verdict == (
-        "Tied with the best, best (paired t-test over 5 seeds, Holm-corrected over 2 comparisons "
-        "with the best, p >= 0.05): close."
-    )
+    said = headline(board)
+    assert said.best == "Best: best, 92.0 %."
+    assert re.fullmatch(r"It is 1.8 points \(−\d.\d to \d.\d\) above the next, close", said.lead)
+    assert said.luck == "may be luck"
+    assert re.fullmatch(r"\(p = 0.\d+, n=5\)", said.evidence)
+    assert said.others == ""
+    assert said.gap == "It closes 91 % of the gap from none (40.2 %) to oracle (97.0 %)."
+    assert "Holm-corrected over the 2 comparisons with the best only" in rule_line(board)
+    assert "corrected over the 3 comparisons with none" in rule_line(board)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
-def test_with_few_seeds_nothing_is_called_tied(n: int) -> None:
+def test_with_few_seeds_nothing_is_called_not_separable(n: int) -> None:
     board = only(contest(n))
-    assert "tied" not in {row.verdict for row in board.rows}
-    assert board.verdict.startswith(
-        f"Too few seeds ({n}) to say who is really best; run at least 5."
-    )
-    assert row_of(board, "close").verdict == "untested"
+    assert "not separable" not in {row.verdict for row in board.rows}
+    said = headline(board)
+    assert (said.luck, said.evidence) == ("too few seeds to tell", f"(n={n}; run at least 5)")
+    assert row_of(board, "close").verdict == "not tested"
 
 
 def test_a_single_seed_says_that_nothing_was_tested() -> None:
     board = only(contest(1))
-    assert {row.verdict for row in board.rows} == {"", "best", "untested"}
-    assert "Too few seeds (1)" in board.verdict
+    assert {row.verdict for row in board.rows} == {"", "best", "not tested"}
+    assert headline(board).luck == "too few seeds to tell"
+    assert rule_line(board) == ""
     assert all(c.t_p is None for c in board.comparisons)
 
 
 def test_a_clear_difference_is_found_with_few_seeds_too() -> None:
-    records = [*seeds("best", 0.9, 4), *seeds("far", 0.1, 4, 3)]
+    records = [*seeds("best", 0.9, 4), *seeds("close", 0.89, 4, 3), *seeds("far", 0.1, 4, 3)]
     assert verdicts(records)["far"] == "worse"
-    assert only(records).verdict.endswith("Significantly worse even so: far.")
+    assert headline(only(records)).others == "Significantly worse even so: far."
 
 
 def test_rows_that_lack_seeds_are_compared_and_not_marked() -> None:
@@ -74,33 +81,44 @@ def test_rows_that_lack_seeds_are_compared_and_not_marked() -> None:
     assert {c.n for c in board.comparisons if "partial" in (c.first, c.second)} == {2}
 
 
-def test_the_same_difference_on_every_seed_is_said_to_be_untested() -> None:
+def test_the_same_difference_on_every_seed_is_said_to_be_not_tested() -> None:
     board = only([*seeds("best", 0.92), *seeds("below", 0.91), *seeds("close", 0.915, step=3)])
-    assert row_of(board, "below").verdict == "untested"
-    assert "Not tested, the same difference on every seed: below." in board.verdict
+    assert row_of(board, "below").verdict == "not tested"
+    assert headline(board).luck == "not tested"
+    assert headline(board).evidence == "(the same on every seed, n=5)"
+    assert headline(board).others == "Not separable from the best either: close."
 
 
 def test_equal_means_are_equally_best() -> None:
     records = [*seeds("a", 0.9), *seeds("b", 0.9), *seeds("far", 0.5, step=3)]
     assert verdicts(records) == {"a": "best", "b": "best", "far": "worse"}
-    assert only(records).verdict == (
-        "The same mean: a, b. The best are significantly better than all others (paired t-test "
-        "over 5 seeds, Holm-corrected over 1 comparison with the best, p < 0.05)."
-    )
+    said = headline(only(records))
+    assert said.best == "Best, with the same mean: a and b, 90.0 %."
+    assert said.lead.startswith("They are 40.8 points (")
+    assert said.luck == "not luck"
 
 
-def test_a_selector_that_beats_all_others_is_said_to() -> None:
-    records = [*seeds("best", 0.92), *seeds("far", 0.5, step=5)]
-    assert only(records).verdict == (
-        "best is significantly better than all others (paired t-test over 5 seeds, "
-        "Holm-corrected over 1 comparison with the best, p < 0.05)."
-    )
+def test_a_lead_that_the_test_finds_is_no_luck() -> None:
+    said = headline(only([*seeds("best", 0.92), *seeds("far", 0.5, step=5)]))
+    assert said.best == "Best: best, 92.0 %."
+    assert said.lead.startswith("It is 41.0 points (")
+    assert (said.luck, said.others) == ("not luck", "")
+    assert said.answer.endswith(", far: not luck (p < 0.001, n=5).")
 
 
-def test_one_selector_alone_has_no_verdict() -> None:
+def test_one_method_alone_has_no_verdict() -> None:
     board = only([*seeds("a", 0.9), *seeds("none", 0.5)])
-    assert (board.verdict, row_of(board, "a").verdict) == ("", "")
+    assert row_of(board, "a").verdict == ""
+    assert headline(board).best == "Only one method has every seed: a, 90.0 %."
     assert [(c.first, c.second) for c in board.comparisons] == [("a", "none")]
+
+
+def test_the_best_has_every_seed_and_it_is_said_where_others_lack_some() -> None:
+    said = headline(only([make("a", 0, 0.9), make("b", 1, 0.8)]))
+    assert said.best == "Highest mean so far: a, 90.0 %, with 1 of 2 seeds."
+    ahead = [*contest(), make("ahead", 0, 0.99)]
+    assert headline(only(ahead)).best == "Best of those with all 5 seeds: best, 92.0 %."
+    assert headline(only([make("a", 0, None)])).text == "No method has a finished run."
 
 
 def test_the_oracle_is_in_no_pair() -> None:
@@ -168,4 +186,4 @@ def test_runs_made_on_other_devices_or_versions_are_pointed_out() -> None:
 
 def test_a_board_of_equal_kept_share_says_so() -> None:
     (note,) = only([make("a", protocol__settings={"equal_keep": 0.5})]).notes
-    assert note.startswith("Equal kept share: every selector trains on the 50 %")
+    assert note.startswith("Equal kept share: every method trains on the 50 %")

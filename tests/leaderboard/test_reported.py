@@ -288,7 +288,7 @@ def test_measured_rows_stay_as_they_are(
         to_markdown(boards),
     )
     assert shown[0] == bare[0]
-    assert not any("theirs" in row["selector"] for row in csv.DictReader(io.StringIO(shown[0])))
+    assert not any("theirs" in row["method"] for row in csv.DictReader(io.StringIO(shown[0])))
     assert shown[1]["boards"][0].pop("reported")
     assert bare[1]["boards"][0].pop("reported") == []
     assert shown[1] == bare[1]

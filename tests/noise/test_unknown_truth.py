@@ -281,7 +281,7 @@ def test_the_leaderboard_ranks_by_accuracy_and_shows_dashes(record: RunRecord) -
     assert board.title == "digits · labels as shipped · v1"
     assert set(board.rows[0].stats) & {"selection_f1", "noise_rate_after"} == set()
     (line,) = (line for line in to_markdown(boards).splitlines() if line.startswith("| 1 | b |"))
-    assert line.split("|")[5:11] == [" – "] * 4 + [" 50.00 ", " – "]
+    assert line.split("|")[6:12] == [" – "] * 4 + [" 50.00 ", " – "]
     rows = list(csv.DictReader(io.StringIO(results_csv(boards))))
     assert {row["selection_f1_mean"] for row in rows} == {""}
     runs = [

@@ -53,7 +53,7 @@ def test_it_is_listed_run_ranked_and_gone_when_it_is_uninstalled(site: Path) -> 
     assert entry["summary"].startswith("Keep a label where no other class has a centre nearer")
     within(site, "-c", RUN)
     (board,) = json.loads(within(site, "-m", "nlbench", "leaderboard", "--json"))["boards"]
-    ranks = {row["selector"]: row["rank"] for row in board["rows"]}
+    ranks = {row["method"]: row["rank"] for row in board["rows"]}
     assert ranks["nearest-centroid"] == 1, ranks
     away = site.with_name("away")
     site.rename(away)

@@ -5,22 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nlbench_leaderboard.escape import clean, markdown, shorten
+from nlbench_leaderboard.formats.cells import Cell, cell_of, heading_of, overall_text
+from nlbench_leaderboard.formats.headline import headline, rule_line
 from nlbench_leaderboard.formats.numbers import (
     BOUNDS,
     NEXT_COMMAND,
-    VERDICTS,
     accuracy_text,
+    difference_text,
     mean_percent,
     p_value,
     percent,
     points,
+    versus_best_text,
+    versus_none_text,
 )
 from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, Row
+from nlbench_leaderboard.ranking.matrix import Line, Matrix, matrices_of
 from nlbench_leaderboard.ranking.paired import Comparison, least_n_wilcoxon
 from nlbench_leaderboard.sources.reported import HEADING, Reported, reported_for
 
+LEGEND_TEXT = (
+    "Gap closed in percent, (accuracy − none) / (oracle − none), and in parentheses the test "
+    "accuracy after the last epoch in percent. Bold: the best of the column; ≈: not separable from "
+    "it; italic: cannot be told apart from none, or not tested."
+)
 MOST_PAIRS = 60
 """Longer lists of pairs are not printed for reading; the CSV, Parquet and JSON files have all."""
 
@@ -37,7 +47,7 @@ _COLUMNS = {
 def to_markdown(
     boards: Sequence[Board], problems: Sequence[str] = (), across: Sequence[Across] = ()
 ) -> str:
-    """Return a table per board, its pairs, and the comparison over all boards."""
+    """Return the answers, methods by boards, the comparison over boards, and a table per board."""
     lines = ["# nlbench leaderboard", ""]
     if not boards:
         lines += [f"No runs yet. Next: `{NEXT_COMMAND}`."]
@@ -46,8 +56,11 @@ def to_markdown(
             "Test accuracy after the last epoch in percent; ± is half the 95 % t-interval over "
             "seeds. Bounds are not ranked; a rank in parentheses rests on fewer seeds.",
         ]
+        lines += ["", *(f"- {_answer(board)}" for board in boards)]
     if problems:
         lines += ["", *(f"- Left out: {markdown(shorten(p, 400))}" for p in problems)]
+    for matrix in matrices_of(boards, across):
+        lines += ["", *_matrix(matrix)]
     for one in across:
         lines += ["", *_across(one)]
     for board in boards:
@@ -78,13 +91,14 @@ def pairs_caption(board: Board) -> str:
 
 def _board(board: Board) -> list[str]:
     against = f" {AGAINST_NOISY_LABELS}" if board.against_noisy_labels else ""
-    head = ["Rank", "Selector", f"Accuracy{against}, %", "vs best", *_COLUMNS.values()]
+    head = ["Rank", "Method", f"Accuracy{against}, %", "Difference to the best", "Found"]
     lines = [f"## {markdown(board.title)}", "", *_said(board)]
-    lines += [_line([*head, "Knows", "Notes"])]
-    lines += [_line(["---:", "---", "---:", "---", *["---:"] * 6, "---", "---"])]
+    lines += [_line([*head, *_COLUMNS.values(), "Knows", "Notes"])]
+    lines += [_line(["---:", "---", "---:", "---:", "---", *["---:"] * 6, "---", "---"])]
     lines += [_line(_cells(row)) for row in board.main_rows]
-    if board.verdict:
-        lines += ["", f"- {markdown(shorten(board.verdict, 1000))}"]
+    rule = rule_line(board)
+    if rule:
+        lines += ["", f"- {markdown(rule)}"]
     return lines + _pairs(board) + _reported(reported_for(board))
 
 
@@ -93,8 +107,59 @@ def _said(board: Board) -> list[str]:
     warnings = [f"- **Warning:** {markdown(shorten(line, 600))}"
                 for line in disagreement_lines(board)]  # fmt: skip
     older = [f"- {markdown(shorten(board.older.line, 1000))}"] if board.older else []
-    lines = [*warnings, *older, *(f"- {markdown(shorten(note, 400))}" for note in board.notes)]
-    return [*lines, ""] if lines else []
+    notes = (f"- {markdown(shorten(note, 400))}" for note in board.notes)
+    return [f"- {markdown(shorten(headline(board).text, 1000))}", *warnings, *older, *notes, ""]
+
+
+def _answer(board: Board) -> str:
+    return (
+        f"{markdown(shorten(board.title, 160))}: {markdown(shorten(headline(board).answer, 600))}"
+    )
+
+
+def _matrix(matrix: Matrix) -> list[str]:
+    boards = [f"{markdown(shorten(b.words.data, 60))} {markdown(matrix.settings[b.id])} "
+              f"({heading_of(b)})" for b in matrix.boards]  # fmt: skip
+    overall = [f"{len(matrix.counted)} boards"] if matrix.counted else []
+    return [
+        f"## Methods by boards: {markdown(shorten(matrix.boards[0].words.protocol, 60))}",
+        "",
+        f"- {markdown(LEGEND_TEXT)}",
+        "",
+        _line(["Method", *overall, *boards, "Also uses"]),
+        _line(["---", *["---:"] * (len(overall) + len(boards)), "---"]),
+        *(_line(_matrix_cells(line, matrix)) for line in matrix.lines),
+        *_bound_lines(matrix),
+    ]
+
+
+def _matrix_cells(line: Line, matrix: Matrix) -> list[str]:
+    closed, part = overall_text(line.overall, matrix)
+    overall = [f"{closed} ({part})" if part else closed] if matrix.counted else []
+    cells = (cell_of(row, board) for row, board in zip(line.cells, matrix.boards, strict=True))
+    uses = markdown(shorten(", ".join(line.knowledge), 200))
+    return [markdown(shorten(line.name, 120)), *overall, *map(_matrix_cell, cells), uses]
+
+
+def _matrix_cell(cell: Cell) -> str:
+    text = f"**{cell.text or cell.second}**" if cell.mark == "best" else cell.text or cell.second
+    if cell.kind in ("muted", "open") and cell.mark != "best":
+        text = f"*{text}*"
+    second = f" ({cell.second})" if cell.text and cell.second else ""
+    return f"{text}{second}{' ≈' if cell.mark == 'close' else ''}"
+
+
+def _bound_lines(matrix: Matrix) -> list[str]:
+    """Return the accuracies of the oracle and of none, between which the gap is."""
+    lines = []
+    for bound, name in BOUNDS.items():
+        rows = [board.bound(bound) for board in matrix.boards] if bound else []
+        if any(rows):
+            cells = (percent(r.accuracy.mean if r and r.accuracy else None, 1) for r in rows)
+            lines.append(
+                _line([f"{name}, accuracy", *([""] if matrix.counted else []), *cells, ""])
+            )
+    return lines
 
 
 def _cells(row: Row) -> list[str]:
@@ -103,7 +168,8 @@ def _cells(row: Row) -> list[str]:
         row.rank_text,
         markdown(shorten(row.name, 120)) + bound,
         accuracy_text(row),
-        VERDICTS[row.verdict],
+        difference_text(row.to_best),
+        "; ".join(filter(None, (versus_best_text(row), versus_none_text(row)))),
         *(mean_percent(row, key) for key in _COLUMNS),
         markdown(", ".join(row.knowledge)),
         markdown("; ".join(shorten(note, 200) for note in row.notes)),
@@ -127,12 +193,13 @@ def _pairs(board: Board) -> list[str]:
 def _across(one: Across) -> list[str]:
     lines = [f"## All boards of protocol {markdown(shorten(one.protocol_id, 60))}", ""]
     lines += [f"- {markdown(shorten(note, 400))}" for note in (*summary(one), *one.notes)]
+    lines += [f"- {markdown(shorten(line, 1000))}" for line in group_lines(one)]
     lines += [
         f"- Left out: {left.kind} {markdown(shorten(left.name, 120))}: {markdown(left.reason)}"
         for left in one.left_out
     ]
     if one.ranks:
-        lines += ["", _line(["Selector", "Average rank"]), _line(["---", "---:"])]
+        lines += ["", _line(["Method", "Average rank"]), _line(["---", "---:"])]
         lines += [_line([markdown(shorten(r.name, 120)), f"{r.rank:.2f}"]) for r in one.ranks]
     return lines
 
@@ -141,15 +208,19 @@ def summary(one: Across) -> list[str]:
     """Return the comparison over the boards of one protocol in sentences."""
     if not one.ranks or one.critical_difference is None:
         return []
-    lines = [f"Average ranks of {len(one.ranks)} selectors over {len(one.boards)} boards."]
+    lines = [f"Average ranks of {len(one.ranks)} methods over {len(one.boards)} boards."]
     if one.friedman is not None:
         lines.append(
             f"Friedman chi-square {one.friedman:.2f}, {len(one.ranks) - 1} degrees of freedom, "
             f"p {p_value(one.friedman_p)}."
         )
     lines.append(f"Nemenyi critical difference at 0.05: {one.critical_difference:.2f}.")
-    lines += [f"Not significantly different: {', '.join(group)}." for group in one.groups]
     return lines
+
+
+def group_lines(one: Across) -> list[str]:
+    """Return the groups of methods whose average ranks cannot be told apart, in sentences."""
+    return [f"Not significantly different: {', '.join(group)}." for group in one.groups]
 
 
 def _reported(rows: Sequence[Reported]) -> list[str]:

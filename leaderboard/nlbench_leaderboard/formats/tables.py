@@ -1,7 +1,7 @@
 """The leaderboard as four flat tables, for CSV and Parquet: every number in full precision.
 
-`boards` has a line per board, `leaderboard` one per board and selector, `comparisons` one per board
-and pair of selectors, `runs` one per record. Shares are in [0, 1], times in seconds; a cell is
+`boards` has a line per board, `leaderboard` one per board and method, `comparisons` one per board
+and pair of methods, `runs` one per record. Shares are in [0, 1], times in seconds; a cell is
 empty where nothing was measured.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from nlbench_leaderboard.escape import clean, csv_text, json_safe, shorten
+from nlbench_leaderboard.formats.headline import headline
 from nlbench_leaderboard.formats.numbers import BOUNDS
 from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.ranking.board import (
@@ -24,9 +25,13 @@ from nlbench_leaderboard.ranking.board import (
     SeedRun,
 )
 from nlbench_leaderboard.ranking.currency import versions_text
+from nlbench_leaderboard.ranking.gap import Gap
 from nlbench_leaderboard.ranking.paired import Comparison
+from nlbench_leaderboard.ranking.versus import Difference
 
 _SUMMARY = {"mean": float, "sd": float, "ci95_half_width": float, "n": int}
+_DIFFERENCE = ("mean", "low", "high", "p_holm")
+_GAP = ("gap_closed", "gap_closed_low", "gap_closed_high")
 _BOARDS: dict[str, type] = {
     "board": str,
     "title": str,
@@ -39,13 +44,16 @@ _BOARDS: dict[str, type] = {
     "n_disagreements": int,
     "disagreements": str,
     "notes": str,
-    "verdict": str,
+    "headline": str,
+    "room": float,
+    "no_gap": str,
+    "saturation": str,
 }
 _RESULTS: dict[str, type] = {
     "board": str,
     "title": str,
     "rank": int,
-    "selector": str,
+    "method": str,
     "bound": str,
     "status": str,
     "n": int,
@@ -55,13 +63,16 @@ _RESULTS: dict[str, type] = {
     "knowledge": str,
     "notes": str,
     "versus_best": str,
+    "versus_none": str,
+    **{f"{name}_{part}": float for name in ("to_best", "to_none") for part in _DIFFERENCE},
+    **dict.fromkeys(_GAP, float),
     "older_versions": str,
     "test_labels": str,
     **{f"{c.key}_{part}": kind for c in COLUMNS for part, kind in _SUMMARY.items()},
 }
 _RUNS: dict[str, type] = {
     "board": str,
-    "selector": str,
+    "method": str,
     "seed": int,
     "status": str,
     "reason": str,
@@ -142,7 +153,10 @@ def _board(board: Board) -> dict[str, Any]:
         "n_disagreements": len(board.disagreements),
         "disagreements": " ".join(shorten(line, 400) for line in disagreement_lines(board)),
         "notes": "; ".join(shorten(note, 400) for note in board.notes),
-        "verdict": board.verdict,
+        "headline": headline(board).text,
+        "room": board.room.mean if board.room else None,
+        "no_gap": board.no_gap,
+        "saturation": board.saturation.rule if board.saturation else "",
     }
 
 
@@ -155,7 +169,7 @@ def _result(board: Board, row: Row) -> dict[str, Any]:
         "board": board.id,
         "title": board.title,
         "rank": row.rank,
-        "selector": row.name,
+        "method": row.name,
         "bound": BOUNDS[row.bound],
         "status": row.status,
         "n": row.n,
@@ -165,6 +179,10 @@ def _result(board: Board, row: Row) -> dict[str, Any]:
         "knowledge": "; ".join(row.knowledge),
         "notes": "; ".join(shorten(note, 400) for note in row.notes),
         "versus_best": row.verdict,
+        "versus_none": row.none_verdict,
+        **_difference("to_best", row.to_best),
+        **_difference("to_none", row.to_none),
+        **_gap(row.gap),
         "older_versions": row.older,
         "test_labels": _test_labels(board),
     }
@@ -173,6 +191,17 @@ def _result(board: Board, row: Row) -> dict[str, Any]:
         parts = (f"{key}_{part}" for part in _SUMMARY)
         line |= dict(zip(parts, numbers, strict=True))
     return line
+
+
+def _difference(name: str, difference: Difference | None) -> dict[str, float | None]:
+    if difference is None:
+        return {}
+    numbers = (difference.mean, difference.low, difference.high, difference.p)
+    return {f"{name}_{part}": x for part, x in zip(_DIFFERENCE, numbers, strict=True)}
+
+
+def _gap(gap: Gap | None) -> dict[str, float | None]:
+    return dict(zip(_GAP, (gap.closed, gap.low, gap.high), strict=True)) if gap else {}
 
 
 def _comparisons(boards: Iterable[Board]) -> Iterator[dict[str, Any]]:
@@ -187,7 +216,7 @@ def _run(board: Board, row: Row, run: SeedRun) -> dict[str, Any]:
     metrics = record.metrics
     line = {
         "board": board.id,
-        "selector": row.name,
+        "method": row.name,
         "seed": run.seed,
         "status": run.status,
         "reason": run.reason,

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nlbench_leaderboard.escape import shorten
-from nlbench_leaderboard.formats.markdown import summary
-from nlbench_leaderboard.formats.numbers import NEXT_COMMAND, TIED, percent
+from nlbench_leaderboard.formats.headline import headline
+from nlbench_leaderboard.formats.markdown import group_lines, summary
+from nlbench_leaderboard.formats.numbers import NEXT_COMMAND, NOT_SEPARABLE, percent, points
 from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import Board, Row
@@ -20,14 +21,14 @@ from nlbench_leaderboard.ranking.notes import SEVERAL
 
 _LEGEND = (
     "Percent. Accuracy: test set, last epoch, ± half the 95 % t-interval over n seeds. "
-    f"Bounds (–) are not ranked; a rank in parentheses rests on fewer seeds; {TIED}: tied with the "
-    "best."
+    "To best: mean paired difference in points; luck: paired t-test at 5 %, Holm-corrected over "
+    "the comparisons with the best. Bounds (–) are not ranked; a rank in parentheses rests on "
+    f"fewer seeds; {NOT_SEPARABLE}: not separable from the best."
 )
 _COLUMNS = {
     "F1": "selection_f1",
     "AUROC": "selection_auroc",
     "Kept": "kept_fraction",
-    "Noise": "noise_rate_after",
 }
 
 
@@ -37,7 +38,7 @@ def summary_table(boards: Sequence[Board], across: Sequence[Across] = ()) -> Ren
         return Text(f"No runs yet. Next: {NEXT_COMMAND}")
     parts: list[RenderableType] = []
     for board in boards:
-        parts += [_table(board), *_warnings(board), *_notes(board), *_verdict(board), Text()]
+        parts += [*_headline(board), _table(board), *_warnings(board), *_notes(board), Text()]
     for one in across:
         parts += [*_across(one), Text()]
     return Group(*parts, Text(_LEGEND, style="dim"))
@@ -46,8 +47,6 @@ def summary_table(boards: Sequence[Board], across: Sequence[Across] = ()) -> Ren
 def _table(board: Board) -> Table:
     # Text objects throughout: a name like "[red]" must not be read as markup.
     table = Table(
-        title=Text(shorten(board.title, 160), style="bold"),
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -55,9 +54,9 @@ def _table(board: Board) -> Table:
     table.add_column("#", justify="right", no_wrap=True)
     # The one column that may shrink: rich narrows columns that may wrap before all others. The
     # cells themselves do not wrap (see below), they end in an ellipsis.
-    table.add_column("Selector")
+    table.add_column("Method")
     accuracy = "Accuracy" if not board.against_noisy_labels else "Accuracy vs\nnoisy labels"
-    for title in (accuracy, "n", *_COLUMNS):
+    for title in (accuracy, "n", "To best", *_COLUMNS):
         table.add_column(title, justify="right", no_wrap=True)
     for row in board.main_rows:
         style = "" if row.rank is not None else "dim" if row.accuracy else "yellow"
@@ -68,10 +67,11 @@ def _table(board: Board) -> Table:
 
 def _cells(row: Row) -> list[str]:
     return [
-        row.rank_text + (TIED if row.verdict == "tied" else ""),
+        row.rank_text + (NOT_SEPARABLE if row.verdict == "not separable" else ""),
         shorten(row.name, 60),
         _accuracy(row),
         str(row.n) if row.is_complete else f"{row.n}/{row.n_expected}",
+        points(row.to_best.mean) if row.to_best else "–",
         *(percent(row.stats[k].mean, 1) if k in row.stats else "–" for k in _COLUMNS.values()),
     ]
 
@@ -102,15 +102,15 @@ def _notes(board: Board) -> list[RenderableType]:
     return [Padding(Text(f"· {note}", style="yellow"), (0, 0, 0, 2)) for note in notes]
 
 
-def _verdict(board: Board) -> list[RenderableType]:
-    if not board.verdict:
-        return []
-    return [Padding(Text(f"· {shorten(board.verdict, 400)}"), (0, 0, 0, 2))]
+def _headline(board: Board) -> list[RenderableType]:
+    """Return the title of a board and its answer."""
+    title = Text(shorten(board.title, 160), style="bold")
+    return [title, Padding(Text(shorten(headline(board).text, 1000)), (0, 0, 0, 2))]
 
 
 def _across(one: Across) -> list[RenderableType]:
     title = f"All boards of protocol {shorten(one.protocol_id, 60)}"
-    lines = [*summary(one), *one.notes]
+    lines = [*summary(one), *group_lines(one), *one.notes]
     ranks = ", ".join(f"{shorten(r.name, 60)} {r.rank:.2f}" for r in one.ranks)
     if ranks:
         lines.insert(1, f"{ranks}.")

@@ -16,14 +16,16 @@ from nlbench.contribution import InstalledFacts
 from nlbench_leaderboard.escape import clean, clean_lines, shorten
 from nlbench_leaderboard.figures import intervals as plot
 from nlbench_leaderboard.figures.scale import tick_text
-from nlbench_leaderboard.formats import markdown
+from nlbench_leaderboard.formats import cells, markdown
 from nlbench_leaderboard.formats import numbers as printed
+from nlbench_leaderboard.formats.headline import headline, rule_line
 from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.page.about import about_of
 from nlbench_leaderboard.page.contents import contents_of
 from nlbench_leaderboard.page.views import knowledge_word, views_of
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, RunPlace
+from nlbench_leaderboard.ranking.matrix import matrices_of
 from nlbench_leaderboard.sources.reported import HEADING, reported_for
 
 _ABOUT_LINKS = (
@@ -60,8 +62,10 @@ def to_html(
         .get_template("page.html.j2")
         .render(
             boards=boards,
+            by_id={board.id: board for board in boards},
             problems=problems,
             across=across,
+            matrices=matrices_of(boards, across),
             beside=beside,
             run_pages=run_pages or {},
             # The texts are ours and are not escaped; everything else on the page is.
@@ -120,12 +124,20 @@ def environment() -> Environment:
         tick_text=tick_text,
         describe=plot.describe,
         plot_width=plot.WIDTH,
-        accuracy_text=printed.accuracy_text,
+        headline=headline,
+        rule_line=rule_line,
+        interval_text=printed.interval_text,
+        versus_best_text=printed.versus_best_text,
+        versus_none_text=printed.versus_none_text,
+        cell_of=cells.cell_of,
+        heading_of=cells.heading_of,
+        overall_text=cells.overall_text,
         pairs_shown=markdown.pairs_shown,
         pairs_caption=markdown.pairs_caption,
         disagreement_lines=disagreement_lines,
         against_noisy_labels=AGAINST_NOISY_LABELS,
         across_summary=markdown.summary,
+        group_lines=markdown.group_lines,
         reported_for=reported_for,
         reported_heading=HEADING,
     )

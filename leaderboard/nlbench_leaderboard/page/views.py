@@ -14,9 +14,8 @@ from nlbench_leaderboard.figures.points import cost_figure, histogram_figures, r
 from nlbench_leaderboard.figures.styles import style_places
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.again import sweep_command
-from nlbench_leaderboard.ranking.board import Board, Row
+from nlbench_leaderboard.ranking.board import Board
 from nlbench_leaderboard.ranking.grouping import RowKey
-from nlbench_leaderboard.ranking.verdict import LEAST_N_TIE
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,6 @@ class BoardView:
     figures: tuple[Figure, ...]
     row_ids: Mapping[str, str]
     again: str
-    best: tuple[Row, ...]
-    tied: str
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,6 @@ def _board(board: Board, places: Mapping[RowKey, int]) -> BoardView:
         figures=tuple(figure for figure in figures if figure),
         row_ids=_row_ids(board),
         again=sweep_command(run.record for row in board.main_rows for run in row.runs) or "",
-        best=_best(board),
-        tied=_tied(board),
     )
 
 
@@ -99,26 +94,6 @@ def _row_ids(board: Board) -> dict[str, str]:
         slug = plain if plain == row.name else f"{plain or 'row'}-{_digest(row.name)}"
         ids[row.name] = f"{board.id}--{slug}"
     return ids
-
-
-def _best(board: Board) -> tuple[Row, ...]:
-    """Return the best row with all that have the same mean and every seed."""
-    best = board.best
-    if best is None:
-        return ()
-    same = (row for row in board.rows if row.verdict == "best" and row.name != best.name)
-    return (best, *same)
-
-
-def _tied(board: Board) -> str:
-    """Return in a few words how many rows are tied with the best."""
-    best: Row | None = board.best
-    if best is None or not any(row.verdict == "best" for row in board.rows):
-        return "–"
-    if best.n < LEAST_N_TIE:
-        return "too few seeds"
-    n_tied = sum(row.verdict == "tied" for row in board.rows)
-    return f"{n_tied} selector{'' if n_tied == 1 else 's'}" if n_tied else "none"
 
 
 def _digest(text: str) -> str:

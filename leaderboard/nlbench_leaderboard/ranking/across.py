@@ -1,4 +1,4 @@
-"""Selectors over several boards of one protocol: average ranks, Friedman, Nemenyi.
+"""Methods over several boards of one protocol: average ranks, Friedman, Nemenyi.
 
 Sources: Friedman, JASA 32 (1937); Nemenyi, PhD thesis, Princeton (1963); both as Demsar,
 "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006), applies them.
@@ -23,13 +23,13 @@ from nlbench_leaderboard.ranking.paired import ALPHA
 
 _Array = npt.NDArray[np.float64]
 _RELIABLE_BOARDS = 10
-_Method = tuple[RowKey, str]
-"""A selector on all boards: its key, and its own version."""
+Method = tuple[RowKey, str]
+"""A method on all boards: its key, and its selector's own version."""
 
 
 @dataclass(frozen=True)
 class AverageRank:
-    """One selector's place over the boards; 1 is best."""
+    """One method's place over the boards; 1 is best."""
 
     name: str
     rank: float
@@ -37,26 +37,26 @@ class AverageRank:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A board (by id) or a selector that does not count, with the reason."""
+    """A board (by id) or a method that does not count, with the reason."""
 
-    kind: Literal["board", "selector"]
+    kind: Literal["board", "method"]
     name: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Across:
-    """The selectors compared over all boards of one protocol.
+    """The methods compared over all boards of one protocol.
 
     Attributes:
         protocol_id, protocol_sha256: What the boards share.
         boards: Ids of the boards that count.
         ranks: Average ranks, best first.
-        friedman, friedman_p: Statistic and p; None below three selectors or two boards, or where
+        friedman, friedman_p: Statistic and p; None below three methods or two boards, or where
             all are equal everywhere.
         critical_difference: Nemenyi's at 5 %: closer average ranks are not significantly different.
         groups: Largest sets of neighbours without a significant difference, as names, best first.
-        left_out: Boards and selectors that do not count.
+        left_out: Boards and methods that do not count.
         notes: What a reader must know.
     """
 
@@ -73,7 +73,7 @@ class Across:
 
 
 def compare_across(boards: Sequence[Board]) -> tuple[Across, ...]:
-    """Compare selectors over the boards of each protocol that has at least two with a ranking."""
+    """Compare methods over the boards of each protocol that has at least two with a ranking."""
     by_protocol: dict[str, list[Board]] = {}
     for board in boards:
         by_protocol.setdefault(board.protocol.sha256, []).append(board)
@@ -84,50 +84,50 @@ def compare_across(boards: Sequence[Board]) -> tuple[Across, ...]:
 def complete_block(
     has: Mapping[str, Mapping[str, bool]],
 ) -> tuple[list[str], list[str], list[LeftOut]]:
-    """Return boards and selectors such that every selector is complete on every board.
+    """Return boards and methods such that every method is complete on every board.
 
-    As long as a cell is missing, the board or selector with the largest share of missing cells is
-    left out; of equals a selector before a board, and the last by name. Results play no part.
+    As long as a cell is missing, the board or method with the largest share of missing cells is
+    left out; of equals a method before a board, and the last by name. Results play no part.
 
     Args:
-        has: Per board and selector, whether the selector has every seed there.
+        has: Per board and selector, whether the method has every seed there.
 
     Returns:
-        Boards and selectors that stay, and what was left out, in that order, with the reason.
+        Boards and methods that stay, and what was left out, in that order, with the reason.
     """
     boards, left_out = list(has), list[LeftOut]()
-    selectors = sorted({name for row in has.values() for name in row})
+    methods = sorted({name for row in has.values() for name in row})
     while True:
-        lacking_s = {s: sum(not has[b].get(s, False) for b in boards) for s in selectors}
-        lacking_b = {b: sum(not has[b].get(s, False) for s in selectors) for b in boards}
+        lacking_s = {s: sum(not has[b].get(s, False) for b in boards) for s in methods}
+        lacking_b = {b: sum(not has[b].get(s, False) for s in methods) for b in boards}
         if not any(lacking_s.values()):
-            return boards, selectors, left_out
-        worst_s = max(selectors, key=lambda s: (lacking_s[s], s))
+            return boards, methods, left_out
+        worst_s = max(methods, key=lambda s: (lacking_s[s], s))
         worst_b = max(boards, key=lambda b: (lacking_b[b], b))
-        n_b, n_s = len(boards), len(selectors)
+        n_b, n_s = len(boards), len(methods)
         if lacking_s[worst_s] / n_b >= lacking_b[worst_b] / n_s:
-            selectors.remove(worst_s)
+            methods.remove(worst_s)
             reason = f"not complete on {lacking_s[worst_s]} of {n_b} boards"
-            left_out.append(LeftOut("selector", worst_s, reason))
+            left_out.append(LeftOut("method", worst_s, reason))
         else:
             boards.remove(worst_b)
-            reason = f"{lacking_b[worst_b]} of {n_s} selectors are not complete on it"
+            reason = f"{lacking_b[worst_b]} of {n_s} methods are not complete on it"
             left_out.append(LeftOut("board", worst_b, reason))
 
 
 def friedman(values: _Array) -> tuple[float | None, float | None]:
-    """Return statistic and p of the Friedman test on (boards, selectors) numbers."""
+    """Return statistic and p of the Friedman test on (boards, methods) numbers."""
     from scipy.stats import friedmanchisquare
 
-    n_boards, n_selectors = values.shape
-    if n_boards < 2 or n_selectors < 3 or bool((values == values[:, :1]).all()):
+    n_boards, n_methods = values.shape
+    if n_boards < 2 or n_methods < 3 or bool((values == values[:, :1]).all()):
         return None, None
     statistic, p = friedmanchisquare(*values.T)
     return float(statistic), float(p)
 
 
 @functools.cache
-def critical_difference(n_selectors: int, n_boards: int) -> float:
+def critical_difference(n_methods: int, n_boards: int) -> float:
     """Return Nemenyi's critical difference of average ranks at 5 %.
 
     >>> print(f"{critical_difference(5, 30):.4f}")
@@ -135,8 +135,8 @@ def critical_difference(n_selectors: int, n_boards: int) -> float:
     """
     from scipy.stats import studentized_range
 
-    quantile = float(studentized_range.ppf(1 - ALPHA, n_selectors, math.inf)) / math.sqrt(2)
-    return quantile * math.sqrt(n_selectors * (n_selectors + 1) / (6 * n_boards))
+    quantile = float(studentized_range.ppf(1 - ALPHA, n_methods, math.inf)) / math.sqrt(2)
+    return quantile * math.sqrt(n_methods * (n_methods + 1) / (6 * n_boards))
 
 
 def inseparable(ranks: Sequence[float], distance: float) -> list[tuple[int, int]]:
@@ -154,15 +154,15 @@ def inseparable(ranks: Sequence[float], distance: float) -> list[tuple[int, int]
 
 
 def _across(boards: Sequence[Board], every: Sequence[Board]) -> Across:
-    names = _names(boards)
+    names = method_names(boards)
     rows = {board.id: _named_rows(board, names) for board in boards}
     has = {b: {name: row.is_complete for name, row in mine.items()} for b, mine in rows.items()}
-    kept, selectors, left_out = complete_block(has)
-    values = np.array([levels([_mean(rows[b][s]) for s in selectors]) for b in kept])
-    enough = len(kept) > 1 and len(selectors) > 1
+    kept, methods, left_out = complete_block(has)
+    values = np.array([levels([_mean(rows[b][s]) for s in methods]) for b in kept])
+    enough = len(kept) > 1 and len(methods) > 1
     statistic, p = friedman(values) if enough else (None, None)
-    distance = critical_difference(len(selectors), len(kept)) if enough else None
-    ranks = _average_ranks(selectors, values) if enough else ()
+    distance = critical_difference(len(methods), len(kept)) if enough else None
+    ranks = _average_ranks(methods, values) if enough else ()
     groups = inseparable([r.rank for r in ranks], distance) if distance else []
     protocol = boards[0].protocol
     return Across(
@@ -174,14 +174,15 @@ def _across(boards: Sequence[Board], every: Sequence[Board]) -> Across:
         friedman_p=p,
         critical_difference=distance,
         groups=tuple(tuple(r.name for r in ranks[a : b + 1]) for a, b in groups),
-        left_out=(*left_out, *_never_ranked(every, selectors)),
-        notes=_notes([b for b in boards if b.id in kept], len(selectors)),
+        left_out=(*left_out, *_never_ranked(every, methods)),
+        notes=_notes([b for b in boards if b.id in kept], len(methods)),
     )
 
 
-def _names(boards: Sequence[Board]) -> dict[_Method, str]:
-    """Name selectors over all boards: by label, and by version where one label has several."""
-    methods = {_method(row): None for board in boards for row in board.rows if row.rank is not None}
+def method_names(boards: Sequence[Board]) -> dict[Method, str]:
+    """Name the ranked methods over all boards: by label, and by version where it has several."""
+    rows = (row for board in boards for row in board.rows if row.rank is not None)
+    methods = dict.fromkeys(map(method_of, rows))
     tags = tag_rows(key for key, _ in methods)
     n_versions = Counter(key for key, _ in methods)
     names = {}
@@ -192,28 +193,29 @@ def _names(boards: Sequence[Board]) -> dict[_Method, str]:
     return names
 
 
-def _method(row: Row) -> _Method:
+def method_of(row: Row) -> Method:
+    """Return what is the same for all rows of one method, whatever their board."""
     return row.key, row.selector_version
 
 
-def _named_rows(board: Board, names: Mapping[_Method, str]) -> dict[str, Row]:
-    return {names[_method(row)]: row for row in board.rows if row.rank is not None}
+def _named_rows(board: Board, names: Mapping[Method, str]) -> dict[str, Row]:
+    return {names[method_of(row)]: row for row in board.rows if row.rank is not None}
 
 
 def _mean(row: Row) -> float:
     return row.stats[RANKED_BY].mean
 
 
-def _average_ranks(selectors: Sequence[str], values: _Array) -> tuple[AverageRank, ...]:
+def _average_ranks(methods: Sequence[str], values: _Array) -> tuple[AverageRank, ...]:
     from scipy.stats import rankdata
 
     means = rankdata(-values, axis=1).mean(axis=0)
-    ranked = (AverageRank(s, float(r)) for s, r in zip(selectors, means, strict=True))
+    ranked = (AverageRank(s, float(r)) for s, r in zip(methods, means, strict=True))
     return tuple(sorted(ranked, key=lambda r: (r.rank, r.name)))
 
 
 def _never_ranked(boards: Sequence[Board], compared: Sequence[str]) -> list[LeftOut]:
-    """Name the boards and selectors that have nothing but runs of older versions."""
+    """Name the boards and methods that have nothing but runs of older versions."""
     reason = "all of its runs are from older versions"
     old = [board for board in boards if all(row.older for row in board.rows)]
     others = [board for board in boards if any(not row.older for row in board.rows)]
@@ -222,16 +224,16 @@ def _never_ranked(boards: Sequence[Board], compared: Sequence[str]) -> list[Left
     current = {row.label for row in rest if not row.older}
     return [
         *(LeftOut("board", board.id, reason) for board in old),
-        *(LeftOut("selector", label, reason) for label in sorted(labels - current - set(compared))),
+        *(LeftOut("method", label, reason) for label in sorted(labels - current - set(compared))),
     ]
 
 
-def _notes(boards: Sequence[Board], n_selectors: int) -> tuple[str, ...]:
-    if len(boards) < 2 or n_selectors < 2:
-        return ("Not compared: fewer than two boards or selectors are complete.",)
+def _notes(boards: Sequence[Board], n_methods: int) -> tuple[str, ...]:
+    if len(boards) < 2 or n_methods < 2:
+        return ("Not compared: fewer than two boards or methods are complete.",)
     notes = []
-    if n_selectors == 2:
-        notes.append("The Friedman test needs three selectors.")
+    if n_methods == 2:
+        notes.append("The Friedman test needs three methods.")
     if len(boards) <= _RELIABLE_BOARDS:
         notes.append(
             f"With {_RELIABLE_BOARDS} boards or fewer (here {len(boards)}) the Friedman p is "

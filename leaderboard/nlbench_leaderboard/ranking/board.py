@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from nlbench.results.record import DatasetInfo, Metrics, NoiseInfo, ProtocolInfo, RunRecord, Times
+from nlbench_leaderboard.ranking.gap import Gap
 from nlbench_leaderboard.ranking.grouping import RowKey
-from nlbench_leaderboard.ranking.paired import Comparison
-from nlbench_leaderboard.ranking.stats import Summary
+from nlbench_leaderboard.ranking.paired import Cell, Comparison
+from nlbench_leaderboard.ranking.stats import Summary, is_usable
 from nlbench_leaderboard.ranking.titles import NO_WORDS, BoardWords
+from nlbench_leaderboard.ranking.versus import Difference
 
 RunStatus = Literal["finished", "failed", "running", "interrupted", "excluded", "superseded"]
 Bound = Literal["", "upper", "lower"]
-Verdict = Literal["", "best", "tied", "worse", "untested"]
+Verdict = Literal["", "best", "not separable", "worse", "not tested"]
 """How a complete, ranked row compares with the best; empty for all other rows."""
+NoneVerdict = Literal["", "better", "not separable", "no better", "worse", "not tested"]
+"""How a complete, ranked row compares with `none`; empty for all other rows."""
+NoGap = Literal["", "no oracle", "no none", "nothing to close"]
+"""Why a board has no gap to close; empty where it has one."""
 
 RANKED_BY = "accuracy_last"
 """The one number that decides a rank: test accuracy after the last epoch."""
@@ -111,6 +117,8 @@ class Row:
     `n_expected` is the number of seeds on the board. `older` says which components have newer
     versions, and is empty for a current row. `rank` is None for bounds, for rows of older versions
     and for rows without a finished run. `selector_version` is the selector's own version.
+    `to_best` and `to_none` are its differences to the best row and to `none`; `gap` is how much of
+    the way from `none` to the oracle it goes. Each is None where it cannot be measured.
     """
 
     key: RowKey
@@ -126,6 +134,10 @@ class Row:
     selector_version: str = ""
     rank: int | None = None
     verdict: Verdict = ""
+    none_verdict: NoneVerdict = ""
+    to_best: Difference | None = None
+    to_none: Difference | None = None
+    gap: Gap | None = None
 
     @property
     def label(self) -> str:
@@ -170,6 +182,15 @@ class Row:
     def seeds_with(self, status: RunStatus) -> tuple[int, ...]:
         """Return the seeds of the runs in one state."""
         return tuple(run.seed for run in self.runs if run.status == status)
+
+    def accuracies(self) -> dict[Cell, float]:
+        """Return the accuracy of each finished run by its noisy labels and its seed."""
+        finished = (run.record for run in self.runs if run.status == "finished")
+        return {
+            (record.noise.sha256, record.seed): record.metrics.test.accuracy_last
+            for record in finished
+            if record.metrics and is_usable(record.metrics.test.accuracy_last)
+        }
 
 
 @dataclass(frozen=True)
@@ -217,12 +238,30 @@ class OlderRuns:
 
 
 @dataclass(frozen=True)
+class Saturation:
+    """Why a board hardly separates methods; `nlbench_leaderboard.ranking.saturation` has the rules.
+
+    Attributes:
+        rule: Which rule says so.
+        room: Mean of oracle - none, a share; None where the board lacks one of them.
+        detectable: About what two methods must differ by, a share; None where nothing was tested.
+        n_near, n_methods: Methods inside the interval of the best one's mean, of how many.
+    """
+
+    rule: Literal["nothing to close", "small room", "at the top"]
+    room: float | None
+    detectable: float | None
+    n_near: int
+    n_methods: int
+
+
+@dataclass(frozen=True)
 class Board:
     """Everything that may be compared: one data set, one noise, one protocol.
 
     `rows` are all rows, those of older versions last. `comparisons` holds every pair of rows that
-    are ranked, and of those with the lower reference; `verdict` says in a few words which rows are
-    tied with the best, by what rule, or why nothing can be said. `words` are the title's
+    are ranked, and of those with the lower reference. `room` is oracle - none with its 95 %
+    interval, `no_gap` says why there is nothing between them to close. `words` are the title's
     parts.
     """
 
@@ -237,7 +276,9 @@ class Board:
     older: OlderRuns | None = None
     disagreements: tuple[Disagreement, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
-    verdict: str = ""
+    room: Difference | None = None
+    no_gap: NoGap = ""
+    saturation: Saturation | None = None
     words: BoardWords = NO_WORDS
 
     @property

@@ -49,7 +49,7 @@ def board_notes(rows: Sequence[Row], records: Sequence[RunRecord]) -> tuple[str,
     notes = [*_test_label_notes(records[-1]), *_protocol_notes(records[-1])]
     labels = Counter(key.label for key in {row.key for row in rows})
     notes += [
-        f"Several selectors are called {label}: they differ in their parameters, have one row "
+        f"Several methods are called {label}: they differ in their parameters, have one row "
         "each, and are never averaged together."
         for label, n in sorted(labels.items())
         if n > 1
@@ -173,7 +173,7 @@ def _protocol_notes(record: RunRecord) -> list[str]:
     if not isinstance(share, float | int):
         return []
     return [
-        f"Equal kept share: every selector trains on the {100 * share:g} % of the samples with its "
+        f"Equal kept share: every method trains on the {100 * share:g} % of the samples with its "
         "highest scores, whatever it would keep itself."
     ]
 

@@ -6,7 +6,7 @@ The rules, in the order in which they are applied to a board:
 2. Finished runs with one seed must have the same noisy labels. The hash that most rows share
    wins; runs with another one are excluded, and named.
 3. A seed counts once per row: of several records the newest finished one.
-4. Selectors are ranked by mean test accuracy after the last epoch; means that are equal but for
+4. Methods are ranked by mean test accuracy after the last epoch; means that are equal but for
    rounding share a rank. Bounds are not ranked; a row with missing seeds is ranked in
    parentheses; a row without a finished run comes last.
 """
@@ -125,8 +125,7 @@ def _board(
         ),
         comparisons=compare_rows(rows),
     )
-    judged, verdict = judge(rows, board.best, board.comparisons)
-    return dataclasses.replace(board, rows=judged, verdict=verdict)
+    return judge(board)
 
 
 def _seeds(records: Sequence[RunRecord]) -> _Seeds:

@@ -57,8 +57,12 @@ def is_usable(value: float) -> bool:
 
 
 @functools.cache
-def t_quantile(degrees_of_freedom: int) -> float:
-    """Return the two-sided 95 % quantile of Student's t."""
+def t_quantile(degrees_of_freedom: int, level: float = 0.05) -> float:
+    """Return the quantile of Student's t that is passed with a probability of `level`, two-sided.
+
+    >>> print(f"{t_quantile(4):.3f} {t_quantile(4, 0.01):.3f}")
+    2.776 4.604
+    """
     from scipy.stats import t  # takes a second to import; a single-seed board never needs it
 
-    return float(t.ppf(0.975, degrees_of_freedom))
+    return float(t.isf(level / 2, degrees_of_freedom))

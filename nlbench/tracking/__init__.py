@@ -17,6 +17,7 @@ from nlbench.tracking.store import (
     ui_environment,
 )
 from nlbench.tracking.tracker import MlflowTracker, TrackedRun
+from nlbench.tracking.view import run_link
 
 __all__ = [
     "LoggedRun",
@@ -29,6 +30,7 @@ __all__ = [
     "public_base",
     "read_records",
     "resolve_uri",
+    "run_link",
     "store_summary",
     "sync",
     "ui_command",

@@ -1,4 +1,4 @@
-"""Means over seeds, in experiments of their own: one run per board and method.
+"""Means over seeds, in experiments of their own: one beside each board, a run per method.
 
 In the board's own experiment they would count as one more seed in every grouping, and nested runs
 there cannot be sorted. So the seeds name their summary as parent, from the experiment beside it.
@@ -11,19 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlbench.errors import RunError
 from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
-from nlbench.tracking.board import SUMMARY_PREFIX, board_of, segment
+from nlbench.tracking.board import board_of, means_board_of
 from nlbench.tracking.schema import Point
-from nlbench.tracking.view import VIEW_TAG, means_tag_value
-from nlbench.tracking.write import dataset_input, log
+from nlbench.tracking.write import dataset_input, experiment_for, log
 
-_NOTE = (
-    "Mean, sample SD and 95 % t-interval over seeds, a run per method and noise. Compare only "
-    "equal `dataset`, `noise` and protocol; whether two methods differ is a matter of paired "
-    "differences, which `nlbench leaderboard` tests. Shares are percent."
-)
 PARENT_TAG = "mlflow.parentRunId"
 _SUMMARISED = {
     "test/acc_last": "acc",
@@ -110,10 +103,10 @@ class Means:
             self._client.set_tag(run_id, PARENT_TAG, self.run_of(record))
 
     def _experiment(self, record: RunRecord) -> str:
-        name = f"{SUMMARY_PREFIX}{segment(record.protocol.id)}"
-        if name not in self._experiments:
-            self._experiments[name] = _experiment(self._client, name, self._artifacts)
-        return self._experiments[name]
+        board = means_board_of(record)
+        if board.key not in self._experiments:
+            self._experiments[board.key] = experiment_for(self._client, board, self._artifacts)
+        return self._experiments[board.key]
 
 
 def _group(record: RunRecord) -> str:
@@ -155,7 +148,7 @@ def _create(client: Any, record: RunRecord, group: str, experiment: str) -> None
         "mlflow.source.name": "nlbench",
         "mlflow.source.type": "LOCAL",
     }
-    name = f"{schema.cut(record.label, 200)} {schema.noise_label(record)}"
+    name = f"{schema.cut(record.label, 200)} mean"
     run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
     log(client, run_id, params=_shared(schema.params_of(record)))
     client.log_inputs(run_id, datasets=[dataset_input(record)])
@@ -164,23 +157,3 @@ def _create(client: Any, record: RunRecord, group: str, experiment: str) -> None
 
 def _shared(params: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in params.items() if key not in ("seed", "device")}
-
-
-def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
-    from mlflow.exceptions import MlflowException
-
-    tags = {
-        "nlbench.schema": schema.SCHEMA,
-        "mlflow.note.content": _NOTE,
-        VIEW_TAG: means_tag_value(),
-    }
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        try:
-            location = (artifacts / name).as_uri() if artifacts else None
-            return str(client.create_experiment(name, location, tags))
-        except MlflowException:
-            experiment = client.get_experiment_by_name(name)  # another process was faster
-    if experiment is None or experiment.lifecycle_stage != "active":
-        raise RunError(f"the MLflow experiment {name!r} is deleted, and its name stays taken.")
-    return str(experiment.experiment_id)

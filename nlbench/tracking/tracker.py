@@ -15,6 +15,7 @@ from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import board_of
 from nlbench.tracking.files import write_files
+from nlbench.tracking.grouping import tell_versions_apart
 from nlbench.tracking.means import PARENT_TAG, Means
 from nlbench.tracking.opening import open_client
 from nlbench.tracking.reader import LoggedRun, all_runs, experiments_of, logged_run, runs_in
@@ -53,6 +54,7 @@ class MlflowTracker:
         self._means = Means(client, self._artifacts)
         self._experiments: dict[str, str] = {}
         self._all_experiments: list[str] = []
+        self._grouped: set[tuple[str, str, str]] = set()
 
     @classmethod
     def open(cls, uri: str | None, home: Path) -> MlflowTracker:
@@ -124,6 +126,8 @@ class MlflowTracker:
             parent = self._parent(record)
             self._close(record, run, parent, problems)
             self._retire_others(record, run.info)
+            if record.status == "finished":
+                self._tell_versions_apart(record, run.info.experiment_id)
             if parent is not None:
                 self._summarise(record, run.info)
         return self._tracked(run)
@@ -235,6 +239,14 @@ class MlflowTracker:
         except (MlflowException, RunError) as error:
             # The result itself is logged.
             _log.debug("The means over seeds could not be written: %s", error)
+
+    def _tell_versions_apart(self, record: RunRecord, experiment_id: str) -> None:
+        params = schema.params_of(record)
+        selector = params["selector"]
+        seen = (experiment_id, selector, params["versions"])
+        if seen not in self._grouped:
+            tell_versions_apart(self._client, experiment_id, selector)
+            self._grouped.add(seen)
 
     def _is_dead(self, run_id: str) -> bool:
         tags = self._client.get_run(run_id).data.tags

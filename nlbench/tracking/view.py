@@ -1,4 +1,4 @@
-"""The saved view "Leaderboard" in MLflow's web interface, and links to it.
+"""The saved views in MLflow's web interface, for boards and for means, and links to them.
 
 The format of a saved view is not documented by MLflow: it is what the interface itself stores
 in an experiment tag. So the view is a courtesy, and nothing fails where it cannot be written.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 VIEW_KEY = "nlbench-leaderboard"
@@ -17,7 +18,7 @@ _CREATED_MS = 1_700_000_000_000  # fixed, so that an unchanged view is an unchan
 
 # In reading order, with the width in pixels that shows the whole header.
 _COLUMNS = {
-    "metrics.`test/acc_last`": 125,
+    "metrics.`test/acc_last`": 190,
     "metrics.`sel/f1`": 100,
     "metrics.`sel/precision`": 115,
     "metrics.`sel/recall`": 100,
@@ -27,29 +28,58 @@ _COLUMNS = {
     "metrics.`test/acc_nval`": 115,
     "metrics.`time/select_s`": 120,
     "metrics.`time/total_s`": 110,
-    "params.`seed`": 70,
+    "attributes.`Dataset`": 270,
 }
 _MEANS_COLUMNS = {
-    "params.`dataset`": 90,
-    "params.`noise`": 150,
-    "params.`selector`": 160,
-    "params.`versions`": 160,
-    "metrics.`acc/mean`": 100,
-    "metrics.`acc/sd`": 80,
+    "metrics.`acc/mean`": 110,
+    "metrics.`acc/sd`": 85,
     "metrics.`acc/ci95_low`": 115,
     "metrics.`acc/ci95_high`": 120,
-    "metrics.`f1/mean`": 90,
-    "metrics.`f1/sd`": 80,
-    "metrics.`kept/mean`": 100,
-    "metrics.`seconds/mean`": 120,
-    "metrics.`seeds`": 70,
+    "metrics.`seeds`": 75,
+    "metrics.`f1/mean`": 95,
+    "metrics.`f1/sd`": 85,
+    "metrics.`kept/mean`": 105,
+    "metrics.`seconds/mean`": 125,
+    "params.`versions`": 300,
 }
+# In the order in which they are shown; MLflow's own is the alphabet's, `sel` before `test`.
+_CHARTS = (
+    "test/acc_last",
+    "test/acc_nval",
+    "test/acc_best",
+    "sel/f1",
+    "sel/precision",
+    "sel/recall",
+    "sel/auroc",
+    "sel/auprc",
+    "sel/kept",
+    "sel/noise_after",
+    "train/test_acc",
+    "train/loss",
+    "time/total_s",
+)
+_MEANS_CHARTS = (
+    "acc/mean",
+    "acc/sd",
+    "acc/ci95_low",
+    "acc/ci95_high",
+    "f1/mean",
+    "precision/mean",
+    "recall/mean",
+    "kept/mean",
+    "seconds/mean",
+)
 _PINNED = {"attributes.`Run Name`": 240}
-_DATASET = {"attributes.`Dataset`": 270}
 
 
-def view_state() -> dict[str, Any]:
-    """Return the state of the view: finished runs by selector and version, best first."""
+def view_state(*, by_version: bool = False) -> dict[str, Any]:
+    """Return the state of a board's view: finished runs by selector, best first.
+
+    Args:
+        by_version: Whether runs of different code are groups of their own. Needed only where a
+            selector has both: the names of groups by two params do not fit MLflow's list.
+    """
+    keys = ("selector", "versions") if by_version else ("selector",)
     return {
         "searchFilter": "attributes.status = 'FINISHED' AND tags.`nlbench.state` = 'complete'",
         "orderByKey": "metrics.`test/acc_last`",
@@ -58,24 +88,22 @@ def view_state() -> dict[str, Any]:
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [*_DATASET, *_COLUMNS],
-        "columnOrder": [*_PINNED, *_DATASET, *_COLUMNS],
-        "columnWidths": {**_PINNED, **_DATASET, **_COLUMNS},
+        "selectedColumns": list(_COLUMNS),
+        "columnOrder": [*_PINNED, *_COLUMNS],
+        "columnWidths": {**_PINNED, **_COLUMNS},
         "runsHiddenMode": "SHOW_ALL",
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
+        **_charts(_CHARTS),
         "groupBy": {
             "aggregateFunction": "average",
-            # Runs of different code are different things, though they bear one name.
-            "groupByKeys": [
-                {"mode": "param", "groupByData": key} for key in ("selector", "versions")
-            ],
+            "groupByKeys": [{"mode": "param", "groupByData": key} for key in keys],
         },
     }
 
 
 def means_state() -> dict[str, Any]:
-    """Return the state of the view on the means over seeds: a row each, best accuracy first."""
+    """Return the state of the view on a board's means over seeds: a row each, best first."""
     state = {
         **view_state(),
         "searchFilter": "",
@@ -83,14 +111,51 @@ def means_state() -> dict[str, Any]:
         "selectedColumns": list(_MEANS_COLUMNS),
         "columnOrder": [*_PINNED, *_MEANS_COLUMNS],
         "columnWidths": {**_PINNED, **_MEANS_COLUMNS},
+        **_charts(_MEANS_CHARTS),
     }
     del state["groupBy"]
     return state
 
 
-def view_tag_value() -> str:
+def _charts(metrics: Sequence[str]) -> dict[str, Any]:
+    """Return charts in this order, in sections by the part before the slash.
+
+    MLflow appends those of other metrics, hides those without values, and turns the bars of a
+    metric with several steps into lines.
+    """
+    sections = dict.fromkeys(metric.partition("/")[0] for metric in metrics)
+    return {
+        "compareRunCharts": [
+            {
+                "uuid": metric,
+                "type": "BAR",
+                "runsCountToCompare": 10,
+                "metricSectionId": metric.partition("/")[0],
+                "deleted": False,
+                "isGenerated": True,
+                "displayName": metric.partition("/")[2],
+                "metricKey": metric,
+            }
+            for metric in metrics
+        ],
+        "compareRunSections": [
+            {
+                "uuid": name,
+                "name": name,
+                "display": True,
+                "isReordered": True,
+                "deleted": False,
+                "isGenerated": True,
+            }
+            for name in sections
+        ],
+        "isAccordionReordered": True,
+    }
+
+
+def view_tag_value(*, by_version: bool = False) -> str:
     """Return the value of the experiment tag that holds a board's view."""
-    return _packed("Leaderboard", view_state())
+    return _packed("Leaderboard", view_state(by_version=by_version))
 
 
 def means_tag_value() -> str:

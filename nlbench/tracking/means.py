@@ -64,18 +64,17 @@ class Means:
         Raises:
             MlflowException, RunError: if it can be neither found nor written.
         """
-        group = _group(record)
+        group = group_of(record)
         if group not in self._runs:
             experiment = self._experiment(record)
             self._runs[group] = _summary_run(self._client, record, group, experiment)
         return self._runs[group]
 
-    def update(self, record: RunRecord, run_id: str, experiment_id: str) -> None:
-        """Bring the means of a record's selector up to date.
+    def update(self, record: RunRecord, experiment_id: str) -> None:
+        """Bring the means of a record's method up to date, and name them as parent of its seeds.
 
         Args:
-            record: The finished run.
-            run_id: Where it is logged, its parent named already.
+            record: A finished run of the method.
             experiment_id: Its board's experiment.
 
         Raises:
@@ -85,12 +84,14 @@ class Means:
 
         runs = self._client.search_runs(
             [experiment_id],
-            f"tags.`nlbench.group` = '{_group(record)}' AND tags.`nlbench.state` = 'complete' "
+            f"tags.`nlbench.group` = '{group_of(record)}' AND tags.`nlbench.state` = 'complete' "
             "AND attributes.status = 'FINISHED'",
             max_results=1000,
         )
+        if not runs:
+            return
         by_seed = {run.data.params["seed"]: run.data.metrics for run in runs}
-        points = _points(by_seed, at=max((run.info.end_time or 0 for run in runs), default=0))
+        points = _points(by_seed, at=max(run.info.end_time or 0 for run in runs))
         note = f"Mean of {len(by_seed)} seeds: {', '.join(sorted(by_seed, key=int))}."
         tags = {"mlflow.note.content": note}
         try:
@@ -100,7 +101,10 @@ class Means:
             self._runs.clear()
             self._experiments.clear()
             log(self._client, self.run_of(record), metrics=points, tags=tags)
-            self._client.set_tag(run_id, PARENT_TAG, self.run_of(record))
+        parent = self.run_of(record)
+        for run in runs:
+            if run.data.tags.get(PARENT_TAG) != parent:
+                self._client.set_tag(run.info.run_id, PARENT_TAG, parent)
 
     def _experiment(self, record: RunRecord) -> str:
         board = means_board_of(record)
@@ -109,7 +113,8 @@ class Means:
         return self._experiments[board.key]
 
 
-def _group(record: RunRecord) -> str:
+def group_of(record: RunRecord) -> str:
+    """Return what a method has in common over its seeds: the tag `nlbench.group`."""
     return schema.tags_of(record, board_of(record).key)["nlbench.group"]
 
 
@@ -132,6 +137,8 @@ def _summary_run(client: Any, record: RunRecord, group: str, experiment: str) ->
         oldest, *younger = _summaries(client, experiment, group)
     for run in younger:
         client.delete_run(run.info.run_id)
+    if oldest.info.status == "RUNNING":  # whoever created it was killed
+        _complete(client, record, oldest.info.run_id)
     return str(oldest.info.run_id)
 
 
@@ -149,7 +156,10 @@ def _create(client: Any, record: RunRecord, group: str, experiment: str) -> None
         "mlflow.source.type": "LOCAL",
     }
     name = f"{schema.cut(record.label, 200)} mean"
-    run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+    _complete(client, record, client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+
+
+def _complete(client: Any, record: RunRecord, run_id: str) -> None:
     log(client, run_id, params=_shared(schema.params_of(record)))
     client.log_inputs(run_id, datasets=[dataset_input(record)])
     client.set_terminated(run_id, "FINISHED")

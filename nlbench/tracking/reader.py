@@ -43,6 +43,11 @@ class LoggedRun:
         """Whether the run is a completely logged result that no newer one replaced."""
         return ENDED.get(self.status) == self.state
 
+    @property
+    def is_open(self) -> bool:
+        """Whether MLflow shows the run as under way."""
+        return self.status == "RUNNING"
+
 
 def read_records(uri: str, home: Path | None = None) -> tuple[list[RunRecord], list[str]]:
     """Read the results in a store: per fingerprint the newest finished run, else the newest failed.

@@ -129,7 +129,7 @@ class MlflowTracker:
             if record.status == "finished":
                 self._tell_versions_apart(record, run.info.experiment_id)
             if parent is not None:
-                self._summarise(record, run.info)
+                self._summarise(record, run.info.experiment_id)
         return self._tracked(run)
 
     def close_killed(self, run_id: str, reason: str) -> None:
@@ -140,6 +140,34 @@ class MlflowTracker:
                 tags = {"nlbench.state": "stale", "nlbench.error": schema.cut(reason)}
                 log(self._client, run_id, tags=tags)
                 self._client.set_terminated(run_id, "KILLED")
+
+    def begun(self, record: RunRecord, run_id: str | None) -> str | None:
+        """Return the run that was begun for a record: `run_id`, else one that is open for it."""
+        if run_id is not None:
+            return run_id
+        begun = schema.millis(record.started_at)
+        there = self.runs_of(record.fingerprint)
+        return next((r.run_id for r in there if r.is_open and r.start_time == begun), None)
+
+    def close_dead(self, fingerprint: str, run_id: str | None) -> None:
+        """Close the runs of a fingerprint that no process is at any more.
+
+        Args:
+            fingerprint: Of a run that no process of this home is at.
+            run_id: The one that was noted for it, if any.
+        """
+        for run in self.runs_of(fingerprint):
+            if run.is_open and (run.run_id == run_id or self._is_dead(run.run_id)):
+                self.close_killed(run.run_id, "the process was killed")
+
+    def refresh_means(self, record: RunRecord) -> None:
+        """Bring the means of a logged run's method up to date.
+
+        Raises:
+            RunError: if the store does not answer.
+        """
+        with guarded(self._address):
+            self._summarise(record, self._experiment(record))
 
     def find(self, fingerprint: str) -> list[LoggedRun]:
         """Return the finished runs with a fingerprint that count, newest first."""
@@ -231,11 +259,11 @@ class MlflowTracker:
             _log.debug("The means over seeds could not be written: %s", error)
             return None
 
-    def _summarise(self, record: RunRecord, info: Any) -> None:
+    def _summarise(self, record: RunRecord, experiment_id: str) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._means.update(record, info.run_id, info.experiment_id)
+            self._means.update(record, experiment_id)
         except (MlflowException, RunError) as error:
             # The result itself is logged.
             _log.debug("The means over seeds could not be written: %s", error)

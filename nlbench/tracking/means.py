@@ -15,7 +15,8 @@ from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import board_of, means_board_of
 from nlbench.tracking.schema import Point
-from nlbench.tracking.write import dataset_input, experiment_for, log
+from nlbench.tracking.view import links_in_notes
+from nlbench.tracking.write import NOTE_TAG, dataset_input, experiment_for, log
 
 PARENT_TAG = "mlflow.parentRunId"
 _SUMMARISED = {
@@ -92,8 +93,9 @@ class Means:
             return
         by_seed = {run.data.params["seed"]: run.data.metrics for run in runs}
         points = _points(by_seed, at=max(run.info.end_time or 0 for run in runs))
-        note = f"Mean of {len(by_seed)} seeds: {', '.join(sorted(by_seed, key=int))}."
-        tags = {"mlflow.note.content": note}
+        seeds = ", ".join(sorted(by_seed, key=int))
+        note = f"Mean of {len(by_seed)} seeds: {seeds}. Its board: {links_in_notes(experiment_id)}."
+        tags = {NOTE_TAG: note}
         try:
             log(self._client, self.run_of(record), metrics=points, tags=tags)
         except MlflowException:

@@ -14,11 +14,13 @@ from typing import Any
 
 VIEW_KEY = "nlbench-leaderboard"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
+# Without it a new browser shows its pages about language models, in which the runs are missing.
+_CLASSICAL = "workflowType=machine_learning"
 _CREATED_MS = 1_700_000_000_000  # fixed, so that an unchanged view is an unchanged tag
 
 # In reading order, with the width in pixels that shows the whole header.
 _COLUMNS = {
-    "metrics.`test/acc_last`": 190,
+    "metrics.`test/acc_last`": 215,
     "metrics.`sel/f1`": 100,
     "metrics.`sel/precision`": 115,
     "metrics.`sel/recall`": 100,
@@ -177,17 +179,23 @@ def _packed(name: str, state: dict[str, Any]) -> str:
 
 def runs_link(base_url: str, experiment_id: str, *, charts: bool = False) -> str:
     """Return the link to an experiment's saved view, as a table or as charts."""
-    # Without workflowType a new browser lands on an empty page about language models.
-    link = (
-        f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs"
-        f"?viewStateShareKey={VIEW_KEY}&workflowType=machine_learning"
-    )
-    return f"{link}&compareRunsMode=CHART" if charts else link
+    return f"{base_url.rstrip('/')}/{_runs_page(experiment_id, charts)}"
 
 
 def run_link(base_url: str, experiment_id: str, run_id: str) -> str:
     """Return the link to one run."""
-    return (
-        f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
-        "?workflowType=machine_learning"
-    )
+    return f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{_CLASSICAL}"
+
+
+def links_in_notes(experiment_id: str) -> str:
+    """Return links to an experiment's saved view in Markdown, for notes that MLflow shows.
+
+    They are the way back from the pages on which MLflow's own links drop the query.
+    """
+    pages = {"table": False, "charts": True}
+    return ", ".join(f"[{k}]({_runs_page(experiment_id, v)})" for k, v in pages.items())
+
+
+def _runs_page(experiment_id: str, charts: bool) -> str:
+    page = f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW_KEY}&{_CLASSICAL}"
+    return f"{page}&compareRunsMode=CHART" if charts else page

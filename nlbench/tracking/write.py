@@ -12,8 +12,10 @@ from nlbench.results.record import RunRecord
 from nlbench.tracking.board import Board
 from nlbench.tracking.grouping import refresh_view
 from nlbench.tracking.schema import Point, cut, noise_label
+from nlbench.tracking.view import links_in_notes
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 800, 100, 100  # per call; together MLflow takes 1000
+NOTE_TAG = "mlflow.note.content"
 
 T = TypeVar("T")
 
@@ -109,7 +111,10 @@ def _create(client: Any, name: str, board: Board, artifacts: Path | None) -> Any
 
     location = (artifacts / name).as_uri() if artifacts else None
     try:
-        return client.get_experiment(client.create_experiment(name, location, board.tags))
+        number = client.create_experiment(name, location, board.tags)
+        note = f"Open: {links_in_notes(number)}. {board.tags[NOTE_TAG]}"
+        client.set_experiment_tag(number, NOTE_TAG, note)
+        return client.get_experiment(number)
     except MlflowException:
         # Another process was faster; anything else that went wrong is raised again below.
         experiment = client.get_experiment_by_name(name)

@@ -31,7 +31,7 @@ from nlbench.tracking.board import board_of
 from nlbench.tracking.files import selection_summary
 from nlbench.tracking.schema import hide_home
 from nlbench.tracking.store import sqlite_uri
-from nlbench.tracking.view import VIEW_TAG
+from nlbench.tracking.view import VIEW_KEY, VIEW_TAG
 
 HOSTILE = [
     "x" * 300,
@@ -128,7 +128,12 @@ def test_what_a_reader_of_the_web_page_sees(
     }
     assert wanted.items() <= run.data.params.items()
     assert [i.dataset.digest for i in run.inputs.dataset_inputs] == ["0123456789abcdef"]
-    assert "nlbench run --seed 0" in run.data.tags["mlflow.note.content"]
+    note = run.data.tags["mlflow.note.content"]
+    assert "nlbench run --seed 0" in note
+    # MLflow's own links drop what its classical pages need; these do not.
+    board = f"#/experiments/{run.info.experiment_id}/runs?viewStateShareKey={VIEW_KEY}"
+    assert f"[table]({board}&workflowType=machine_learning)" in note
+    assert f"[charts]({board}&workflowType=machine_learning&compareRunsMode=CHART)" in note
     names = {item.path for item in client.list_artifacts(tracked.run_id)}
     assert names >= {"result.json", "environment.json", "command.txt", "figures", "config"}
     figures = {item.path for item in client.list_artifacts(tracked.run_id, "figures")}
@@ -493,6 +498,10 @@ def test_the_web_interface_is_found(home: Path, tracker: MlflowTracker, client: 
     for experiment in (client.get_experiment(tracked.experiment_id), beside):
         view = view_of(client, experiment.experiment_id)
         names.append((view["name"], view["compareRunCharts"][0]["metricKey"]))
+        assert (
+            f"[table](#/experiments/{experiment.experiment_id}/runs?"
+            in (experiment.tags["mlflow.note.content"])
+        )
     assert names == [("Leaderboard", "test/acc_last"), ("Means over seeds", "acc/mean")]
 
 

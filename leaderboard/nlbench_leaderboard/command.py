@@ -183,14 +183,14 @@ def _read(
 
     The store is None where the records come from a server.
     """
-    if tracking_uri is not None:
-        from nlbench.tracking import read_records
-
-        records, problems = read_records(tracking_uri)
-        return records, set(), problems, None
     from nlbench.results.store import RunStore
+    from nlbench.tracking import read_records, settle_left_open
 
     store = RunStore()
+    settle_left_open(store, tracking_uri)
+    if tracking_uri is not None:
+        records, problems = read_records(tracking_uri)
+        return records, set(), problems, None
     records, problems = store.records()
     unfinished = store.unfinished()
     killed = {run.record.fingerprint for run in unfinished if not run.alive}

@@ -134,5 +134,9 @@ def _print_result(record: RunRecord, store: RunStore, as_json: bool, done_before
 def _mlflow_line(place: dict[str, str]) -> str:
     if place.get("url"):
         return place["url"]
-    page = f"#/experiments/{place.get('experiment_id')}/runs/{place.get('run_id')}"
-    return f"nlbench ui, then http://127.0.0.1:5000/{page}"
+    from nlbench.tracking import run_link
+
+    link = run_link(
+        "http://127.0.0.1:5000", str(place.get("experiment_id")), str(place.get("run_id"))
+    )
+    return f"nlbench ui, then {link}"

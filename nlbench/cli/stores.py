@@ -48,6 +48,11 @@ def ui(
     links = ui_links(uri, base)
     for title, link in links:
         typer.echo(f"{printable(title)}\n  {link}")
+    if links:
+        typer.echo(
+            "In a new browser, a click in MLflow leads to its pages about language models. "
+            "There, choose 'Model training' at the top left; the browser remembers it."
+        )
     first = links[0][1] if links else base
     if remote is None:
         _serve(uri, port, first if open_page else None)

@@ -39,6 +39,16 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """What a killed process left of a run: its attempt, and where in MLflow it was being logged."""
+
+    fingerprint: str
+    attempt: int
+    mlflow_uri: str
+    mlflow_run: str | None
+
+
+@dataclass(frozen=True)
 class Unfinished:
     """A run that was begun and has no record; one that is not `alive` was killed."""
 
@@ -97,6 +107,39 @@ class RunStore:
             unfinished.append(Unfinished(record, alive=_is_held(path.with_name("lock"))))
         return unfinished
 
+    def traces(self) -> list[Trace]:
+        """Return the killed runs that MLflow may still show as running, by fingerprint."""
+        found = (_trace(path) for path in sorted(self.runs.glob("*/running.json")))
+        return [t for t in found if t and not _is_held(self.folder(t.fingerprint) / "lock")]
+
+    @contextmanager
+    def settling(self, trace: Trace) -> Iterator[bool]:
+        """Hold a killed run while it is completed or closed in MLflow; its trace then goes.
+
+        Yields:
+            Whether it is held; False where another process has taken the run up. After an error
+            the trace stays, and the next command tries again.
+        """
+        folder = self.folder(trace.fingerprint)
+        marker, lock = folder / "running.json", FileLock(folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            if _trace(marker) != trace:
+                yield False
+                return
+            yield True
+            if self._attempts(trace.fingerprint) >= trace.attempt:
+                marker.unlink(missing_ok=True)  # its record was written, so nothing is left to do
+            else:
+                settled = {**_read_marker(marker), "mlflow_uri": None}
+                write_atomic(marker, json.dumps(settled))
+        finally:
+            lock.release()
+
     def _started(self, fingerprint: str) -> Path:
         return self.folder(fingerprint) / "started.json"
 
@@ -133,7 +176,7 @@ class RunStore:
                     previous_killed=bool(previous),
                     previous_mlflow_run=previous.get("mlflow_run"),
                 )
-                self.mark(claim, mlflow_run=None)
+                self.mark(claim)
                 try:
                     yield claim
                 except Exception:
@@ -154,9 +197,16 @@ class RunStore:
             return 0
         return record.attempt if record else 0
 
-    def mark(self, claim: Claim, mlflow_run: str | None) -> None:
-        """Note in ``running.json`` who runs, and in which MLflow run it is logged."""
-        content = {"pid": os.getpid(), "attempt": claim.attempt, "mlflow_run": mlflow_run}
+    def mark(
+        self, claim: Claim, mlflow_uri: str | None = None, mlflow_run: str | None = None
+    ) -> None:
+        """Note in ``running.json`` who runs, and in which MLflow store and run it is logged."""
+        content = {
+            "pid": os.getpid(),
+            "attempt": claim.attempt,
+            "mlflow_uri": mlflow_uri,
+            "mlflow_run": mlflow_run,
+        }
         write_atomic(claim.folder / "running.json", json.dumps(content))
 
     def note_mlflow(self, fingerprint: str, place: Mapping[str, str | None]) -> None:
@@ -211,6 +261,15 @@ def _is_held(lock: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def _trace(marker: Path) -> Trace | None:
+    content = _read_marker(marker)
+    uri, run = content.get("mlflow_uri"), content.get("mlflow_run")
+    if not isinstance(uri, str):
+        return None
+    attempt = int(content.get("attempt", 0))
+    return Trace(marker.parent.name, attempt, uri, run if isinstance(run, str) else None)
 
 
 def _read_marker(path: Path) -> dict[str, Any]:

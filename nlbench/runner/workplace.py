@@ -62,13 +62,17 @@ class Workplace:
 def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker | None:
     """Return the MLflow store that runs go to; warn and return None where it does not answer.
 
+    What killed runs left open there is completed or closed first.
+
     Raises:
         ConfigError: if the URI is malformed.
     """
-    from nlbench.tracking import MlflowTracker
+    from nlbench.tracking import MlflowTracker, settle
 
     try:
-        return MlflowTracker.open(uri, store.home)
+        tracker = MlflowTracker.open(uri, store.home)
+        settle(store, tracker)
+        return tracker
     except RunError as error:
         log.warning("%s Runs continue without MLflow.", error)
         return None

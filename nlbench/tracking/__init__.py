@@ -7,6 +7,7 @@ takes more than a second.
 
 from nlbench.tracking.reader import LoggedRun, read_records, store_summary, ui_links
 from nlbench.tracking.refill import SyncReport, sync
+from nlbench.tracking.settle import settle, settle_left_open
 from nlbench.tracking.store import (
     check_alive,
     default_tracking_uri,
@@ -17,6 +18,7 @@ from nlbench.tracking.store import (
     ui_environment,
 )
 from nlbench.tracking.tracker import MlflowTracker, TrackedRun
+from nlbench.tracking.view import run_link
 
 __all__ = [
     "LoggedRun",
@@ -29,6 +31,9 @@ __all__ = [
     "public_base",
     "read_records",
     "resolve_uri",
+    "run_link",
+    "settle",
+    "settle_left_open",
     "store_summary",
     "sync",
     "ui_command",

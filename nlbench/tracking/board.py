@@ -50,11 +50,19 @@ def board_of(record: RunRecord) -> Board:
         "nlbench.dataset_fingerprint": record.dataset.fingerprint,
         "nlbench.noise": cut(hide_home(canonical_json(noise))),
         "nlbench.primary_metric": PRIMARY_METRIC,
+        "nlbench.holds": "runs",
         "mlflow.note.content": _board_note(record),
     }
     protocol = segment(record.protocol.id)
     name = f"{PREFIX}{protocol}/{segment(record.dataset.name)}-{segment(noise_label(record))}"
     return Board(name, tags["nlbench.board"], tags)
+
+
+def means_board_of(record: RunRecord) -> Board:
+    """Return the experiment beside a board's that has the means over its seeds."""
+    board = board_of(record)
+    tags = {**board.tags, "nlbench.holds": "means", "mlflow.note.content": _means_note(record)}
+    return Board(f"{SUMMARY_PREFIX}{board.name.removeprefix(PREFIX)}", board.key, tags)
 
 
 def segment(text: str) -> str:
@@ -63,12 +71,26 @@ def segment(text: str) -> str:
     return name[:60] or "unnamed"
 
 
-def _board_note(record: RunRecord) -> str:
-    dataset, rate = record.dataset, record.noise.nominal_rate
+def _title(record: RunRecord) -> str:
+    rate = record.noise.nominal_rate
     nominal = "no nominal rate" if rate is None else f"nominal rate {rate:.0%}"
-    name = re.sub(r"[`*_<>\[\]|\\]", " ", f"{dataset.name}, noise {record.noise.kind}")
+    text = f"{record.dataset.name}, noise {record.noise.kind}"
+    return re.sub(r"[`*_<>\[\]|\\]", " ", text) + f", {nominal}"
+
+
+def _means_note(record: RunRecord) -> str:
     return (
-        f"{name}, {nominal}: {dataset.n_train} training and {dataset.n_test} test images, "
+        f"{_title(record)}: mean, sample SD and 95 % t-interval over seeds, a run per method. "
+        "Whether two methods differ is a matter of paired differences, which "
+        "`nlbench leaderboard` tests. Shares are percent; the step of a chart is the number of "
+        "seeds."
+    )
+
+
+def _board_note(record: RunRecord) -> str:
+    dataset = record.dataset
+    return (
+        f"{_title(record)}: {dataset.n_train} training and {dataset.n_test} test images, "
         f"{dataset.n_classes} classes. `sel/*`, `test/*` and shares in `train/*` are percent, "
         "`time/*_s` seconds, `time/peak_mb` MiB. Group by the param `selector` for means over "
         "seeds. `test/acc_best` is chosen on the test set and not ranked; nor are selectors with "

@@ -1,4 +1,4 @@
-"""Means over seeds, in experiments of their own: one run per board and method.
+"""Means over seeds, in experiments of their own: one beside each board, a run per method.
 
 In the board's own experiment they would count as one more seed in every grouping, and nested runs
 there cannot be sorted. So the seeds name their summary as parent, from the experiment beside it.
@@ -11,19 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlbench.errors import RunError
 from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
-from nlbench.tracking.board import SUMMARY_PREFIX, board_of, segment
+from nlbench.tracking.board import board_of, means_board_of
 from nlbench.tracking.schema import Point
-from nlbench.tracking.view import VIEW_TAG, means_tag_value
-from nlbench.tracking.write import dataset_input, log
+from nlbench.tracking.view import links_in_notes
+from nlbench.tracking.write import NOTE_TAG, dataset_input, experiment_for, log
 
-_NOTE = (
-    "Mean, sample SD and 95 % t-interval over seeds, a run per method and noise. Compare only "
-    "equal `dataset`, `noise` and protocol; whether two methods differ is a matter of paired "
-    "differences, which `nlbench leaderboard` tests. Shares are percent."
-)
 PARENT_TAG = "mlflow.parentRunId"
 _SUMMARISED = {
     "test/acc_last": "acc",
@@ -71,18 +65,17 @@ class Means:
         Raises:
             MlflowException, RunError: if it can be neither found nor written.
         """
-        group = _group(record)
+        group = group_of(record)
         if group not in self._runs:
             experiment = self._experiment(record)
             self._runs[group] = _summary_run(self._client, record, group, experiment)
         return self._runs[group]
 
-    def update(self, record: RunRecord, run_id: str, experiment_id: str) -> None:
-        """Bring the means of a record's selector up to date.
+    def update(self, record: RunRecord, experiment_id: str) -> None:
+        """Bring the means of a record's method up to date, and name them as parent of its seeds.
 
         Args:
-            record: The finished run.
-            run_id: Where it is logged, its parent named already.
+            record: A finished run of the method.
             experiment_id: Its board's experiment.
 
         Raises:
@@ -92,14 +85,17 @@ class Means:
 
         runs = self._client.search_runs(
             [experiment_id],
-            f"tags.`nlbench.group` = '{_group(record)}' AND tags.`nlbench.state` = 'complete' "
+            f"tags.`nlbench.group` = '{group_of(record)}' AND tags.`nlbench.state` = 'complete' "
             "AND attributes.status = 'FINISHED'",
             max_results=1000,
         )
+        if not runs:
+            return
         by_seed = {run.data.params["seed"]: run.data.metrics for run in runs}
-        points = _points(by_seed, at=max((run.info.end_time or 0 for run in runs), default=0))
-        note = f"Mean of {len(by_seed)} seeds: {', '.join(sorted(by_seed, key=int))}."
-        tags = {"mlflow.note.content": note}
+        points = _points(by_seed, at=max(run.info.end_time or 0 for run in runs))
+        seeds = ", ".join(sorted(by_seed, key=int))
+        note = f"Mean of {len(by_seed)} seeds: {seeds}. Its board: {links_in_notes(experiment_id)}."
+        tags = {NOTE_TAG: note}
         try:
             log(self._client, self.run_of(record), metrics=points, tags=tags)
         except MlflowException:
@@ -107,16 +103,20 @@ class Means:
             self._runs.clear()
             self._experiments.clear()
             log(self._client, self.run_of(record), metrics=points, tags=tags)
-            self._client.set_tag(run_id, PARENT_TAG, self.run_of(record))
+        parent = self.run_of(record)
+        for run in runs:
+            if run.data.tags.get(PARENT_TAG) != parent:
+                self._client.set_tag(run.info.run_id, PARENT_TAG, parent)
 
     def _experiment(self, record: RunRecord) -> str:
-        name = f"{SUMMARY_PREFIX}{segment(record.protocol.id)}"
-        if name not in self._experiments:
-            self._experiments[name] = _experiment(self._client, name, self._artifacts)
-        return self._experiments[name]
+        board = means_board_of(record)
+        if board.key not in self._experiments:
+            self._experiments[board.key] = experiment_for(self._client, board, self._artifacts)
+        return self._experiments[board.key]
 
 
-def _group(record: RunRecord) -> str:
+def group_of(record: RunRecord) -> str:
+    """Return what a method has in common over its seeds: the tag `nlbench.group`."""
     return schema.tags_of(record, board_of(record).key)["nlbench.group"]
 
 
@@ -139,6 +139,8 @@ def _summary_run(client: Any, record: RunRecord, group: str, experiment: str) ->
         oldest, *younger = _summaries(client, experiment, group)
     for run in younger:
         client.delete_run(run.info.run_id)
+    if oldest.info.status == "RUNNING":  # whoever created it was killed
+        _complete(client, record, oldest.info.run_id)
     return str(oldest.info.run_id)
 
 
@@ -155,8 +157,11 @@ def _create(client: Any, record: RunRecord, group: str, experiment: str) -> None
         "mlflow.source.name": "nlbench",
         "mlflow.source.type": "LOCAL",
     }
-    name = f"{schema.cut(record.label, 200)} {schema.noise_label(record)}"
-    run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+    name = f"{schema.cut(record.label, 200)} mean"
+    _complete(client, record, client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+
+
+def _complete(client: Any, record: RunRecord, run_id: str) -> None:
     log(client, run_id, params=_shared(schema.params_of(record)))
     client.log_inputs(run_id, datasets=[dataset_input(record)])
     client.set_terminated(run_id, "FINISHED")
@@ -164,23 +169,3 @@ def _create(client: Any, record: RunRecord, group: str, experiment: str) -> None
 
 def _shared(params: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in params.items() if key not in ("seed", "device")}
-
-
-def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
-    from mlflow.exceptions import MlflowException
-
-    tags = {
-        "nlbench.schema": schema.SCHEMA,
-        "mlflow.note.content": _NOTE,
-        VIEW_TAG: means_tag_value(),
-    }
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        try:
-            location = (artifacts / name).as_uri() if artifacts else None
-            return str(client.create_experiment(name, location, tags))
-        except MlflowException:
-            experiment = client.get_experiment_by_name(name)  # another process was faster
-    if experiment is None or experiment.lifecycle_stage != "active":
-        raise RunError(f"the MLflow experiment {name!r} is deleted, and its name stays taken.")
-    return str(experiment.experiment_id)

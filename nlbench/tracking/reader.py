@@ -43,6 +43,11 @@ class LoggedRun:
         """Whether the run is a completely logged result that no newer one replaced."""
         return ENDED.get(self.status) == self.state
 
+    @property
+    def is_open(self) -> bool:
+        """Whether MLflow shows the run as under way."""
+        return self.status == "RUNNING"
+
 
 def read_records(uri: str, home: Path | None = None) -> tuple[list[RunRecord], list[str]]:
     """Read the results in a store: per fingerprint the newest finished run, else the newest failed.
@@ -149,7 +154,7 @@ def store_summary(uri: str, home: Path | None = None) -> str:
 
 
 def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[str, str]]:
-    """Return the links that open the means over seeds, and each experiment as table and charts.
+    """Return the links that open each board: its means over seeds, its runs as table and as charts.
 
     Args:
         uri: The tracking URI.
@@ -157,7 +162,8 @@ def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[st
         home: The nlbench home folder, for stores named relative to it.
 
     Returns:
-        Pairs of a title and a link: one per experiment of means, then two per board.
+        Pairs of a title and a link, three per board; the means are missing where they could not
+        be written.
 
     Raises:
         RunError: if the store does not answer.
@@ -165,10 +171,14 @@ def ui_links(uri: str, base_url: str, home: Path | None = None) -> list[tuple[st
     address = resolve_uri(uri, home or home_dir())
     client = open_client(address, create=False)
     with guarded(address, READ_HINT):
-        means, experiments = _experiments(client, SUMMARY_PREFIX), experiments_of(client)
-    links = [(str(e.name), runs_link(base_url, e.experiment_id)) for e in means]
+        beside = {e.tags.get("nlbench.board"): e for e in _experiments(client, SUMMARY_PREFIX)}
+        experiments = experiments_of(client)
+    links = []
     for experiment in experiments:
-        number = experiment.experiment_id
+        number, means = experiment.experiment_id, beside.get(experiment.tags.get("nlbench.board"))
+        if means is not None:
+            link = runs_link(base_url, means.experiment_id)
+            links.append((f"{experiment.name} (means over seeds)", link))
         links.append((f"{experiment.name} (table)", runs_link(base_url, number)))
         links.append((f"{experiment.name} (charts)", runs_link(base_url, number, charts=True)))
     return links

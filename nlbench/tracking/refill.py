@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,9 @@ from nlbench.errors import NlbenchError
 from nlbench.results.record import RunRecord
 from nlbench.results.store import RunStore
 from nlbench.tracking.board import board_of
-from nlbench.tracking.schema import millis, run_name, sha256
+from nlbench.tracking.means import group_of
+from nlbench.tracking.schema import run_name, sha256
+from nlbench.tracking.settle import settle
 
 if TYPE_CHECKING:
     from nlbench.tracking.tracker import MlflowTracker
@@ -44,6 +46,7 @@ def sync(
         Counts, and a message per record that could not be filled or read. After three failures
         in a row the rest is not tried: the store is gone.
     """
+    settle(store, tracker)
     records, failed = store.records()
     uploaded = already_there = in_a_row = 0
     for number, record in enumerate(records, start=1):
@@ -61,17 +64,28 @@ def sync(
             progress(f"{line}: {outcome}")
         if in_a_row >= GIVE_UP_AFTER:
             failed.append(f"gave up; {len(records) - number} records were not tried")
-            break
+            return SyncReport(uploaded, already_there, failed)
+    failed += _refresh_means(tracker, records)
     return SyncReport(uploaded, already_there, failed)
+
+
+def _refresh_means(tracker: MlflowTracker, records: Sequence[RunRecord]) -> list[str]:
+    """Bring all means up to date, once per method; return a message if the store goes away."""
+    finished = (record for record in records if record.status == "finished")
+    one_each = {group_of(record): record for record in finished}
+    try:
+        for record in one_each.values():
+            tracker.refresh_means(record)
+    except NlbenchError as error:
+        return [f"means over seeds: {error}"]
+    return []
 
 
 def _fill_once(tracker: MlflowTracker, record: RunRecord, folder: Path) -> bool:
     digest = sha256(record.to_json())
     there = tracker.runs_of(record.fingerprint)
-    if any(run.record_sha256 == digest for run in there):
+    if any(run.record_sha256 == digest and not run.is_open for run in there):
         return False
     # The store went away in the middle of this very run: what was begun is completed.
-    begun = millis(record.started_at)
-    started = [r.run_id for r in there if r.status == "RUNNING" and r.start_time == begun]
-    tracker.finish(record, folder, next(iter(started), None))
+    tracker.finish(record, folder, tracker.begun(record, None))
     return True

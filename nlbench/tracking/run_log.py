@@ -27,11 +27,13 @@ class RunLog:
         if self._tracker is None:
             return
         try:
+            # Noted before there is a run: whoever finds the note looks for one.
+            self._store.mark(self._claim, self._tracker.uri)
             killed = self._claim.previous_mlflow_run
             if killed:
                 self._tracker.close_killed(killed, "the process was killed")
             self._run_id = self._tracker.begin(record, retry_of=killed)
-            self._store.mark(self._claim, mlflow_run=self._run_id)
+            self._store.mark(self._claim, self._tracker.uri, self._run_id)
         except Exception as error:
             self._give_up(error)
 

@@ -192,8 +192,8 @@ def curve_points(record: RunRecord) -> tuple[list[Point], list[str]]:
     return points, dropped
 
 
-def note_of(record: RunRecord) -> str:
-    """Return the run's note in Markdown: what came out, and how to repeat it."""
+def note_of(record: RunRecord, board_links: str = "") -> str:
+    """Return the run's note in Markdown: what came out, where its board is, how to repeat it."""
     lines = []
     if record.metrics is not None:
         selection, test = record.metrics.selection, record.metrics.test
@@ -207,6 +207,8 @@ def note_of(record: RunRecord) -> str:
         ]
     if record.error is not None:
         lines += ["Failed; see the artifact `error/traceback.txt`."]
+    if board_links:
+        lines += [f"Its board: {board_links}."]
     if record.command:
         # A fence longer than any in the command keeps the command from ending it.
         fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", record.command))])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import board_of
 from nlbench.tracking.files import write_files
+from nlbench.tracking.grouping import tell_versions_apart
+from nlbench.tracking.liveness import is_dead
 from nlbench.tracking.means import PARENT_TAG, Means
 from nlbench.tracking.opening import open_client
 from nlbench.tracking.reader import LoggedRun, all_runs, experiments_of, logged_run, runs_in
@@ -27,8 +28,8 @@ from nlbench.tracking.store import (
     resolve_uri,
     sqlite_path,
 )
-from nlbench.tracking.view import run_link, runs_link
-from nlbench.tracking.write import dataset_input, experiment_for, log
+from nlbench.tracking.view import links_in_notes, run_link, runs_link
+from nlbench.tracking.write import NOTE_TAG, dataset_input, experiment_for, log
 
 _log = logging.getLogger("nlbench")
 
@@ -53,6 +54,7 @@ class MlflowTracker:
         self._means = Means(client, self._artifacts)
         self._experiments: dict[str, str] = {}
         self._all_experiments: list[str] = []
+        self._grouped: set[tuple[str, str, str]] = set()
 
     @classmethod
     def open(cls, uri: str | None, home: Path) -> MlflowTracker:
@@ -124,8 +126,10 @@ class MlflowTracker:
             parent = self._parent(record)
             self._close(record, run, parent, problems)
             self._retire_others(record, run.info)
+            if record.status == "finished":
+                self._tell_versions_apart(record, run.info.experiment_id)
             if parent is not None:
-                self._summarise(record, run.info)
+                self._summarise(record, run.info.experiment_id)
         return self._tracked(run)
 
     def close_killed(self, run_id: str, reason: str) -> None:
@@ -136,6 +140,37 @@ class MlflowTracker:
                 tags = {"nlbench.state": "stale", "nlbench.error": schema.cut(reason)}
                 log(self._client, run_id, tags=tags)
                 self._client.set_terminated(run_id, "KILLED")
+
+    def begun(self, record: RunRecord, run_id: str | None) -> str | None:
+        """Return the run that was begun for a record: `run_id`, else one that is open for it."""
+        if run_id is not None:
+            return run_id
+        begun = schema.millis(record.started_at)
+        there = self.runs_of(record.fingerprint)
+        return next((r.run_id for r in there if r.is_open and r.start_time == begun), None)
+
+    def close_dead(self, fingerprint: str, run_id: str | None) -> None:
+        """Close the runs of a fingerprint that no process is at any more.
+
+        Args:
+            fingerprint: Of a run that no process of this home is at.
+            run_id: The one that was noted for it, if any.
+        """
+        with guarded(self._address):
+            runs = list(all_runs(self._client, _with_fingerprint(fingerprint)))
+        for run in runs:
+            number = run.info.run_id
+            if logged_run(run).is_open and (number == run_id or is_dead(run)):
+                self.close_killed(number, "the process was killed")
+
+    def refresh_means(self, record: RunRecord) -> None:
+        """Bring the means of a logged run's method up to date.
+
+        Raises:
+            RunError: if the store does not answer.
+        """
+        with guarded(self._address):
+            self._summarise(record, self._experiment(record))
 
     def find(self, fingerprint: str) -> list[LoggedRun]:
         """Return the finished runs with a fingerprint that count, newest first."""
@@ -149,14 +184,15 @@ class MlflowTracker:
         return sorted(runs, key=lambda run: (run.start_time, run.end_time), reverse=True)
 
     def _create(self, record: RunRecord, more_tags: Mapping[str, str]) -> str:
+        experiment_id = self._experiment(record)
         tags = {
             **schema.tags_of(record, board_of(record).key),
             "nlbench.state": "running",
+            NOTE_TAG: schema.note_of(record, links_in_notes(experiment_id)),
             **more_tags,
         }
-        tags["mlflow.note.content"] = schema.note_of(record)
         run = self._client.create_run(
-            self._experiment(record),
+            experiment_id,
             start_time=schema.millis(record.started_at) or None,
             tags=tags,
             run_name=schema.run_name(record),
@@ -179,7 +215,10 @@ class MlflowTracker:
         headline, _ = schema.headline_points(record)
         # Params cannot be changed in MLflow: those of an earlier attempt to fill stay.
         params = {k: v for k, v in schema.params_of(record).items() if k not in run.data.params}
-        tags = {**self._last_tags(record), **({PARENT_TAG: parent} if parent else {})}
+        tags = {
+            **_last_tags(record, run.info.experiment_id),
+            **({PARENT_TAG: parent} if parent else {}),
+        }
         notes = {"nlbench.nonfinite": ", ".join(dropped), "nlbench.problems": "; ".join(problems)}
         tags |= {key: schema.cut(text) for key, text in notes.items() if text}
         metrics = [*curves, *(headline if finished else [])]
@@ -187,32 +226,19 @@ class MlflowTracker:
         end_time = schema.millis(record.finished_at) or None
         self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED", end_time)
 
-    def _last_tags(self, record: RunRecord) -> dict[str, str]:
-        tags = {
-            **schema.tags_of(record, board_of(record).key),
-            "nlbench.state": "complete" if record.status == "finished" else "failed",
-            "nlbench.record_sha256": schema.sha256(record.to_json()),
-            "mlflow.note.content": schema.note_of(record),
-        }
-        if record.error is not None:
-            message = schema.hide_home(record.error.message)
-            tags["nlbench.error_type"] = schema.cut(record.error.type)
-            tags["nlbench.error"] = schema.cut(message, schema.TAG_LIMIT)
-        return tags
-
     def _retire_others(self, record: RunRecord, info: Any) -> None:
         """Tag older results of the same run as superseded, and close what died half-way."""
         if info.experiment_id not in self._all_experiments:
             self._all_experiments = [e.experiment_id for e in experiments_of(self._client)]
         started = schema.millis(record.started_at)
         text = _with_fingerprint(record.fingerprint)
-        for runs in runs_in(self._client, self._all_experiments, text):
-            other = logged_run(runs)
+        for run in runs_in(self._client, self._all_experiments, text):
+            other = logged_run(run)
             if other.run_id == info.run_id:
                 continue
             if other.counts and other.start_time <= started:
                 self._client.set_tag(other.run_id, "nlbench.state", "superseded")
-            elif other.status == "RUNNING" and self._is_dead(other.run_id):
+            elif other.status == "RUNNING" and is_dead(run):
                 self.close_killed(other.run_id, "its process ended before it was logged")
 
     def _parent(self, record: RunRecord) -> str | None:
@@ -227,21 +253,22 @@ class MlflowTracker:
             _log.debug("The means over seeds could not be written: %s", error)
             return None
 
-    def _summarise(self, record: RunRecord, info: Any) -> None:
+    def _summarise(self, record: RunRecord, experiment_id: str) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._means.update(record, info.run_id, info.experiment_id)
+            self._means.update(record, experiment_id)
         except (MlflowException, RunError) as error:
             # The result itself is logged.
             _log.debug("The means over seeds could not be written: %s", error)
 
-    def _is_dead(self, run_id: str) -> bool:
-        tags = self._client.get_run(run_id).data.tags
-        pid = tags.get("nlbench.pid", "")
-        if tags.get("nlbench.host") != schema.host_hash() or not pid.isdigit():
-            return False
-        return int(pid) == os.getpid() or not _is_alive(int(pid))
+    def _tell_versions_apart(self, record: RunRecord, experiment_id: str) -> None:
+        params = schema.params_of(record)
+        selector = params["selector"]
+        seen = (experiment_id, selector, params["versions"])
+        if seen not in self._grouped:
+            tell_versions_apart(self._client, experiment_id, selector)
+            self._grouped.add(seen)
 
     def _tracked(self, run: Any) -> TrackedRun:
         base, info = public_base(self._address), run.info
@@ -271,6 +298,20 @@ class MlflowTracker:
         return run if run.info.lifecycle_stage == "active" else None
 
 
+def _last_tags(record: RunRecord, experiment_id: str) -> dict[str, str]:
+    tags = {
+        **schema.tags_of(record, board_of(record).key),
+        "nlbench.state": "complete" if record.status == "finished" else "failed",
+        "nlbench.record_sha256": schema.sha256(record.to_json()),
+        NOTE_TAG: schema.note_of(record, links_in_notes(experiment_id)),
+    }
+    if record.error is not None:
+        message = schema.hide_home(record.error.message)
+        tags["nlbench.error_type"] = schema.cut(record.error.type)
+        tags["nlbench.error"] = schema.cut(message, schema.TAG_LIMIT)
+    return tags
+
+
 def _with_fingerprint(fingerprint: str) -> str:
     hexadecimal = "".join(c for c in fingerprint if c.isalnum())
     return f"tags.`nlbench.fingerprint` = '{hexadecimal}'"
@@ -283,13 +324,3 @@ def _artifact_root(uri: str, home: Path) -> Path | None:
     path = sqlite_path(uri)
     # MLflow's own default depends on the folder in which the first process happened to start.
     return (path.parent if path else home.absolute() / "mlflow") / "artifacts"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

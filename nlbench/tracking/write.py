@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 from nlbench.errors import RunError
 from nlbench.results.record import RunRecord
 from nlbench.tracking.board import Board
+from nlbench.tracking.grouping import refresh_view
 from nlbench.tracking.schema import Point, cut, noise_label
-from nlbench.tracking.view import VIEW_TAG, view_tag_value
+from nlbench.tracking.view import links_in_notes
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 800, 100, 100  # per call; together MLflow takes 1000
+NOTE_TAG = "mlflow.note.content"
 
 T = TypeVar("T")
 
@@ -48,11 +50,11 @@ def log(
 
 
 def experiment_for(client: Any, board: Board, artifacts: Path | None) -> str:
-    """Return the experiment of a board, created on first use.
+    """Return the experiment of a board's runs or of their means, created on first use.
 
     Args:
         client: An ``MlflowClient``.
-        board: What all runs in the experiment share.
+        board: What all runs in the experiment share, from `board_of` or `means_board_of`.
         artifacts: Where files go; None leaves that to the server.
 
     Returns:
@@ -72,7 +74,7 @@ def experiment_for(client: Any, board: Board, artifacts: Path | None) -> str:
                 f"with `mlflow experiments restore --experiment-id {experiment.experiment_id}`, "
                 "or remove it for good with `mlflow gc`; then run `nlbench sync`."
             )
-        _refresh_view(client, experiment)
+        refresh_view(client, experiment)
         return str(experiment.experiment_id)
     raise RunError(
         f"the MLflow experiments {board.name!r} and {board.distinct_name!r} are taken by other "
@@ -108,26 +110,17 @@ def _create(client: Any, name: str, board: Board, artifacts: Path | None) -> Any
     from mlflow.exceptions import MlflowException
 
     location = (artifacts / name).as_uri() if artifacts else None
-    tags = {**board.tags, VIEW_TAG: view_tag_value()}
     try:
-        return client.get_experiment(client.create_experiment(name, location, tags))
+        number = client.create_experiment(name, location, board.tags)
+        note = f"Open: {links_in_notes(number)}. {board.tags[NOTE_TAG]}"
+        client.set_experiment_tag(number, NOTE_TAG, note)
+        return client.get_experiment(number)
     except MlflowException:
         # Another process was faster; anything else that went wrong is raised again below.
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             raise
         return experiment
-
-
-def _refresh_view(client: Any, experiment: Any) -> None:
-    from mlflow.exceptions import MlflowException
-
-    value = view_tag_value()
-    if experiment.tags.get(VIEW_TAG) != value:
-        try:
-            client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, value)
-        except MlflowException:
-            return  # a view is a courtesy; a user who may only add runs still can
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:

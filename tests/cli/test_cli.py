@@ -157,6 +157,13 @@ def pictures(root: Path, n_images: int = 20) -> Path:
     return root
 
 
+def test_a_run_ends_with_a_link_that_opens_it_in_mlflow(first_run: tuple[Path, Result]) -> None:
+    link = (
+        r"http://127\.0\.0\.1:5000/#/experiments/1/runs/[0-9a-f]{32}\?workflowType=machine_learning"
+    )
+    assert re.search(link, first_run[1].stderr)
+
+
 # Help and start-up
 
 

@@ -129,7 +129,11 @@ def test_a_run_is_logged_to_a_server_that_wants_a_password(server: Server) -> No
     code, output = cli("ui", "--tracking-uri", server.uri)
     assert code == 0
     assert f"{server.uri}/#/experiments/" in output
-    assert "nlbench-means/" in output
+    assert "(means over seeds)" in output
+    assert "choose 'Model training' at the top left" in output
+    links = [line for line in output.splitlines() if "/#/" in line]
+    assert len(links) == 3
+    assert all("workflowType=machine_learning" in link for link in links)
     assert "Starting" not in output
 
 

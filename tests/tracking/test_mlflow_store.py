@@ -19,7 +19,6 @@ from nlbench.tracking.board import board_of
 from nlbench.tracking.files import per_class_table
 from nlbench.tracking.schema import clean_name, curve_points, cut, note_of, params_of, tags_of
 from nlbench.tracking.store import mask, resolve_uri
-from nlbench.tracking.view import view_state
 
 
 def test_values_that_are_not_finite_are_named_instead_of_logged() -> None:
@@ -120,7 +119,6 @@ def test_runs_of_other_code_are_told_apart() -> None:
     assert params_of(new)["versions"] == "noise 1, selector 2"
     assert tags_of(old, "b")["nlbench.group"] != tags_of(new, "b")["nlbench.group"]
     assert tags_of(new, "b")["nlbench.versions"] == '{"noise":1,"selector":2}'
-    assert {"mode": "param", "groupByData": "versions"} in view_state()["groupBy"]["groupByKeys"]
 
 
 def test_means_do_not_mix_losses_nor_their_settings() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from nlbench.tracking.board import board_of
 from nlbench.tracking.files import selection_summary
 from nlbench.tracking.schema import hide_home
 from nlbench.tracking.store import sqlite_uri
-from nlbench.tracking.view import view_tag_value
+from nlbench.tracking.view import VIEW_KEY, VIEW_TAG
 
 HOSTILE = [
     "x" * 300,
@@ -39,6 +42,7 @@ HOSTILE = [
 ]
 OPEN_FRESH = """
 import sys
+import zlib
 from pathlib import Path
 from nlbench.tracking import MlflowTracker
 print(MlflowTracker.open(None, Path(sys.argv[1])).uri)
@@ -124,7 +128,12 @@ def test_what_a_reader_of_the_web_page_sees(
     }
     assert wanted.items() <= run.data.params.items()
     assert [i.dataset.digest for i in run.inputs.dataset_inputs] == ["0123456789abcdef"]
-    assert "nlbench run --seed 0" in run.data.tags["mlflow.note.content"]
+    note = run.data.tags["mlflow.note.content"]
+    assert "nlbench run --seed 0" in note
+    # MLflow's own links drop what its classical pages need; these do not.
+    board = f"#/experiments/{run.info.experiment_id}/runs?viewStateShareKey={VIEW_KEY}"
+    assert f"[table]({board}&workflowType=machine_learning)" in note
+    assert f"[charts]({board}&workflowType=machine_learning&compareRunsMode=CHART)" in note
     names = {item.path for item in client.list_artifacts(tracked.run_id)}
     assert names >= {"result.json", "environment.json", "command.txt", "figures", "config"}
     figures = {item.path for item in client.list_artifacts(tracked.run_id, "figures")}
@@ -473,12 +482,73 @@ def test_the_web_interface_is_found(home: Path, tracker: MlflowTracker, client: 
     assert "--no-serve-artifacts" not in ui_command(uri, 5001, host="0.0.0.0")  # noqa: S104
     with pytest.raises(ConfigError, match="is a server"):
         ui_command("https://example.org", 5001)
-    (means, _), (table, table_link), (charts, charts_link) = ui_links(uri, "http://127.0.0.1:5001/")
-    assert means == "nlbench-means/digits-quick"
-    assert table.startswith("nlbench/digits-quick/digits-symmetric-0.40")
+    (means, link), (table, table_link), (charts, charts_link) = ui_links(
+        uri, "http://127.0.0.1:5001/"
+    )
+    board = "digits-quick/digits-symmetric-0.40"
+    assert means == f"nlbench/{board} (means over seeds)"
+    beside = client.get_experiment_by_name(f"nlbench-means/{board}")
+    assert f"/#/experiments/{beside.experiment_id}/runs?" in link
+    assert table == f"nlbench/{board} (table)"
     assert f"//127.0.0.1:5001/#/experiments/{tracked.experiment_id}/runs?" in table_link
     assert charts.endswith("(charts)")
     assert "compareRunsMode=CHART" in charts_link
-    tags = client.get_experiment(tracked.experiment_id).tags
-    assert tags["mlflow.sharedViewState.nlbench-leaderboard"] == view_tag_value()
-    assert json.loads(view_tag_value())["name"] == "Leaderboard"
+    assert all("workflowType=machine_learning" in text for text in (link, table_link, charts_link))
+    names = []
+    for experiment in (client.get_experiment(tracked.experiment_id), beside):
+        view = view_of(client, experiment.experiment_id)
+        names.append((view["name"], view["compareRunCharts"][0]["metricKey"]))
+        assert (
+            f"[table](#/experiments/{experiment.experiment_id}/runs?"
+            in (experiment.tags["mlflow.note.content"])
+        )
+    assert names == [("Leaderboard", "test/acc_last"), ("Means over seeds", "acc/mean")]
+
+
+def view_of(client: Any, experiment_id: str) -> dict[str, Any]:
+    """Return a saved view as MLflow's web interface reads it."""
+    tag = json.loads(client.get_experiment(experiment_id).tags[VIEW_TAG])
+    kind, _, packed = tag["state"].partition(";")
+    assert kind == "deflate"
+    return {"name": tag["name"], **json.loads(zlib.decompress(base64.b64decode(packed)))}
+
+
+def grouped_by(client: Any, experiment_id: str) -> list[str]:
+    return [k["groupByData"] for k in view_of(client, experiment_id)["groupBy"]["groupByKeys"]]
+
+
+def test_a_board_groups_by_version_once_a_selector_has_two(
+    home: Path, tracker: MlflowTracker, client: Any
+) -> None:
+    def finish(label: str, version: int, seed: int) -> str:
+        mark = hashlib.sha256(f"{label} {version} {seed}".encode()).hexdigest()
+        versions = {"selector": version}
+        record = make_record(label=label, versions=versions, seed=seed, fingerprint=mark)
+        return tracker.finish(record, home, None).experiment_id
+
+    for label, version, seed in [("it's", 1, 0), ("it's", 1, 1), ("none", 2, 0)]:
+        experiment = finish(label, version, seed)
+    assert grouped_by(client, experiment) == ["selector"]
+    finish("it's", 2, 0)
+    assert grouped_by(client, experiment) == ["selector", "versions"]
+    # A view from an earlier nlbench is replaced by the one that fits the runs.
+    client.set_experiment_tag(experiment, VIEW_TAG, "from before")
+    MlflowTracker.open(None, home).finish(make_record(seed=5), home, None)
+    assert grouped_by(client, experiment) == ["selector", "versions"]
+
+
+def test_boards_have_means_of_their_own(home: Path, tracker: MlflowTracker, client: Any) -> None:
+    noises = [make_record().noise.model_copy(update={"nominal_rate": r}) for r in (0.2, 0.4)]
+    for seed, noise in enumerate(noises):
+        tracker.finish(make_record(noise=noise, seed=seed), home, None)
+    links = ui_links(default_tracking_uri(home), "http://127.0.0.1:5000")
+    means = [title for title, _ in links if "means" in title]
+    assert means == [
+        f"nlbench/digits-quick/digits-symmetric-{r} (means over seeds)" for r in ("0.20", "0.40")
+    ]
+    for rate in ("0.20", "0.40"):
+        beside = client.get_experiment_by_name(
+            f"nlbench-means/digits-quick/digits-symmetric-{rate}"
+        )
+        (run,) = client.search_runs([beside.experiment_id])
+        assert run.info.run_name == "clip-knn mean"

@@ -240,6 +240,13 @@ def test_a_board_is_saturated_by_one_of_three_rules() -> None:
     assert rule(only([*crowd([0.9, 0.899, 0.898, 0.897], 0.01), *none, *high])) == ""
 
 
+def test_few_seeds_do_not_saturate_a_board() -> None:
+    none, high = runs("none", NONE), oracle([0.95, 0.96, 0.95, 0.94, 0.95])
+    close = [*crowd([0.9, 0.899, 0.898, 0.897, 0.6], 0.01), *none, *high]
+    assert rule(only(close)) == "at the top"
+    assert rule(only([record for record in close if record.seed < 2])) == ""
+
+
 # The matrix --------------------------------------------------------------------------------------
 
 LEVELS = {"none": 0.5, "good": 0.8, "weak": 0.6}

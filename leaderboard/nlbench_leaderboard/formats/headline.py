@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from nlbench_leaderboard.formats.numbers import percent, points
 from nlbench_leaderboard.ranking.board import Board, Row
-from nlbench_leaderboard.ranking.paired import ALPHA
-from nlbench_leaderboard.ranking.verdict import LEAST_N
+from nlbench_leaderboard.ranking.paired import ALPHA, LEAST_N
 from nlbench_leaderboard.ranking.versus import Difference
 
 _MOST_NAMES = 3

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from nlbench_leaderboard.escape import latex, shorten
 from nlbench_leaderboard.formats.numbers import BOUNDS, interval_text, points
 from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, Row
-from nlbench_leaderboard.ranking.paired import ALPHA
-from nlbench_leaderboard.ranking.verdict import LEAST_N
+from nlbench_leaderboard.ranking.paired import ALPHA, LEAST_N
 
 _HEAD = r"""% Made by `nlbench leaderboard`. In the preamble: \usepackage{booktabs}
 % With inputenc/T1 or any newer engine; characters beyond Latin-1 are written as U+XXXX."""

@@ -21,6 +21,8 @@ from nlbench_leaderboard.ranking.levels import levels
 from nlbench_leaderboard.ranking.stats import t_quantile
 
 ALPHA = 0.05
+LEAST_N = 5
+"""With fewer seeds, that a test finds nothing says nothing."""
 LEAST_N_T = 2
 LEAST_N_WILCOXON = 6
 """With n non-zero differences the smallest two-sided p is 2 / 2^n: 0.0625 for five of them."""

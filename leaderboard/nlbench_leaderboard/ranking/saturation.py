@@ -9,6 +9,8 @@ Three rules, in this order; one is enough:
   told apart.
 - *at the top*: of at least five methods with every seed, four in five or more have a mean inside
   the 95 % interval of the best one's mean.
+
+The last two need intervals worth the name: below five seeds they are wide whatever the board is.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 
 from nlbench_leaderboard.ranking.board import Board, Row, Saturation
 from nlbench_leaderboard.ranking.levels import TOLERANCE
+from nlbench_leaderboard.ranking.paired import LEAST_N
 
 LEAST_METHODS = 5
 LEAST_SHARE = 0.8
@@ -37,6 +40,8 @@ def saturation(board: Board) -> Saturation | None:
     found = (room, detectable, n_near, len(methods))
     if board.no_gap == "nothing to close":
         return Saturation("nothing to close", *found)
+    if methods[0].n < LEAST_N:
+        return None
     if room is not None and detectable is not None and room <= detectable:
         return Saturation("small room", *found)
     if len(methods) >= LEAST_METHODS and n_near >= LEAST_SHARE * len(methods):

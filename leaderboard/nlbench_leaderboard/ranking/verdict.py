@@ -19,12 +19,9 @@ from collections.abc import Mapping, Sequence
 from nlbench_leaderboard.ranking.board import Board, NoGap, NoneVerdict, Row, Verdict
 from nlbench_leaderboard.ranking.gap import gap_closed
 from nlbench_leaderboard.ranking.levels import TOLERANCE
-from nlbench_leaderboard.ranking.paired import ALPHA, Comparison, compare_all
+from nlbench_leaderboard.ranking.paired import ALPHA, LEAST_N, Comparison, compare_all
 from nlbench_leaderboard.ranking.saturation import saturation
 from nlbench_leaderboard.ranking.versus import Difference, against
-
-LEAST_N = 5
-"""With fewer seeds, that a test finds nothing says nothing."""
 
 
 def compare_rows(rows: Sequence[Row]) -> tuple[Comparison, ...]:

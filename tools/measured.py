@@ -23,7 +23,7 @@ README, PAGE, RECORDS = ROOT / "README.md", ROOT / "docs/selectors.md", ROOT / "
 LEAST_METHODS = 10  # boards of two or three methods are for another question
 WIDTH = 110
 # Human labels have no nominal rate; the caption says that it is estimated there.
-ESTIMATED = " noise_rate=estimated"
+ESTIMATED = " (noise_rate=estimated)"
 HUMAN = {"worse": "worst label", "aggre": "majority", "random1": "first label"}
 
 
@@ -135,8 +135,13 @@ def _line(name: str, group: Group, some: list[Board]) -> str:
     by_rank = sorted(rows, key=lambda pair: (pair[1].rank or 0, -pair[1].stats[RANKED_BY].mean))
     (best_board, best), (worst_board, worst) = by_rank[0], by_rank[-1]
     f1 = [row.stats["selection_f1"].mean for _, row in rows if "selection_f1" in row.stats]
-    is_loss = all(row.stats["kept_fraction"].mean == 1 for _, row in rows)
-    selected = "" if is_loss or not f1 else f" F1 of the selection {_span(f1)}."
+    keeps_all = all(row.stats["kept_fraction"].mean == 1 for _, row in rows)
+    selected = "" if keeps_all or not f1 else f" F1 of the selection {_span(f1)}."
+    if len(rows) == 1:
+        return (
+            f"**Measured** on {group.what}: place {best.rank} of {len(_ranked(best_board))}, "
+            f"{_noise(best_board)} ({_percent(best)} %).{selected}"
+        )
     return (
         f"**Measured** on {group.what}: place {best.rank} of {len(_ranked(best_board))} at best, "
         f"{_noise(best_board)} ({_percent(best)} %), {worst.rank} of {len(_ranked(worst_board))} "
@@ -157,11 +162,17 @@ def _table(some: list[Board], short: bool = False) -> list[str]:
                 ranks.setdefault(name, []).append(row.rank)
     order = sorted(ranks, key=lambda name: (statistics.mean(ranks[name]), name))
     bounds = [row.name for row in _current(some[0]) if row.bound]
-    head = ["method", *([] if short else ["mean place"]), *(_noise(board) for board in some)]
+    found = {_name(row): row.stats.get("selection_auroc") for row in _current(some[0])}
+    second = f"AUROC, {_noise(some[0])}" if short else "mean place"
+    head = ["method", second, *(_noise(board) for board in some)]
     lines = [f"| {' | '.join(head)} |", f"| --- {'| ---: ' * (len(head) - 1)}|"]
     for name in [*bounds, *order] if short else [*order, *bounds]:
         place = f"{statistics.mean(ranks[name]):.1f}" if name in ranks else "–"
-        first = [_linked(name, name in bounds)] if short else [f"`{name}`", place]
+        auroc = found.get(name)
+        # A loss that keeps everything ranks nothing.
+        ranks_labels = auroc is not None and (auroc.mean, auroc.sd) != (0.5, 0.0)
+        area = f"{100 * auroc.mean:.1f}" if auroc and ranks_labels else "–"
+        first = [_linked(name, name in bounds), area] if short else [f"`{name}`", place]
         line = [*first, *(cells.get((name, board.id), "–") for board in some)]
         lines.append(f"| {' | '.join(line)} |")
     return lines
@@ -180,7 +191,9 @@ def _cell(row: Row) -> str:
 
 
 def _current(board: Board) -> list[Row]:
-    return [row for row in board.rows if row.accuracy and not row.older]
+    """Return the methods as they come; variants of one are on the page."""
+    rows = (row for row in board.rows if row.accuracy and not row.older)
+    return [row for row in rows if "(" not in _name(row)]
 
 
 def _ranked(board: Board) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,7 +105,18 @@ def _travelling(record: RunRecord, store: RunStore, evidence: bool) -> Contribut
     from nlbench.tracking.schema import hide_home
 
     needed = evidence and record.metrics is not None
+    command = without_place(record.command)
     return ContributedRun(
-        Record.from_json(hide_home(record.to_json())),
+        Record.from_json(hide_home(record.model_copy(update={"command": command}).to_json())),
         evidence_of(store.folder(record.fingerprint)) if needed else None,
     )
+
+
+def without_place(command: str) -> str:
+    """Return a command with ``DIR`` for the folder of the data sets, which is elsewhere for others.
+
+    >>> without_place("nlbench run --data-dir '/home/me/my data' --seed 1")
+    'nlbench run --data-dir DIR --seed 1'
+    """
+    word = r"""(?:\$?'[^']*'|"[^"]*"|[^\s'"])+"""
+    return re.sub(rf"(?<= --data-dir ){word}", "DIR", command)

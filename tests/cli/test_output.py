@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from mlflow_records import make_record
 from typer.testing import CliRunner
 
 from nlbench.cli import app
+from nlbench.cli.export import without_place
 from nlbench.cli.result_table import result_table
 from nlbench.results.record import RunRecord
 from nlbench.results.store import RunStore
@@ -83,3 +85,10 @@ def test_accuracy_on_noisy_test_labels_is_marked() -> None:
 
     assert notes(noisy).count("against noisy labels") == 2
     assert "against noisy labels" not in notes(record)
+
+
+@pytest.mark.parametrize("folder", ["/data", "/home/me/my data", "it's", 'say "it"', "~/x"])
+def test_an_exported_command_does_not_say_where_the_data_lie(folder: str) -> None:
+    command = shlex.join(["nlbench", "run", "--data-dir", folder, "--set", "a=b c"])
+    assert without_place(command) == "nlbench run --data-dir DIR --set 'a=b c'"
+    assert without_place("nlbench run --seed 1") == "nlbench run --seed 1"

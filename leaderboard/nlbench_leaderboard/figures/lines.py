@@ -33,13 +33,13 @@ from nlbench_leaderboard.ranking.grouping import RowKey
 
 _RECALLS_SHOWN = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 _LEARNING = (
-    "Mean over seeds; the band, of the best selector and of the bounds, goes from the lowest to "
+    "Mean over seeds; the band, of the best method and of the bounds, goes from the lowest to "
     "the highest seed. A falling curve means that wrong labels are being memorised. The axis "
     "follows the second half of the training; earlier epochs may be below it."
 )
 _RECALL = (
     "Curves: the result of keeping the highest scores, mean over seeds, from the score histogram "
-    "of each run (40 bins, evenly mixed within a bin). Open markers: what the selector kept, which "
+    "of each run (40 bins, evenly mixed within a bin). Open markers: what the method kept, which "
     "need not follow its score; names are in the order of its precision, the number on the right."
 )
 

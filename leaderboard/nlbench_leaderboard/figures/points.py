@@ -76,11 +76,11 @@ def cost_figure(board: Board, places: Places) -> Figure | None:
     n = len(rest) + len(front)
     return Figure(
         title="Cost against accuracy",
-        note="Means over seeds. The line joins the selectors that no other beats in both (Pareto "
+        note="Means over seeds. The line joins the methods that no other beats in both (Pareto "
         "front), bounds aside. Embedding time counts only in the first run; later runs use the "
         f"cache. The best {len(shown.best)} are in colour; names that found no room are under the "
         "pointer and in the table."
-        + ("" if n == len(ranked) else f" {n} of {len(ranked)} selectors are drawn.")
+        + ("" if n == len(ranked) else f" {n} of {len(ranked)} methods are drawn.")
         + outside([(row.name, _accuracy(row)) for row, _ in points], y),
         svg=svg(f"Test accuracy against seconds, {len(points)} points", parts),
         head=("Selector", "Seconds", "Test accuracy, %", "On the front"),
@@ -116,9 +116,9 @@ def histogram_figures(board: Board) -> Figure | None:
         title="Scores of clean and mislabelled samples",
         note="Blue (up): clean, orange (down): mislabelled. Samples per bin, mean over seeds; each "
         "side is scaled to its own tallest bin, whose number of samples is on the left. The "
-        "horizontal axis is the score, higher means cleaner; every selector has its own "
+        "horizontal axis is the score, higher means cleaner; every method has its own "
         f"scale.{part}",
-        svg=svg(f"Score histograms of {len(shown)} selectors, clean and mislabelled", parts, WIDTH,
+        svg=svg(f"Score histograms of {len(shown)} methods, clean and mislabelled", parts, WIDTH,
                 height),
         head=("Selector", "Clean: quartiles of the score", "Mislabelled: quartiles of the score"),
         lines=tuple((row.name, _quartiles(e, c), _quartiles(e, n)) for row, (e, c, n) in shown),
@@ -151,10 +151,10 @@ def rank_figure(across: Across) -> Figure | None:
     )
     return Figure(
         title="Average rank and critical difference",
-        note="Dot: average rank over the boards. Two selectors whose lines (half the critical "
+        note="Dot: average rank over the boards. Two methods whose lines (half the critical "
         "difference to each side) do not overlap differ at 0.05 by Nemenyi's test; a bar on the "
-        f"right joins selectors that are not significantly different.{part}",
-        svg=svg(f"Critical difference diagram, {len(drawn)} selectors", parts, WIDTH, bottom + 8),
+        f"right joins methods that are not significantly different.{part}",
+        svg=svg(f"Critical difference diagram, {len(drawn)} methods", parts, WIDTH, bottom + 8),
         head=("Selector", "Average rank"),
         lines=tuple((place.name, f"{place.rank:.2f}") for place in across.ranks),
     )  # fmt: skip

@@ -45,7 +45,7 @@ class Drawn(NamedTuple):
         if n == self.n_all:
             return f" The best {len(self.best)} are in colour. {grey}"
         return (
-            f" {n} of {self.n_all} selectors are drawn, the best {len(self.best)} in colour. {grey}"
+            f" {n} of {self.n_all} methods are drawn, the best {len(self.best)} in colour. {grey}"
         )
 
     def style(self, row: Row, places: Places) -> int | str:

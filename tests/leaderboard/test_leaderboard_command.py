@@ -87,6 +87,7 @@ def test_the_command_reads_a_tracking_server(
 
     module = types.ModuleType("nlbench.tracking")
     module.read_records = read_records  # type: ignore[attr-defined]
+    module.settle_left_open = lambda store, uri: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nlbench.tracking", module)
     result = CliRunner().invoke(app, ["--tracking-uri", "sqlite:///x.db"])
     assert asked == ["sqlite:///x.db"]

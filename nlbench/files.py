@@ -7,7 +7,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import yaml
+
+MOST_LEVELS, MOST_VALUES = 64, 1_000_000
 
 
 def home_dir() -> Path:
@@ -57,3 +62,71 @@ def canonical_json(value: Mapping[str, Any]) -> str:
     '{"a":[1.5,null],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """Return the content of a file that somebody else wrote.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is not a file (a pipe might never end) or larger than `most_bytes`.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes / 2**20:g} MiB")
+    return content
+
+
+def parse_yaml(text: str, loader: type[yaml.SafeLoader] | None = None) -> Any:
+    """Return what a YAML text says, if it is plain data of bounded depth, size and numbers.
+
+    Args:
+        text: The text.
+        loader: What reads it; PyYAML's safe loader where left out.
+
+    Raises:
+        ValueError: whatever is wrong with it; the text says what.
+    """
+    import yaml
+
+    try:
+        content = yaml.load(text, Loader=loader or yaml.SafeLoader)  # noqa: S506 - a safe one
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:  # a number of 5000 digits, a thirteenth month
+        raise ValueError(f"a value cannot be read: {error}") from None
+    except Exception as error:  # its constructors raise what they meet: TypeError, AttributeError
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    require_bounded(content)
+    return content
+
+
+def require_bounded(content: Any) -> None:
+    """Refuse plain data that is too deep or too large, that contains itself, or has huge numbers.
+
+    Aliases of YAML make a few lines into gigabytes: each place counts.
+
+    Raises:
+        ValueError: naming the rule.
+    """
+    n_values, parts = 0, [(content, 0)]
+    while parts:
+        value, depth = parts.pop()
+        n_values += 1
+        if depth > MOST_LEVELS:
+            raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
+        if n_values > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES} values")
+        if isinstance(value, dict):
+            parts += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list | tuple | set):
+            parts += [(part, depth + 1) for part in value]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(
+                f"whole numbers must fit 64 bits, got one of {value.bit_length()} bits"
+            )

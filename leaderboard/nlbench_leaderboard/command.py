@@ -163,12 +163,15 @@ def _content(tracking_uri: str | None, paths: list[Path], only_records: bool) ->
     local = records
     contributed: list[ContributedRun] = []
     if paths:
-        from nlbench.contribution import merged, read_folder
+        from nlbench.contribution import backed_runs, merged, read_folder
 
         for path in paths:
             runs, refused = read_folder(path)
             contributed += runs
             problems = [*problems, *refused]
+        made_here = {record.fingerprint for record in local if record.metrics}
+        contributed, left_out = backed_runs(contributed, made_here)
+        problems = [*problems, *left_out]
         records = merged(records, [run.record for run in contributed])
     facts = installed_facts_of(records)
     names = {name: one.title for name, one in facts.data.items()}

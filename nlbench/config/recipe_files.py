@@ -13,9 +13,11 @@ from typing import Any
 import yaml
 
 from nlbench.errors import ConfigError, did_you_mean
+from nlbench.files import parse_yaml, read_file
 
 SECTIONS = ("selector", "trainer", "protocol", "noise", "data")
 
+_MOST_BYTES = 2**20
 _RECIPES = Path(__file__).parent / "recipes"
 _RECIPE_KEYS = {"summary", "source", "extends", "dataset", *SECTIONS}
 
@@ -103,13 +105,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        ConfigError: if the file is missing, is not YAML, or is not a mapping.
+        ConfigError: if the file is missing or not a file, is not YAML, or is not a mapping.
     """
     try:
-        content = deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        content = deepcopy(_parsed(read_file(path, _MOST_BYTES).decode()))
     except FileNotFoundError:
         raise ConfigError(f"file '{path}' does not exist. Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(
+            f"file '{path}' cannot be read: {error.strerror}. Check its permissions."
+        ) from None
+    except ValueError as error:  # UnicodeDecodeError is one
         raise ConfigError(f"file '{path}' is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"file '{path}' must contain key: value pairs.")
@@ -122,7 +128,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> Any:
     """Parse YAML; a sweep asks for the same few recipes several times per cell."""
-    return yaml.safe_load(text)
+    return parse_yaml(text)
 
 
 def recipe_names() -> list[str]:

@@ -126,7 +126,7 @@ class RunConfig(_Section):
     selector: SelectorConfig
     trainer: TrainerConfig
     protocol: ProtocolConfig
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # what tables and generators hold
     files: dict[str, str] = {}
     versions: dict[str, int | str] = {}
 

@@ -6,9 +6,8 @@ import json
 import re
 from typing import Any
 
-import yaml
-
 from nlbench.errors import ConfigError
+from nlbench.files import parse_yaml
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -22,12 +21,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"a setting must be key=value, got {text!r}.")
     try:
         return key.strip(), _yaml_value(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"the value of {key!r} is not valid YAML: {value!r}.") from None
+    except ValueError:
+        raise ConfigError(f"the value of {key!r} is not valid YAML: {value!r:.200}.") from None
 
 
 def _yaml_value(text: str) -> Any:
-    value = yaml.safe_load(text)
+    value = parse_yaml(text)
     if isinstance(value, str) and text.strip()[:1] not in ("'", '"'):
         # YAML 1.1 reads 5e-4 as text; everybody who types it means the number.
         try:
@@ -98,5 +97,5 @@ def setting_text(value: Any) -> str:
 def _yaml_value_or_none(text: str) -> Any:
     try:
         return _yaml_value(text)
-    except yaml.YAMLError:
+    except ValueError:
         return None

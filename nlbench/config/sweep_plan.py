@@ -155,6 +155,9 @@ def _text_list(path: Path, axis: str, value: Any) -> list[str]:
     return value
 
 
+_MOST_SEEDS = 10_000
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
@@ -173,8 +176,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         low, dash, high = part.partition("-")
         if not _is_number(low) or (dash and not _is_number(high)):
             raise ConfigError(f"seeds must be like 0-2 or 0,3,7, got {text!r}.")
+        if max(len(low), len(high)) > len(str(2**63)):
+            raise ConfigError(f"seeds must be below 2^63, got {part:.60}.")
         last = int(high) if dash else int(low)
         if last < int(low):
             raise ConfigError(f"seeds must go upwards, got {part!r}.")
+        if last - int(low) >= _MOST_SEEDS:
+            raise ConfigError(f"seeds must be at most {_MOST_SEEDS} in one range, got {part!r}.")
         seeds += range(int(low), last + 1)
     return tuple(dict.fromkeys(seeds))

@@ -11,7 +11,7 @@ from nlbench.contribution.installed_facts import (
     Paper,
     installed_facts_of,
 )
-from nlbench.contribution.merging import merged, read_folder
+from nlbench.contribution.merging import backed_runs, merged, read_folder
 from nlbench.contribution.rerun import Rerun, draw_runs, rerun
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "InstalledFacts",
     "Paper",
     "Rerun",
+    "backed_runs",
     "draw_runs",
     "encode",
     "evidence_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from nlbench.results.record import Metrics, RunRecord, SelectionMetrics
@@ -12,6 +12,8 @@ from nlbench.results.record import Metrics, RunRecord, SelectionMetrics
 TOLERANCE = 1e-9
 # Clocks are read one after the other.
 _CLOCK_S = 0.05
+# Clocks of two machines, and nobody's next week: a newer record replaces an older one.
+_CLOCKS_DIFFER = timedelta(hours=1)
 
 
 def contradictions(record: RunRecord) -> Iterator[str]:
@@ -77,7 +79,9 @@ def _times(record: RunRecord) -> Iterator[str]:
         began, ended = map(datetime.fromisoformat, (record.started_at, record.finished_at))
         if began > ended:
             yield "the run ended before it began"
-    except (ValueError, TypeError):
+        if ended > datetime.now(timezone.utc) + _CLOCKS_DIFFER:
+            yield f"the run ended in the future, {record.finished_at:.40}"
+    except (ValueError, TypeError, OverflowError):
         yield "started_at and finished_at are not two ISO times"
 
 
@@ -130,7 +134,9 @@ def _test(record: RunRecord, metrics: Metrics) -> Iterator[str]:
         yield f"accuracy_per_class has {len(test.accuracy_per_class)} values"
     elif per_class:
         yield from _mean_of("accuracy_last", test.accuracy_last, per_class, len(per_class))
-    epochs = record.config.get("trainer", {}).get("params", {}).get("epochs")
+    trainer = record.config.get("trainer")
+    params = trainer.get("params") if isinstance(trainer, dict) else None
+    epochs = params.get("epochs") if isinstance(params, dict) else None
     if isinstance(epochs, int) and len(record.curves["test_accuracy"]) != epochs:
         yield f"curves.test_accuracy has {len(record.curves['test_accuracy'])} of {epochs} epochs"
 

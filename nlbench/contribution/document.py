@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from nlbench.contribution.evidence import ARRAYS, NEEDED, Evidence
-from nlbench.contribution.packing import key_of, pack, unpack
+from nlbench.contribution.packing import Array, key_of, pack, packed_length, unpack
 from nlbench.errors import DataError
-from nlbench.files import canonical_json
+from nlbench.files import canonical_json, read_file
 from nlbench.results.record import RunRecord
 
 FORMAT, VERSION = "nlbench-runs", 1
 MAX_BYTES = 64 * 2**20
+MAX_VALUES = 2**27
+"""Of all arrays of a file together: 1 GiB in memory, far more than a file of real runs has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,23 +81,50 @@ def read_runs(path: Path) -> list[ContributedRun]:
     arrays, entries = content["arrays"], content["runs"]
     if not isinstance(arrays, dict) or not isinstance(entries, list) or not entries:
         raise DataError(f"{path} must contain an object `arrays` and a list `runs` with a run.")
-    return [_run(entry, arrays, f"{path}, run {i}") for i, entry in enumerate(entries, start=1)]
+    unpacked = _Arrays(arrays)
+    return [_run(entry, unpacked, f"{path}, run {i}") for i, entry in enumerate(entries, start=1)]
 
 
 def _parsed(path: Path) -> Any:
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
-        return json.loads(raw.decode(), parse_constant=_not_finite, parse_float=_finite)
+        return json.loads(
+            read_file(path, MAX_BYTES).decode(),
+            parse_constant=_not_finite, parse_float=_finite, parse_int=_bounded,
+        )  # fmt: skip
     except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise DataError(f"{path} cannot be read as JSON: {error}.") from None
     except RecursionError:
         raise DataError(f"{path} is nested too deeply.") from None
 
 
-def _run(entry: Any, arrays: Mapping[str, Any], source: str) -> ContributedRun:
+class _Arrays:
+    """The arrays of a file, each unpacked once however many runs name it."""
+
+    def __init__(self, packed: Mapping[str, Any]) -> None:
+        self._packed = packed
+        self._unpacked: dict[str, Array] = {}
+        self._n_values = 0
+
+    def of(self, key: Any, longest: int, source: str) -> Array:
+        """Return an array that may have `longest` values.
+
+        Raises:
+            DataError: if it is missing, longer, not what its name says, or too much in all.
+        """
+        if not isinstance(key, str) or key not in self._packed:
+            raise DataError(f"{source}: its array is not in the file.")
+        n = packed_length(self._packed[key])
+        if n > longest:
+            raise DataError(f"{source}: {n} values, more than the {longest} samples of the data.")
+        if key not in self._unpacked:
+            self._n_values += n
+            if self._n_values > MAX_VALUES:
+                raise DataError(f"{source}: the file's arrays have more than {MAX_VALUES} values.")
+            self._unpacked[key] = _checked_array(self._packed[key], key, source)
+        return self._unpacked[key]
+
+
+def _run(entry: Any, arrays: _Arrays, source: str) -> ContributedRun:
     fields = _object(entry, source, {"record", "evidence"})
     try:
         record = RunRecord.from_json(json.dumps(fields["record"]), source=source)
@@ -106,15 +135,14 @@ def _run(entry: Any, arrays: Mapping[str, Any], source: str) -> ContributedRun:
         return ContributedRun(record)
     if not isinstance(named, dict) or not set(NEEDED) <= set(named) <= set(ARRAYS):
         raise DataError(f"{source}: `evidence` must name {', '.join(NEEDED)} and no unknown array.")
-    unpacked = {name: _array(arrays, key, f"{source}, {name}") for name, key in named.items()}
+    longest = max(record.dataset.n_train, record.dataset.n_test)
+    unpacked = {name: arrays.of(key, longest, f"{source}, {name}") for name, key in named.items()}
     return ContributedRun(record, Evidence(**unpacked))
 
 
-def _array(arrays: Mapping[str, Any], key: Any, source: str) -> Any:
-    if not isinstance(key, str) or key not in arrays:
-        raise DataError(f"{source}: its array is not in the file.")
+def _checked_array(packed: Any, key: str, source: str) -> Array:
     try:
-        values = unpack(arrays[key])
+        values = unpack(packed)
     except DataError as error:
         raise DataError(f"{source}: {error}.") from None
     if key_of(values) != key:
@@ -129,6 +157,12 @@ def _object(value: Any, source: str, keys: set[str]) -> dict[str, Any]:
             "`nlbench export` writes such files."
         )
     return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(f"{text[:40]} is not a whole number of 64 bits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

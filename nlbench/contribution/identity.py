@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nlbench.config.run_config import RunConfig, recorded_config, versioned_sha256
+from nlbench.contribution.command_words import command_problems
 from nlbench.results.record import RunRecord
 
 
@@ -29,6 +30,8 @@ def mismatches(record: RunRecord) -> Iterator[str]:
     if computed != record.fingerprint:
         yield f"`config` has the fingerprint {computed[:12]}, the record {record.fingerprint[:12]}"
     yield from _differences(record, config, version)
+    if record.command:
+        yield from command_problems(record, config)
 
 
 def _differences(record: RunRecord, config: RunConfig, version: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from nlbench.contribution.checks import quick_problems
@@ -39,7 +39,41 @@ def read_folder(folder: Path) -> tuple[list[ContributedRun], list[str]]:
             runs += _checked(path)
         except DataError as error:
             problems.append(str(error))
-    return runs, problems
+    backed, replaced = backed_runs(runs)
+    return backed, [*problems, *replaced]
+
+
+def backed_runs(
+    runs: Sequence[ContributedRun], made_here: Collection[str] = ()
+) -> tuple[list[ContributedRun], list[str]]:
+    """Leave out runs without samples where the same run is there with them, or was made here.
+
+    The newest record of a run counts, and one that nobody can check would replace one that was.
+
+    Args:
+        runs: Of any files.
+        made_here: Fingerprints of finished runs of the local store.
+
+    Returns:
+        The other runs, and a message per run that is left out.
+    """
+    with_samples = {run.record.fingerprint for run in runs if run.evidence is not None}
+    with_samples |= set(made_here)
+    left_out = [
+        run.record.fingerprint[:12]
+        for run in runs
+        if run.evidence is None and run.record.fingerprint in with_samples
+    ]
+    kept = [
+        run
+        for run in runs
+        if run.evidence is not None or run.record.fingerprint not in with_samples
+    ]
+    return kept, [
+        f"run {name} is there with its samples and without: the one without them is left out, "
+        "since nobody can check it."
+        for name in left_out
+    ]
 
 
 def merged(local: Iterable[RunRecord], contributed: Iterable[RunRecord]) -> list[RunRecord]:

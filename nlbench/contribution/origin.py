@@ -77,6 +77,11 @@ def label_differences(
     from nlbench.runner.inputs import load_data, noisy_labels_of
 
     config = _without_own_files(record)
+    try:
+        registry.find("noises", config.noise.kind).load()
+    except NlbenchError:
+        kind = config.noise.kind
+        raise NotAtHandError(f"no noise {kind!r:.60} is installed here") from None
     options = tuple(sorted(config.dataset.options.items()))
     try:
         data = load_data(config.dataset.name, options, data_dir, str(data_dir))

@@ -38,6 +38,12 @@ def key_of(values: Array) -> str:
     return hashlib.sha256(f"{name} {len(values)} ".encode() + raw).hexdigest()[:32]
 
 
+def packed_length(packed: Any) -> int:
+    """Return how many values a packed array says it has; 0 where it is not one."""
+    n = packed.get("n") if isinstance(packed, dict) else None
+    return n if type(n) is int and n > 0 else 0
+
+
 def unpack(packed: Any) -> Array:
     """Return what `pack` packed; whole numbers as int64.
 

@@ -7,11 +7,12 @@ import logging
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,18 @@ _UPRIGHT = {
 }
 _LONGEST = 4  # times the shorter side; far outside the square in the middle
 _NAMED_WARNINGS = 5
+
+MOST_PIXELS = 2**26
+"""A small file may say that it is a huge image: beyond this it is refused, undecoded."""
+_LARGE = 2**24  # pixels; 8 threads that decode such images at once take gigabytes
+_large = threading.Lock()
+
+T = TypeVar("T")
+
+
+class LargeImageError(Exception):
+    """The image is to be decoded while no other large one is."""
+
 
 log = logging.getLogger("nlbench")
 
@@ -101,15 +114,47 @@ def opens(path: str) -> bool:
             return False
 
 
-def opened(source: Path | io.BytesIO) -> Image.Image:
-    """Return an image, decoded and upright."""
+@contextmanager
+def opened(source: Path | io.BytesIO, alone: bool) -> Iterator[Image.Image]:
+    """Open an image, decoded and upright.
+
+    Raises:
+        ValueError: if it has more than `MOST_PIXELS`; then nothing of it is decoded.
+        LargeImageError: if it is large and not `alone`.
+    """
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
     with Image.open(source, formats=formats()) as image:
+        n_pixels = image.width * image.height
+        if n_pixels > MOST_PIXELS:
+            raise ValueError(
+                f"it has {image.width} x {image.height} pixels, more than the "
+                f"{MOST_PIXELS / 1e6:.0f} million that are decoded. Scale it down"
+            )
+        if n_pixels > _LARGE and not alone:
+            raise LargeImageError
         image.load()  # Pillow turns TIFF files upright by itself
         try:
             turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
         except Exception:
             turn = None
-        return image if turn is None else image.transpose(turn)
+        yield image if turn is None else image.transpose(turn)
+
+
+def one_large_at_a_time(work: Callable[[bool], T]) -> T:
+    """Return `work(False)`; where its image is large, `work(True)`, which nothing else is beside.
+
+    Args:
+        work: Opens an image with its argument as `alone`.
+    """
+    try:
+        return work(False)
+    except LargeImageError:
+        pass
+    # A new thread takes the memory that the last such thread left; the callers' threads would
+    # each keep their own.
+    with _large, ThreadPoolExecutor(1) as pool:
+        return pool.submit(work, True).result()
 
 
 def is_wide(image: Image.Image) -> bool:
@@ -137,12 +182,17 @@ def decode(
     Raises:
         DataError: if it cannot be decoded, whatever is wrong with it.
     """
-    _now.what = what
+
+    def pixels(alone: bool) -> Pixels:
+        _now.what = what
+        with opened(source, alone) as image:
+            levels = wide
+            if levels is None and is_wide(image):
+                levels = _range_without_a_look(image)
+            return _square(np.array(eight_bit(image, levels or SIXTEEN_BIT)), side, fit)
+
     try:
-        image = opened(source)
-        if wide is None and is_wide(image):
-            wide = _range_without_a_look(image)
-        return _square(np.array(eight_bit(image, wide or SIXTEEN_BIT)), side, fit)
+        return one_large_at_a_time(pixels)
     except Exception as error:
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, ...).
         raise DataError(f"image '{what}' cannot be decoded: {error}") from error

@@ -12,10 +12,12 @@ from PIL import Image
 
 from nlbench.data.decoding import (
     VERSION,
+    LargeImageError,
     Range,
     eight_bit,
     extrema,
     is_wide,
+    one_large_at_a_time,
     opened,
     start_image,
     warnings_name_the_image,
@@ -69,19 +71,25 @@ def mostly_flat(is_flat: npt.NDArray[np.bool_]) -> str:
 
 
 def _look(path: str) -> Any:
+    return one_large_at_a_time(lambda alone: _looked_at(path, alone))
+
+
+def _looked_at(path: str, alone: bool) -> Any:
     start_image(path)
     out = np.zeros((), dtype=LOOK)
     try:
-        image = opened(Path(path))
-        wide = Range(0.0, 0.0)
-        if is_wide(image):
-            wide = Range(*extrema(image))
-            out["is_wide"], out["low"], out["high"] = True, wide.low, wide.high
-        pixels = eight_bit(image, wide)
+        with opened(Path(path), alone) as image:
+            wide = Range(0.0, 0.0)
+            if is_wide(image):
+                wide = Range(*extrema(image))
+                out["is_wide"], out["low"], out["high"] = True, wide.low, wide.high
+            pixels = eight_bit(image, wide)
     except OSError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise
         return out
+    except LargeImageError:
+        raise
     except Exception:
         return out
     out["is_image"] = True

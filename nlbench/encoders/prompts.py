@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from nlbench.errors import ConfigError, did_you_mean
-from nlbench.files import canonical_json
+from nlbench.files import canonical_json, parse_yaml, read_file
 
 if TYPE_CHECKING:
     from nlbench.selector import PromptSet
 
 _FOLDER = Path(__file__).parent / "prompts"
 _SCHEME = "open_clip:"
+_MOST_BYTES = 4 * 2**20
 
 
 class PromptFile(BaseModel):
@@ -77,9 +78,9 @@ def load_prompts(name: str) -> PromptFile:
             "Or give the path of a .yaml file."
         )
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506
+        content = parse_yaml(read_file(path, _MOST_BYTES).decode(), _UniqueKeys)
         prompts = PromptFile.model_validate(content)
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"prompt file '{path}' cannot be used: {error}") from None
     for template in prompts.templates:
         if template.count("{}") != 1 or any(c in template.replace("{}", "") for c in "{}"):

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from nlbench.errors import ConfigError, DataError
+from nlbench.files import parse_yaml
 
 
 def read_array(option: str, source: Any, dtype: type) -> Any:
@@ -31,7 +31,7 @@ def read_array(option: str, source: Any, dtype: type) -> Any:
     try:
         array = _read_file(path)
         return array.astype(np.float64) if dtype is np.float64 else array
-    except (ValueError, TypeError, AttributeError, OSError, EOFError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, AttributeError, OSError, EOFError) as error:
         raise DataError(f"`{option}` file '{path}' cannot be read: {error}") from None
 
 
@@ -44,5 +44,5 @@ def _read_file(path: Path) -> Any:
             raise ValueError("it is an archive of arrays; save one array with numpy.save")
         return array
     if path.suffix in (".yaml", ".yml"):
-        return np.asarray(yaml.safe_load(path.read_text("utf-8-sig")))
+        return np.asarray(parse_yaml(path.read_text("utf-8-sig")))
     return np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None)

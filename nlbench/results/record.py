@@ -11,6 +11,8 @@ from nlbench.errors import DataError
 from nlbench.results.older_records import in_todays_shape
 
 SCHEMA_VERSION = 1
+N_SEEDS = 2**63
+"""What tables can hold: seeds are below it."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -186,7 +188,7 @@ class RunRecord(_Part):
     trainer: TrainerInfo = TrainerInfo(name="")
     dataset: DatasetInfo
     noise: NoiseInfo
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=N_SEEDS)]
     protocol: ProtocolInfo
     versions: dict[str, int | str] = {}
     metrics: Metrics | None = None
@@ -212,6 +214,12 @@ class RunRecord(_Part):
             return name
         inside = ", ".join(f"{k}={_short(v)}" for k, v in sorted(changed.items()))
         return f"{name} ({inside})"
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The first epoch whose training loss is not finite; None where all of them are."""
+        losses = self.curves.get("train_loss", [])
+        return losses.index(None) + 1 if None in losses else None
 
     @property
     def deviation(self) -> str:

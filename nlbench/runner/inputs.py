@@ -18,6 +18,7 @@ from nlbench.config.run_config import RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.data.images import ImageRows, StoredImages
 from nlbench.data.pixels import check_space, stored_images
+from nlbench.errors import ConfigError
 from nlbench.noise.corrupt import NoisyLabels, corrupt
 from nlbench.noise.unknown_truth import no_truth, refuse_noise, shipped_labels
 from nlbench.plugins import registry
@@ -134,9 +135,19 @@ def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> Noi
 
 
 def validation_split(data: ImageData, config: RunConfig) -> tuple[Tensor, Tensor]:
-    """Return the positions to train on and those held out, by (seed, data set)."""
+    """Return the positions to train on and those held out, by (seed, data set).
+
+    Raises:
+        ConfigError: if fewer are left to train on than there are classes.
+    """
     n = len(data.train_labels)
     rng = np.random.default_rng(derive_seed("validation", data.fingerprint, config.seed))
     order = rng.permutation(n)
     n_val = round(config.protocol.val_fraction * n)
+    if n - n_val < min(n, data.n_classes):
+        raise ConfigError(
+            "'protocol.val_fraction' must leave at least a training sample per class "
+            f"({data.n_classes} of {n}), got {config.protocol.val_fraction:g}, which leaves "
+            f"{n - n_val}. Hold out less, such as --set protocol.val_fraction=0.1."
+        )
     return torch.from_numpy(np.sort(order[n_val:])), torch.from_numpy(np.sort(order[:n_val]))

@@ -17,7 +17,7 @@ from nlbench.config.code_versions import loose_files
 from nlbench.config.command import reproduce_command
 from nlbench.config.run_config import PROTOCOL_VERSION, RunConfig
 from nlbench.data.image_data import ImageData
-from nlbench.errors import PluginError
+from nlbench.errors import DivergedError, PluginError
 from nlbench.machine import PeakMemory, describe_environment, device_name
 from nlbench.noise.corrupt import NoisyLabels
 from nlbench.plugins import registry
@@ -73,11 +73,12 @@ def running_record(attempt: Attempt, inputs: Inputs) -> RunRecord:
 
 
 def failed_record(attempt: Attempt, inputs: Inputs, error: BaseException) -> RunRecord:
-    """Return the record of a run that raised an error."""
+    """Return the record of a run that raised an error; a training that diverged has curves."""
     return RunRecord(
         **_identity(attempt, inputs),
         status="failed",
         times=attempt.times(data_s=inputs.read_s),
+        curves=dict(error.curves) if isinstance(error, DivergedError) else {},
         error=error_info(error),
         finished_at=now(),
     )

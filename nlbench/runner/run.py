@@ -96,12 +96,15 @@ def run(
 def earlier_record(config: RunConfig, place: Workplace) -> RunRecord | None:
     """Return the record of an earlier run that ended well; None if there is none, or with force.
 
-    Failed and killed runs are done again.
+    Failed, killed and diverged runs are done again.
     """
     if place.force:
         return None
     record = place.store.read(config.fingerprint)
-    return record if record is not None and record.status == "finished" else None
+    if record is None or record.status != "finished":
+        return None
+    # From before a training that diverged counted as failed.
+    return None if record.diverged_at else record
 
 
 def run_config(config: RunConfig, place: Workplace, progress: Progress = no_progress) -> RunRecord:

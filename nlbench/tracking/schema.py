@@ -122,6 +122,8 @@ def tags_of(record: RunRecord, board_key: str) -> dict[str, str]:
         "mlflow.source.name": "nlbench",
         "mlflow.source.type": "LOCAL",
     }
+    if record.diverged_at is not None:
+        tags["nlbench.diverged_at_epoch"] = str(record.diverged_at)
     commit = record.environment.get("git_commit")
     if isinstance(commit, str) and commit:
         tags["mlflow.source.git.commit"] = commit
@@ -206,7 +208,8 @@ def note_of(record: RunRecord, board_links: str = "") -> str:
             *(f"On {name}: {share:.2%}." for name, share in test.other_tests.items()),
         ]
     if record.error is not None:
-        lines += ["Failed; see the artifact `error/traceback.txt`."]
+        end = "Failed" if record.diverged_at is None else f"Diverged at epoch {record.diverged_at}"
+        lines += [f"{end}; see the artifact `error/traceback.txt`."]
     if board_links:
         lines += [f"Its board: {board_links}."]
     if record.command:

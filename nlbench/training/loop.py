@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nlbench.data.images import StoredImages
-from nlbench.errors import PluginError
+from nlbench.errors import DivergedError, PluginError
 from nlbench.selector import Selection
+from nlbench.training.divergence import curves_to_the_end, diverged, is_broken, require_finite
 from nlbench.training.evaluate import predict
 from nlbench.training.observed import TrainingOutputs, looks_of
 from nlbench.training.order import BatchOrder
@@ -105,25 +105,47 @@ def _round(
     outcome.curves = {name: [] for name in _CURVES}
     best_noisy_val = -1.0
     for epoch in range(1, n_epochs + 1):
-        losses = [
-            _train_epoch(task, learner, selection, batch_size, epoch, n_epochs)
-            for learner, selection in zip(learners, current, strict=True)
-        ]
-        outcome.n_steps += len(losses[0])
-        outcome.test_predictions = _test(task, learners, outcome, autocast)
+        try:
+            losses = _train_learners(task, learners, current, batch_size, epoch, n_epochs)
+            outcome.n_steps += len(losses[0])
+            outcome.test_predictions = _test(task, learners, outcome, autocast, losses)
+        except DivergedError as error:
+            error.curves = curves_to_the_end(outcome.curves, epoch)
+            raise
         noisy_val = _noisy_val(task, learners[0].network, autocast)
         outcome.curves["noisy_val_accuracy"].append(noisy_val)
         if noisy_val is not None and noisy_val > best_noisy_val:
             best_noisy_val = noisy_val
             outcome.test_predictions_noisy_val = outcome.test_predictions
-        loss = float(losses[0].mean())
-        # A diverged loss has no value that JSON knows.
-        outcome.curves["train_loss"].append(loss if math.isfinite(loss) else None)
+        outcome.curves["train_loss"].append(float(losses[0].mean()))
         current = _next_sets(task, learners, epoch, outcome, autocast)
         task.progress(epoch, n_epochs)
         if current[0].restart:
             return current
     return None
+
+
+def _train_learners(
+    task: TrainingTask,
+    learners: Sequence[Learner],
+    current: Sequence[Selection],
+    batch_size: int,
+    epoch: int,
+    n_epochs: int,
+) -> list[Tensor]:
+    """Train each learner for an epoch; return the losses of its steps."""
+    losses = []
+    for learner, selection in zip(learners, current, strict=True):
+        try:
+            losses.append(_train_epoch(task, learner, selection, batch_size, epoch, n_epochs))
+        except DivergedError:
+            raise
+        except Exception as error:
+            # What a loss or a selector says of NaN is not what went wrong.
+            if is_broken(learner.networks):
+                raise diverged(epoch, "training loss") from error
+            raise
+    return losses
 
 
 def _train_epoch(
@@ -182,11 +204,16 @@ def _dropped_parts(
 
 
 def _test(
-    task: TrainingTask, learners: Sequence[Learner], outcome: TrainingOutcome, autocast: bool
+    task: TrainingTask,
+    learners: Sequence[Learner],
+    outcome: TrainingOutcome,
+    autocast: bool,
+    losses: Sequence[Tensor],
 ) -> Tensor:
-    """Record the test accuracy; return the first network's predictions."""
+    """Record the test accuracy of an epoch with these losses; return the first's predictions."""
     networks = [network for learner in learners for network in learner.networks]
     logits = [_predicted(task, network, task.test_images, autocast) for network in networks]
+    require_finite(len(outcome.curves["test_accuracy"]) + 1, losses, logits)
     predictions = logits[0].argmax(dim=1)
     outcome.curves["test_accuracy"].append(_share(predictions == task.test_labels))
     if len(networks) > 1:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nlbench.errors import PluginError
 from nlbench.selector import Selection
 from nlbench.training.augment import augmented_input
+from nlbench.training.divergence import diverged
 from nlbench.training.loop import Learner, Refine
 from nlbench.training.observed import IN_TRAINING, TrainingOutputs
 from nlbench.training.precision import choose_precision
@@ -223,7 +224,13 @@ class LossTrainer(SgdTrainer):
         _require_each(losses, logits)
         chosen = torch.ones_like(losses)
         if choose is not None:
-            chosen = choose(batch, losses.detach().float().clone(), logits.detach().float().clone())
+            shown = losses.detach().float()
+            try:
+                chosen = choose(batch, shown.clone(), logits.detach().float().clone())
+            except Exception as error:
+                if bool(torch.isfinite(shown).all()):
+                    raise
+                raise diverged(batch.epoch, "training loss") from error
         weights = chosen.to(losses.dtype) if weights is None else chosen * weights
         total = weights.sum(dim=1).clamp_min(torch.finfo(losses.dtype).tiny)
         return ((weights * losses).sum(dim=1) / total).sum()

@@ -274,6 +274,7 @@ def test_a_kind_that_needs_a_rate_says_so(tmp_path: Path) -> None:
         ({"noise": "symetric"}, "Did you mean 'symmetric'"),
         ({"trainer": "cross-entrpy"}, "Did you mean 'cross-entropy'"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
         ({"epochs": 0}, "'epochs'"),
         ({"settings": {"val_fraction": 1.0}}, "val_fraction"),
         ({"settings": {"augmentation": "mixup"}}, "'augmentation'"),

@@ -61,7 +61,10 @@ def edited(path: Path, edit: Edit, run: int = 0) -> Path:
     """Change one run of a file as a forger would, who writes the fingerprint anew."""
     content = json.loads(path.read_text())
     record = content["runs"][run]["record"]
+    before = json.dumps(record["config"])
     edit(record)
+    if json.dumps(record["config"]) != before:
+        record["command"] = ""  # it would contradict the configuration
     fingerprint = versioned_sha256(record["config"])
     if "keep fingerprint" not in record["diagnostics"]:
         record["fingerprint"] = fingerprint

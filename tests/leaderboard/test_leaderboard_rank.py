@@ -161,6 +161,17 @@ def test_a_running_run_is_listed_and_not_counted() -> None:
     assert any(note.startswith("seed 1 running") for note in row.notes)
 
 
+def test_a_diverged_training_is_no_silent_chance_level() -> None:
+    """Records of earlier versions call it finished."""
+    records = [make("a", seed, 0.8, curves={"train_loss": [1.0, 0.5, 0.2]}) for seed in (0, 1)]
+    diverged = make("a", 2, 0.1, curves={"train_loss": [1.0, None, None]})
+    row = row_of(only([*records, diverged]), "a")
+    assert row.accuracy is not None
+    assert row.accuracy.mean == 0.8
+    assert row.seeds_with("failed") == (2,)
+    assert "seed 2 failed: diverged at epoch 2: its training loss is NaN or infinite" in row.notes
+
+
 def test_a_finished_record_without_metrics_counts_as_failed() -> None:
     row = row_of(only([make("a", metrics=None)]), "a")
     assert row.status == "failed"

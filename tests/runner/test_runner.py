@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from board_records import only
 from conftest import Install
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -29,14 +31,16 @@ from nlbench.config.command import reproduce_command
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
 from nlbench.data.digits import Digits
-from nlbench.errors import ConfigError, NlbenchError, PluginError, RunError
+from nlbench.errors import ConfigError, DivergedError, NlbenchError, PluginError, RunError
 from nlbench.plugins import registry
 from nlbench.results.store import RunStore
 from nlbench.runner import run as runner
 from nlbench.runner.inputs import prepare
 from nlbench.runner.recording import Attempt, running_record
 from nlbench.runner.workplace import Workplace
+from nlbench.tracking.schema import tags_of
 from nlbench.tracking.store import SYNC_HINT
+from nlbench.training import cross_entropy
 
 EPOCHS = 2
 SELECTORS = (
@@ -576,13 +580,57 @@ def test_diagnostics_that_are_no_json_do_not_escape_as_a_traceback(
     assert stored.to_json() == record.to_json()
 
 
-def test_a_training_that_diverges_is_recorded(home: Path) -> None:
-    try:
-        record = quick("none", settings={"trainer.lr": 1e30}, home=home)
-    except NlbenchError:
-        record = failed_record(home)
-    (stored,), _ = RunStore(home).records()
-    assert stored.to_json() == record.to_json()
+@pytest.mark.parametrize(
+    "method", ["none", "small-loss", "co-teaching", "dividemix", "none+mixfix", "none+elr", "sop"]
+)
+def test_a_training_that_diverges_says_when(method: str, home: Path) -> None:
+    with pytest.raises(DivergedError, match="the training diverged at epoch 1: its training loss"):
+        quick(method, settings={"trainer.lr": 1e30}, home=home)
+    record = failed_record(home)
+    assert record.diverged_at == 1
+    assert record.error is not None
+    assert record.error.type == "DivergedError"
+    (row,) = only([record]).rows
+    assert row.status == "failed"
+    assert any("diverged at epoch 1" in note for note in row.notes)
+
+
+def test_a_training_that_diverges_later_keeps_its_curves(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = cross_entropy.CrossEntropy.mean_loss
+
+    def until_the_second(self: Any, batch: Any, *others: Any) -> torch.Tensor:
+        return usual(self, batch, *others) * (1 if batch.epoch < 2 else math.nan)
+
+    monkeypatch.setattr(cross_entropy.CrossEntropy, "mean_loss", until_the_second)
+    with pytest.raises(DivergedError, match="epoch 2"):
+        quick("none", epochs=3, home=home)
+    record = failed_record(home)
+    assert record.diverged_at == 2
+    assert len(record.curves["test_accuracy"]) == 1
+    assert [loss is None for loss in record.curves["train_loss"]] == [False, True]
+    assert tags_of(record, "board")["nlbench.diverged_at_epoch"] == "2"
+    monkeypatch.undo()
+    assert quick("none", epochs=3, home=home).diverged_at is None
+
+
+def test_a_diverged_record_of_an_earlier_version_is_not_served(home: Path) -> None:
+    done = quick("none", home=home)
+    losses = [*done.curves["train_loss"][:-1], None]
+    curves = {**done.curves, "train_loss": losses}
+    RunStore(home).write(done.model_copy(update={"curves": curves}))
+    again = quick("none", home=home)
+    assert again.diverged_at is None
+    assert again.attempt == 2
+
+
+@pytest.mark.parametrize("share", [0.995, 0.9999])
+def test_a_validation_part_that_leaves_nothing_is_refused_by_its_name(
+    share: float, home: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"val_fraction.*sample per class"):
+        quick("none", settings={"protocol.val_fraction": share}, home=home)
 
 
 def test_a_selector_that_exits_is_a_failed_run(plugin: Callable[..., Path], home: Path) -> None:

@@ -111,5 +111,6 @@ def odd_noise(records: Sequence[RunRecord]) -> dict[int, str]:
 
 
 def counts(record: RunRecord) -> bool:
-    """Return whether a record has a result."""
-    return record.status == "finished" and record.metrics is not None
+    """Return whether a record has a result; what a diverged training predicts is none."""
+    finished = record.status == "finished" and record.metrics is not None
+    return finished and record.diverged_at is None

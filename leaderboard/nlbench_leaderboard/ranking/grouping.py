@@ -50,7 +50,8 @@ def board_key(record: RunRecord) -> BoardKey:
 
 def row_key(record: RunRecord) -> RowKey:
     """Return the row of a record within its board."""
-    shared = record.protocol.settings.get("training", {})
+    training = record.protocol.settings.get("training")
+    shared = training if isinstance(training, dict) else {}  # whatever a stranger wrote
     trainer = {k: v for k, v in record.trainer.params.items() if k not in shared}
     params = {"selector": record.selector.params, "trainer": {record.trainer.name: trainer}}
     return RowKey(record.label, stable_text(params))

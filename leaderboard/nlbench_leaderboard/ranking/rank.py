@@ -184,6 +184,9 @@ def _judge(record: RunRecord, killed: Collection[str]) -> SeedRun:
         return SeedRun(record, "interrupted", reason)
     if record.status == "running":
         return SeedRun(record, "running", "not finished yet")
+    if record.diverged_at is not None:
+        reason = f"diverged at epoch {record.diverged_at}: its training loss is NaN or infinite"
+        return SeedRun(record, "failed", reason)
     if record.error is None:
         return SeedRun(record, "failed", "the record has neither metrics nor an error")
     return SeedRun(record, "failed", f"{record.error.type}: {record.error.message}")

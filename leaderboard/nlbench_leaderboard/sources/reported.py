@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nlbench.errors import DataError
+from nlbench.files import parse_yaml
 from nlbench.results.record import DatasetInfo, NoiseInfo, Share
 from nlbench_leaderboard.ranking.board import Board
 
@@ -127,14 +127,14 @@ def read_reported(path: Path) -> list[Reported]:
         DataError: if it is missing, not YAML, or incomplete.
     """
     try:
-        content = ReportedFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = ReportedFile.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise DataError(
             f"published numbers in '{path}': {where}: {first['msg']}. Correct the file."
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"published numbers in '{path}' cannot be read: {error}. Correct the file."
         ) from None

@@ -25,6 +25,7 @@ from nlbench.conformance.harness import (
     select,
 )
 from nlbench.conformance.observe import observe
+from nlbench.errors import text_of
 from nlbench.machine import suitable_threads
 from nlbench.plugins import registry
 from nlbench.selector import AnySelector, Selection
@@ -135,9 +136,12 @@ def _serve(line: Connection) -> None:
             request: _Request = line.recv()
             try:
                 line.send(_answer(request))
-            except (Exception, SystemExit) as error:
-                last = "".join(traceback.format_exception(error)[-2:]).strip()
-                line.send(f"{type(error).__name__} there: {error}\n{last}\n")
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                last = "".join(part[:2000] for part in traceback.format_exception(error)[-2:])
+                text = f"{type(error).__name__} there: {text_of(error)}"
+                line.send(f"{text}\n{last.strip()}\n")
 
 
 def _answer(request: _Request) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import BusyError, NlbenchError
+from nlbench.errors import BusyError, NlbenchError, text_of
 from nlbench.results.record import RunRecord
 from nlbench.runner.run import earlier_record, run_config
 from nlbench.runner.workplace import Progress, Workplace
@@ -47,4 +47,4 @@ def run_cell(config: RunConfig, place: Workplace, progress: Progress) -> Cell:
 
 def _not_run(config: RunConfig, error: NlbenchError) -> Cell:
     status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
-    return Cell(config, status, message=str(error))
+    return Cell(config, status, message=text_of(error))

@@ -25,7 +25,7 @@ from nlbench.errors import ConfigError, DataError
 from nlbench.noise.corrupt import check_options
 from nlbench.noise.labels import Drawn
 from nlbench.plugins.kinds import Kind, singular
-from nlbench.plugins.surroundings import watched
+from nlbench.surroundings import watched
 from nlbench.training.task import Trainer
 
 CHECKS_BY_KIND: Mapping[Kind, tuple[Check, ...]] = {

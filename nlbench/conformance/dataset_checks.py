@@ -22,7 +22,7 @@ from nlbench.conformance.observe import (
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.images import ImageSource
 from nlbench.errors import ConfigError
-from nlbench.plugins.surroundings import watched
+from nlbench.surroundings import watched
 
 _SIDE = 8
 _N_LOOKED_AT = 16

@@ -17,8 +17,8 @@ from nlbench.conformance.observe import (
     require_kept_surroundings,
 )
 from nlbench.encoders.base import Encoder
-from nlbench.plugins.surroundings import watched
 from nlbench.seeds import derive_seed
+from nlbench.surroundings import watched
 
 _TEXTS = ("a photo of a cat", "a photo of a dog", "a sketch")
 _CLOSE = 1e-4

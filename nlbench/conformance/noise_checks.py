@@ -20,8 +20,8 @@ from nlbench.errors import ConfigError
 from nlbench.noise.corrupt import GIVEN_BY_RUNNER, noise_options, noise_takes_rate
 from nlbench.noise.labels import Drawn, Labels, Matrix
 from nlbench.plugins.kinds import NOISE_PARAMETERS
-from nlbench.plugins.surroundings import watched
 from nlbench.seeds import derive_seed
+from nlbench.surroundings import watched
 
 # Divisible by five, so that noises in blocks of five classes can be tried.
 N_CLASSES = 10

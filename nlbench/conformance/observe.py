@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nlbench import surroundings
 from nlbench.conformance.harness import (
     Case,
     ConformanceFailure,
@@ -21,7 +22,6 @@ from nlbench.conformance.harness import (
     require_answer,
     select,
 )
-from nlbench.plugins import surroundings
 from nlbench.selector import (
     AnySelector,
     Dynamics,

@@ -16,7 +16,7 @@ import torch
 from nlbench.conformance.harness import ConformanceFailure
 from nlbench.errors import ConfigError, DataError, did_you_mean, text_of
 from nlbench.machine import suitable_threads
-from nlbench.plugins.surroundings import watched
+from nlbench.surroundings import watched
 
 Status = Literal["passed", "failed", "exempt", "unchecked"]
 _PREFIX = "check_"

@@ -13,8 +13,8 @@ from nlbench.conformance.harness import ConformanceFailure
 from nlbench.conformance.observe import random_states, require_kept_surroundings
 from nlbench.conformance.planted_task import N_CLASSES, SETTINGS, planted_images, planted_task
 from nlbench.conformance.reach import path_to_labels
-from nlbench.plugins.surroundings import watched
 from nlbench.selector import Selection
+from nlbench.surroundings import watched
 from nlbench.training.loss_trainer import LossTrainer, State
 from nlbench.training.task import Trainer, TrainingBatch, TrainingOutcome, TrainingTask
 

@@ -21,9 +21,9 @@ from nlbench.encoders.prompts import load_prompts, prompt_texts
 from nlbench.encoders.versions import encoder_version
 from nlbench.encoders.views import view_embeddings
 from nlbench.errors import ConfigError, PluginError
-from nlbench.plugins.registry import find
-from nlbench.plugins.surroundings import kept, plugin_name
+from nlbench.plugins.registry import find, plugin_name
 from nlbench.selector import PromptModel, PromptSet, ViewKind
+from nlbench.surroundings import kept
 
 log = logging.getLogger("nlbench")
 

@@ -225,7 +225,7 @@ def _import_watched(component: Component) -> ModuleType:
     """Import a module once, and put back what an outsider's changes of its surroundings."""
     if component.is_shipped or component.module in sys.modules:
         return _import(component)
-    from nlbench.plugins.surroundings import kept
+    from nlbench.surroundings import kept
 
     with kept(f"the import of {component.owner}"):
         return _import(component)

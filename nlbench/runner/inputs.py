@@ -21,10 +21,10 @@ from nlbench.data.pixels import check_space, stored_images
 from nlbench.noise.corrupt import NoisyLabels, corrupt
 from nlbench.noise.unknown_truth import no_truth, refuse_noise, shipped_labels
 from nlbench.plugins import registry
-from nlbench.plugins.registry import make_component
-from nlbench.plugins.surroundings import kept, plugin_name
+from nlbench.plugins.registry import make_component, plugin_name
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 from nlbench.seeds import derive_seed
+from nlbench.surroundings import kept
 
 log = logging.getLogger("nlbench")
 

@@ -19,7 +19,6 @@ from nlbench.machine import (
     suitable_threads,
 )
 from nlbench.plugins import registry
-from nlbench.plugins.surroundings import noting
 from nlbench.results.gallery import write_gallery
 from nlbench.results.record import RunRecord
 from nlbench.results.samples import SelectedSamples, write_predictions, write_selection
@@ -28,6 +27,7 @@ from nlbench.runner.inputs import Inputs, prepare
 from nlbench.runner.recording import Attempt, failed_record, finished_record, running_record
 from nlbench.runner.steps import Choice, Result, evaluate, select, train
 from nlbench.runner.workplace import Progress, Workplace, no_progress, open_tracker
+from nlbench.surroundings import noting
 from nlbench.tracking.run_log import RunLog
 
 

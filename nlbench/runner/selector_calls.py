@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
 
-from nlbench.plugins.surroundings import keep_switches, kept, plugin_name, switches_before
+from nlbench.plugins.registry import plugin_name
+from nlbench.surroundings import keep_switches, kept, switches_before
 
 # Seconds in the selector before the call under way, and when that began; 0 where there is none.
 # In a worker process its parent reads them.

@@ -14,8 +14,7 @@ from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError, PluginError
 from nlbench.noise.unknown_truth import no_truth
 from nlbench.plugins import registry
-from nlbench.plugins.registry import make_component
-from nlbench.plugins.surroundings import kept, plugin_name
+from nlbench.plugins.registry import make_component, plugin_name
 from nlbench.results.metrics import accuracy_per_class, evaluate_selection
 from nlbench.results.record import Metrics, SelectionMetrics, TestMetrics
 from nlbench.runner.batch_selection import BatchSelection
@@ -36,6 +35,7 @@ from nlbench.selector import (
     checked_answer,
     opaque_ids,
 )
+from nlbench.surroundings import kept
 from nlbench.training.task import TrainingOutcome, TrainingTask
 
 

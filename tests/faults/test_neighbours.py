@@ -24,7 +24,8 @@ import nlbench
 from nlbench.conformance import check_trainer
 from nlbench.encoders.base import Encoder
 from nlbench.plugins import registry
-from nlbench.plugins.surroundings import (
+from nlbench.results import metrics
+from nlbench.surroundings import (
     PROCESS,
     SWITCHES,
     keep_switches,
@@ -32,7 +33,6 @@ from nlbench.plugins.surroundings import (
     noting,
     switches_before,
 )
-from nlbench.results import metrics
 from nlbench.training.cross_entropy import CrossEntropy
 
 backends: Any = torch.backends

@@ -28,9 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlbench.plugins.kinds import Kind, singular
-from nlbench.plugins.registry import components
-
 log = logging.getLogger("nlbench")
 
 
@@ -415,23 +412,12 @@ def noting() -> Iterator[list[str]]:
         _notes.reset(token)
 
 
-def plugin_name(kind: Kind, name: str) -> str:
-    """Return what a plugin is called in messages; "" for what is shipped or unknown.
-
-    The checks look at what is shipped, so that its runs need not.
-    """
-    component = components(kind).get(name)
-    if component is None or component.is_shipped:
-        return ""
-    return f"{singular(kind)} {name!r}"
-
-
 @contextmanager
 def kept(who: str, patches: bool = True) -> Iterator[None]:
     """Call a plugin inside: what it changes of its surroundings is put back, and said.
 
     Args:
-        who: As `plugin_name` calls it; nothing is looked at where it is "".
+        who: As `registry.plugin_name` calls it; nothing is looked at where it is "".
         patches: Whether to look for replaced functions, which takes some milliseconds.
     """
     if not who:

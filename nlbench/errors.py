@@ -61,6 +61,19 @@ class PluginError(NlbenchError):
     exit_code = 4
 
 
+def text_of(error: BaseException, limit: int = 2000) -> str:
+    """Return what an exception says, cut to `limit` characters, whatever its `__str__` does.
+
+    >>> text_of(ValueError("x" * 50), limit=10)
+    'xxxxxxxxxx... (50 characters)'
+    """
+    try:
+        text = str(error)
+    except BaseException as second:
+        return f"(its text cannot be shown: __str__ raised {type(second).__name__})"
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint naming up to three near matches, else all valid names.
 

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -95,6 +95,23 @@ class PeakMemory:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def memory_limit() -> int:
+    """Return how many bytes this process can have: the container's or shell's limit, or the RAM."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            limits.append(int(Path("/sys/fs/cgroup", file).read_text()))
+    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if address_space != resource.RLIM_INFINITY:
+        limits.append(address_space)
+    return min(limits)
+
+
+def memory_limit_words() -> str:
+    """Return the limit as a sentence."""
+    return f"The memory limit here is {memory_limit() / 2**30:.1f} GiB."
+
+
 @contextmanager
 def deterministic_algorithms(device: torch.device, enabled: bool = True) -> Iterator[None]:
     """Return the same bits on every run on a GPU, at a cost; an operation that cannot is refused.
@@ -153,7 +170,6 @@ def suitable_threads(device: torch.device, n_values: int) -> Iterator[None]:
     if device.type != "cpu" or takes_all_cores(device, n_values):
         yield
         return
-    import sklearn.mixture  # noqa: F401 - its libraries must be loaded to be limited
 
     before, n_threads = torch.get_num_threads(), int(setting or 1)
     torch.set_num_threads(n_threads)

@@ -21,6 +21,7 @@ FLOORS = (
     "seeds",
     "files",
     "machine",
+    "surroundings",
     "data",
     "scoring",
     "selector",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import printable
+from nlbench.cli.console import printable, quiet_stdout
 from nlbench.cli.options import DataDir, Plugins, add_plugins
 from nlbench.errors import ConfigError, did_you_mean
 
@@ -66,16 +66,17 @@ def check(
     add_plugins(plugin)
     component, argument = _found(name, kind)
     words = _words(name, kind, settings, plugin, data_dir)
-    results = check_component(
-        component.kind,
-        component.load(),
-        component.name,
-        only=only,
-        argument=argument,
-        settings=dict(parse_setting(text) for text in settings or []),
-        data_dir=data_dir,
-        reproduce=lambda each: f"{words} --only {_typed(each)}",
-    )
+    with quiet_stdout(as_json):
+        results = check_component(
+            component.kind,
+            component.load(),
+            component.name,
+            only=only,
+            argument=argument,
+            settings=dict(parse_setting(text) for text in settings or []),
+            data_dir=data_dir,
+            reproduce=lambda each: f"{words} --only {_typed(each)}",
+        )
     if as_json:
         about = {"kind": singular(component.kind), "component": component.name}
         typer.echo(json.dumps([{**about, **_as_json(result)} for result in results], indent=1))

@@ -9,12 +9,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from nlbench.errors import NlbenchError
+from nlbench.errors import NlbenchError, text_of
 from nlbench.runner.library_warnings import log_library_warnings
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 def fail(error: NlbenchError) -> None:
     """Print an error and leave with its exit code."""
     typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
-    typer.echo(printable(str(error)), err=True)
+    typer.echo(printable(text_of(error, limit=20_000)), err=True)
     raise typer.Exit(error.exit_code)
 
 
@@ -84,6 +84,23 @@ def counted(n: int, noun: str) -> str:
     ('1 data set', '2 noises')
     """
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+@contextmanager
+def quiet_stdout(quiet: bool = True) -> Iterator[None]:
+    """Send what plugins and libraries print to stderr, also by file number: stdout is for JSON."""
+    if not quiet:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 class _Printable(logging.Formatter):

@@ -74,13 +74,13 @@ def run(
       nlbench run --plugin my_idea.py --selector my-idea --json > record.json
     """
     import nlbench
-    from nlbench.cli.console import run_progress
+    from nlbench.cli.console import quiet_stdout, run_progress
     from nlbench.config.setting_text import parse_setting
     from nlbench.errors import NlbenchError
     from nlbench.results.store import RunStore
 
     try:
-        with run_progress() as shown:
+        with run_progress() as shown, quiet_stdout(as_json):
             progress = _Noticed(shown)
             record = nlbench.run(
                 selector, dataset, noise, noise_rate, seed, trainer=trainer, epochs=epochs,

@@ -66,6 +66,12 @@ def sweep(
             min=1, help="Number of parallel runs, one process each; worth it for small runs."
         ),
     ] = 1,
+    selector_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="Seconds that the selector of a run may take, with its embeddings."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
     deterministic: Deterministic = False,
 ) -> None:
@@ -112,7 +118,7 @@ def sweep(
     cells: list[Cell] = []
     with (
         _cell_progress(len(configs)) as (starting, ended),
-        closing(run_sweep(configs, place, starting, jobs)) as running,
+        closing(run_sweep(configs, place, starting, jobs, selector_timeout)) as running,
     ):
         for cell in running:
             cells.append(cell)

@@ -13,7 +13,7 @@ from nlbench.conformance.harness import (
     require_answer,
     select,
 )
-from nlbench.conformance.observe import observe
+from nlbench.conformance.observe import observe, require_kept_surroundings
 from nlbench.conformance.planted import Plan
 from nlbench.conformance.reach import path_to_labels
 from nlbench.errors import did_you_mean
@@ -122,6 +122,14 @@ def check_global_random_state(selector_class: type[AnySelector]) -> None:
             "weights of `torch.nn.Linear`: `with nlbench.scoring.seeded(data.generator()):` is "
             "`torch.random.fork_rng` with a seed."
         )
+
+
+def check_surroundings(selector_class: type[AnySelector]) -> None:
+    """Torch, NumPy and the process are afterwards as they were before.
+
+    A switch that is left behind changes the numbers of all that run after it, under their names.
+    """
+    require_kept_surroundings(observe(selector_class).surroundings, "the selector")
 
 
 def check_encoders_exist(selector_class: type[AnySelector]) -> None:

@@ -25,6 +25,7 @@ from nlbench.errors import ConfigError, DataError
 from nlbench.noise.corrupt import check_options
 from nlbench.noise.labels import Drawn
 from nlbench.plugins.kinds import Kind, singular
+from nlbench.surroundings import watched
 from nlbench.training.task import Trainer
 
 CHECKS_BY_KIND: Mapping[Kind, tuple[Check, ...]] = {
@@ -64,7 +65,7 @@ def check_noise(
     case = NoiseCase(noise, dict(options or {}))
     subject = _subject("noises", case, noise, name, reproduce)
     checks = named_checks(NOISE_CHECKS, only)
-    missing = what_is_missing(case)
+    missing = _missing_words(lambda: what_is_missing(case))
     return [_unchecked(missing)] if missing else run_checks(checks, subject, None)
 
 
@@ -190,10 +191,16 @@ def check_component(
     return check_dataset(source, name, only, data_dir, reproduce)  # type: ignore[arg-type]
 
 
+def _missing_words(ask: Callable[[], str | None]) -> str | None:
+    with watched():  # what this leaves behind, the checks would not see
+        return ask()
+
+
 def _missing(read: Callable[[], object]) -> str | None:
     """Return why something cannot be read here; None where it can, or fails otherwise."""
     try:
-        read()
+        with watched():
+            read()
     except DataError as error:
         return str(error)
     except Exception:  # what the checks are for

@@ -14,10 +14,15 @@ import torch
 
 from nlbench.config.recipe_files import load_recipe
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.conformance.observe import lent_random_states, random_states
+from nlbench.conformance.observe import (
+    lent_random_states,
+    random_states,
+    require_kept_surroundings,
+)
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.images import ImageSource
 from nlbench.errors import ConfigError
+from nlbench.surroundings import watched
 
 _SIDE = 8
 _N_LOOKED_AT = 16
@@ -225,6 +230,16 @@ def check_global_random_state(case: DatasetCase) -> None:
         )
 
 
+def check_surroundings(case: DatasetCase) -> None:
+    """Torch, NumPy and the process are afterwards as they were before.
+
+    A switch that is left behind changes the numbers of all that run after it, under their names.
+    """
+    with watched() as changed:
+        load_again(case)
+    require_kept_surroundings(changed, "a data set")
+
+
 DATASET_CHECKS = (
     check_is_dataclass,
     check_recipe,
@@ -236,6 +251,7 @@ DATASET_CHECKS = (
     check_fingerprint,
     check_says_whether_labels_are_clean,
     check_global_random_state,
+    check_surroundings,
 )
 
 

@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.conformance.observe import lent_random_states, random_states
+from nlbench.conformance.observe import (
+    lent_random_states,
+    random_states,
+    require_kept_surroundings,
+)
 from nlbench.encoders.base import Encoder
 from nlbench.seeds import derive_seed
+from nlbench.surroundings import watched
 
 _TEXTS = ("a photo of a cat", "a photo of a dog", "a sketch")
 _CLOSE = 1e-4
@@ -146,6 +151,16 @@ def check_deterministic(case: EncoderCase) -> None:
         )
 
 
+def check_surroundings(case: EncoderCase) -> None:
+    """Torch, NumPy and the process are afterwards as they were before.
+
+    A switch that is left behind changes the numbers of all that run after it, under their names.
+    """
+    with watched() as changed:
+        made_again(case).encode_images(planted_images(), _CPU)
+    require_kept_surroundings(changed, "an encoder")
+
+
 def check_batch_independent(case: EncoderCase) -> None:
     """An image has the same embedding alone and among others.
 
@@ -215,6 +230,7 @@ ENCODER_CHECKS = (
     check_embeddings,
     check_tells_images_apart,
     check_deterministic,
+    check_surroundings,
     check_batch_independent,
     check_same_weights_when_made_again,
     check_text,

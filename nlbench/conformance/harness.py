@@ -26,6 +26,7 @@ from nlbench.selector import (
     Selector,
     TrainingData,
     checked_answer,
+    without_gradients,
 )
 
 MIN_AGREEMENT = 0.98
@@ -141,7 +142,7 @@ def require_answer(selection: Any, data: TrainingData) -> Selection:
                 f"{value.device}: `{name}.to(data.device)`."
             )
     _require_values(selection, data)
-    return selection
+    return without_gradients(selection)
 
 
 def require_same(first: Selection, second: Selection, change: str, hint: str) -> None:

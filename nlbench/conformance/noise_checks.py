@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.conformance.observe import lent_random_states, random_states
+from nlbench.conformance.observe import (
+    lent_random_states,
+    random_states,
+    require_kept_surroundings,
+)
 from nlbench.errors import ConfigError
 from nlbench.noise.corrupt import GIVEN_BY_RUNNER, noise_options, noise_takes_rate
 from nlbench.noise.labels import Drawn, Labels, Matrix
 from nlbench.plugins.kinds import NOISE_PARAMETERS
 from nlbench.seeds import derive_seed
+from nlbench.surroundings import watched
 
 # Divisible by five, so that noises in blocks of five classes can be tried.
 N_CLASSES = 10
@@ -235,6 +240,16 @@ def check_global_random_state(case: NoiseCase) -> None:
         )
 
 
+def check_surroundings(case: NoiseCase) -> None:
+    """Torch, NumPy and the process are afterwards as they were before.
+
+    A switch that is left behind changes the numbers of all that run after it, under their names.
+    """
+    with watched() as changed:
+        draw_once(case)
+    require_kept_surroundings(changed, "a noise")
+
+
 def check_inputs_untouched(case: NoiseCase) -> None:
     """Clean labels and all other inputs are the same after the call as before.
 
@@ -283,6 +298,7 @@ NOISE_CHECKS = (
     check_same_rng_same_labels,
     check_other_rng_other_labels,
     check_global_random_state,
+    check_surroundings,
     check_inputs_untouched,
     check_absent_class,
     check_two_classes,

@@ -13,7 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench.conformance.harness import Case, case_for, dynamics_for, require_answer, select
+from nlbench import surroundings
+from nlbench.conformance.harness import (
+    Case,
+    ConformanceFailure,
+    case_for,
+    dynamics_for,
+    require_answer,
+    select,
+)
 from nlbench.selector import (
     AnySelector,
     Dynamics,
@@ -35,6 +43,7 @@ class Observation:
         selection: The answer, as it came.
         written: Names of the inputs that were written into.
         random_states: Names of the global random states that changed.
+        surroundings: What else of torch, NumPy and the process changed.
         knowledge: What the features asked for stand on.
         encoders: The encoders asked for, by the names that were used.
     """
@@ -43,6 +52,7 @@ class Observation:
     selection: Selection
     written: tuple[str, ...]
     random_states: tuple[str, ...]
+    surroundings: tuple[str, ...]
     knowledge: frozenset[Knowledge]
     encoders: frozenset[str]
 
@@ -60,10 +70,11 @@ def observe(selector_class: type[AnySelector]) -> Observation:
     written: set[str] = set()
     before = _copies(_tensors_of(case.data))
     dynamics = _watched(dynamics_for(selector_class, case.data), written)
-    with lent_random_states():
+    watched = Case(features.watched(), case.truth, case.data.embeddings())
+    with lent_random_states(), surroundings.watched() as left_behind:
         states = random_states()
-        watched = Case(features.watched(), case.truth, case.data.embeddings())
         selection = select(selector_class, watched, dynamics)
+        # Before `watched` puts them back.
         changed = [name for name, state in random_states().items() if state != states[name]]
     written.update(_differing(before, _tensors_of(case.data)))
     return Observation(
@@ -71,6 +82,7 @@ def observe(selector_class: type[AnySelector]) -> Observation:
         selection=selection,
         written=tuple(sorted(written)),
         random_states=tuple(changed),
+        surroundings=tuple(left_behind),
         knowledge=frozenset({*features.used, *watched.data.estimates_used}),
         encoders=frozenset(features.encoders),
     )
@@ -179,6 +191,20 @@ def _differ(before: Tensor, now: Tensor) -> bool:
     # A margin history has NaN where a sample was not drawn.
     same = before.shape == now.shape and ((before == now) | (before.isnan() & now.isnan())).all()
     return not bool(same)
+
+
+def require_kept_surroundings(changed: Sequence[str], who: str) -> None:
+    """Refuse a component that left something behind.
+
+    Raises:
+        ConformanceFailure: naming what.
+    """
+    if changed:
+        raise ConformanceFailure(
+            f"{who} must leave torch, NumPy and the process as they were, but changed "
+            f"{', '.join(changed)}. Change a switch inside a `with`, such as `torch.no_grad()` or "
+            "`torch.backends.mkldnn.flags(enabled=False)`, and replace no function of others."
+        )
 
 
 def random_states() -> dict[str, bytes]:

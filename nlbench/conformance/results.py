@@ -14,8 +14,9 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.errors import ConfigError, DataError, did_you_mean
+from nlbench.errors import ConfigError, DataError, did_you_mean, text_of
 from nlbench.machine import suitable_threads
+from nlbench.surroundings import watched
 
 Status = Literal["passed", "failed", "exempt", "unchecked"]
 _PREFIX = "check_"
@@ -153,7 +154,8 @@ def _run(check: Check, subject: Subject) -> CheckResult:
     tried, why = rule_and_reason(check)
     missing = ""
     try:
-        problem = _problem(check, subject)
+        with watched():  # what one check leaves behind is not the next one's
+            problem = _problem(check, subject)
     except DataError as error:
         problem, missing = None, f"cannot be checked here: {error}"
     seconds = time.perf_counter() - start
@@ -176,16 +178,18 @@ def _problem(check: Check, subject: Subject) -> str | None:
     try:
         check(subject.value)
     except ConformanceFailure as failure:
-        return str(failure)
+        return text_of(failure, limit=8000)
     except DataError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         rule = rule_and_reason(check)[0]
-        return f"{rule} Got {type(error).__name__}: {error}{_where(error, subject.source)}"
+        return f"{rule} Got {type(error).__name__}: {text_of(error)}{_where(error, subject.source)}"
     return None
 
 
-def _where(error: Exception, source: Any) -> str:
+def _where(error: BaseException, source: Any) -> str:
     """Return the last line of the traceback that lies in the plugin's file."""
     try:
         file = inspect.getfile(source)

@@ -57,6 +57,7 @@ CHECKS: tuple[Check, ...] = (
     answer_checks.check_inputs_untouched,
     answer_checks.check_same_seed_same_answer,
     answer_checks.check_global_random_state,
+    answer_checks.check_surroundings,
     answer_checks.check_encoders_exist,
     answer_checks.check_declares_knowledge,
     answer_checks.check_cannot_reach_clean_labels,

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from nlbench.conformance.harness import ConformanceFailure
-from nlbench.conformance.observe import random_states
+from nlbench.conformance.observe import random_states, require_kept_surroundings
 from nlbench.conformance.planted_task import N_CLASSES, SETTINGS, planted_images, planted_task
 from nlbench.conformance.reach import path_to_labels
 from nlbench.selector import Selection
+from nlbench.surroundings import watched
 from nlbench.training.loss_trainer import LossTrainer, State
 from nlbench.training.task import Trainer, TrainingBatch, TrainingOutcome, TrainingTask
 
@@ -111,6 +112,16 @@ def check_trainer_random_state(trainer_class: type[Trainer]) -> None:
             f"a trainer must not touch the global random state of {' and '.join(changed)}. Draw "
             "from `batch.draws`, or inside `torch.random.fork_rng()`."
         )
+
+
+def check_trainer_surroundings(trainer_class: type[Trainer]) -> None:
+    """Torch, NumPy and the process are afterwards as they were before.
+
+    A switch that is left behind changes the numbers of all that run after it, under their names.
+    """
+    with watched() as changed:
+        _trained(trainer_class)
+    require_kept_surroundings(changed, "a trainer")
 
 
 def check_trainer_sees_no_test_labels(trainer_class: type[Trainer]) -> None:
@@ -271,6 +282,7 @@ TRAINER_CHECKS: tuple[Callable[[type[Trainer]], None], ...] = (
     check_trainer_learns,
     check_trainer_same_seed,
     check_trainer_random_state,
+    check_trainer_surroundings,
     check_trainer_sees_no_test_labels,
     check_trainer_cannot_reach_test_labels,
     check_trainer_inputs_untouched,

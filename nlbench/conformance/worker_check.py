@@ -25,9 +25,11 @@ from nlbench.conformance.harness import (
     select,
 )
 from nlbench.conformance.observe import observe
+from nlbench.errors import text_of
 from nlbench.machine import suitable_threads
 from nlbench.plugins import registry
 from nlbench.selector import AnySelector, Selection
+from nlbench.surroundings import start_method
 
 _PATIENCE_S = 300.0
 _REMEDY = (
@@ -106,7 +108,7 @@ class _Worker:
         # A fresh interpreter, as the workers of a sweep are.
         context = multiprocessing.get_context("spawn")
         self.line, its_end = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(its_end,), daemon=True)
+        self.process: BaseProcess = context.Process(target=_serve, args=(its_end, start_method()))
         self.process.start()
         its_end.close()
         atexit.register(self.end)
@@ -128,16 +130,21 @@ class _Worker:
             _Worker._current = None
 
 
-def _serve(line: Connection) -> None:
+def _serve(line: Connection, method: str) -> None:
     """Answer requests until the line is closed."""
+    # As in the parent, and as in the workers of a sweep: a selector may have processes of its own.
+    multiprocessing.set_start_method(method, force=True)
     with suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             request: _Request = line.recv()
             try:
                 line.send(_answer(request))
-            except (Exception, SystemExit) as error:
-                last = "".join(traceback.format_exception(error)[-2:]).strip()
-                line.send(f"{type(error).__name__} there: {error}\n{last}\n")
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                last = "".join(part[:2000] for part in traceback.format_exception(error)[-2:])
+                text = f"{type(error).__name__} there: {text_of(error)}"
+                line.send(f"{text}\n{last.strip()}\n")
 
 
 def _answer(request: _Request) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from weakref import WeakValueDictionary
 
 import torch
@@ -21,8 +21,9 @@ from nlbench.encoders.prompts import load_prompts, prompt_texts
 from nlbench.encoders.versions import encoder_version
 from nlbench.encoders.views import view_embeddings
 from nlbench.errors import ConfigError, PluginError
-from nlbench.plugins.registry import find
+from nlbench.plugins.registry import find, plugin_name
 from nlbench.selector import PromptModel, PromptSet, ViewKind
+from nlbench.surroundings import kept
 
 log = logging.getLogger("nlbench")
 
@@ -80,7 +81,8 @@ def load_encoder(name: str) -> Encoder:
     """
     kind, _, argument = name.partition(":")
     make = find("encoders", kind).load()
-    encoder: Encoder = make(argument)
+    with kept(plugin_name("encoders", kind)):
+        encoder: Encoder = make(argument)
     for message in encoder.warnings:
         log.warning("encoder %s: %s", name, message)
     return encoder
@@ -140,7 +142,8 @@ class FeatureBank:
         texts = prompt_texts(load_prompts(self.prompts), self.class_names, prompts)
         model = self.loaded(self._resolve(encoder))
         model.model.to(self.device)
-        flat = model.encode_text([text for group in texts for text in group])
+        with kept(plugin_name("encoders", model.name.partition(":")[0])):
+            flat = model.encode_text([text for group in texts for text in group])
         self.seconds += time.perf_counter() - started
         return [part.clone() for part in flat.split([len(group) for group in texts])]
 
@@ -215,5 +218,9 @@ def cached_embeddings(
         "preprocessing": encoder.preprocessing,
         "precision": precision,
     }
-    compute = partial(extract, images, encoder, device, precision)
+
+    def compute(shards: Sequence[range]) -> Iterator[Tensor]:
+        with kept(plugin_name("encoders", encoder.name.partition(":")[0])):
+            yield from extract(images, encoder, device, precision, shards)
+
     return cache.get(identity, len(images), compute, rows)

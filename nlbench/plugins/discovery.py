@@ -78,7 +78,7 @@ class Component:
         if self.problem:
             raise PluginError(f"{self.kind[:-1]} {self.name!r} ({self.owner}): {self.problem}")
         try:
-            module = _import(self)
+            module = _import_watched(self)
         except PluginError:
             raise
         except BaseException as error:
@@ -219,6 +219,16 @@ def _summary(path: Path, attribute: str = "", module: str = "") -> tuple[str, st
     own = docstring_of(path, module, attribute) if attribute else ""
     doc = own or ast.get_docstring(tree) or ""
     return doc.split("\n", 1)[0].strip(), ""
+
+
+def _import_watched(component: Component) -> ModuleType:
+    """Import a module once, and put back what an outsider's changes of its surroundings."""
+    if component.is_shipped or component.module in sys.modules:
+        return _import(component)
+    from nlbench.surroundings import kept
+
+    with kept(f"the import of {component.owner}"):
+        return _import(component)
 
 
 def _import(component: Component) -> ModuleType:

@@ -35,6 +35,7 @@ __all__ = [
     "get_selector",
     "make_selector",
     "plugin_files",
+    "plugin_name",
     "selector_class",
     "selector_names",
 ]
@@ -89,6 +90,17 @@ def find(kind: Kind, name: str) -> Component:
     raise ConfigError(
         f"unknown {kind[:-1]} {name!r}. {did_you_mean(name, usable)} See `nlbench list {kind}`."
     )
+
+
+def plugin_name(kind: Kind, name: str) -> str:
+    """Return what a plugin is called in messages; "" for what is shipped or unknown.
+
+    The checks look at what is shipped, so that its runs need not.
+    """
+    component = components(kind).get(name)
+    if component is None or component.is_shipped:
+        return ""
+    return f"{singular(kind)} {name!r}"
 
 
 def selector_names() -> list[str]:

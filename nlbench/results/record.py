@@ -177,7 +177,7 @@ class RunRecord(_Part):
 
     `versions` says which code made it, part by part (`nlbench.plugins.versions`); it is empty in
     records that were made before versions were kept. `warnings` are what libraries warned of while
-    they built the encoders: such numbers may be wrong.
+    they built the encoders, and what a plugin changed around itself: such numbers may be wrong.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nlbench.errors import PluginError
 from nlbench.runner.selection_curves import SelectionCurves
+from nlbench.runner.selector_calls import SelectorCalls
 from nlbench.selector import Batch, BatchSelector, Selection, TrainingData
 
 
@@ -23,10 +24,15 @@ class BatchSelection:
     """
 
     def __init__(
-        self, selector: BatchSelector, data: TrainingData, is_clean: Tensor | None
+        self,
+        selector: BatchSelector,
+        data: TrainingData,
+        is_clean: Tensor | None,
+        calls: SelectorCalls | None = None,
     ) -> None:
         self._selector = selector
         self._data = data
+        self._calls = calls or SelectorCalls("")
         self.n_networks = max(1, selector.n_networks)
         self.seconds = 0.0
         self._curves = SelectionCurves(is_clean)
@@ -51,7 +57,8 @@ class BatchSelection:
         started = time.perf_counter()
         # The selector sees where the batch is, not the networks in it.
         place = Batch(batch.positions, batch.epoch, batch.step, batch.n_epochs, batch.n_steps)
-        weights = self._selector.choose(self._data, place, losses, logits)
+        with self._calls.step():
+            weights = self._selector.choose(self._data, place, losses, logits)
         checked_weights(weights, losses)
         ones = torch.ones_like(weights[0], dtype=self._drawn.dtype)
         self._drawn.index_add_(0, batch.positions, ones)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import BusyError, NlbenchError
+from nlbench.errors import BusyError, NlbenchError, text_of
+from nlbench.plugins.kinds import Kind
+from nlbench.plugins.registry import plugin_name
 from nlbench.results.record import RunRecord
 from nlbench.runner.run import earlier_record, run_config
 from nlbench.runner.workplace import Progress, Workplace
@@ -24,6 +26,20 @@ class Cell:
     record: RunRecord | None = None
     message: str = ""
     wall_s: float = 0.0
+
+
+def outsiders(config: RunConfig) -> frozenset[str]:
+    """Return the plugins that a cell runs and that nlbench does not ship, by kind and name."""
+    protocol = config.protocol
+    used: list[tuple[Kind, str]] = [
+        ("selectors", config.selector.name),
+        ("trainers", config.trainer.name),
+        ("datasets", config.dataset.name),
+        ("noises", config.noise.kind),
+        ("encoders", protocol.image_text_encoder.partition(":")[0]),
+        ("encoders", protocol.image_encoder.partition(":")[0]),
+    ]
+    return frozenset(plugin_name(kind, name) for kind, name in used) - {""}
 
 
 def earlier_cell(config: RunConfig, place: Workplace) -> Cell | None:
@@ -47,4 +63,4 @@ def run_cell(config: RunConfig, place: Workplace, progress: Progress) -> Cell:
 
 def _not_run(config: RunConfig, error: NlbenchError) -> Cell:
     status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
-    return Cell(config, status, message=str(error))
+    return Cell(config, status, message=text_of(error))

@@ -22,9 +22,10 @@ from nlbench.errors import ConfigError
 from nlbench.noise.corrupt import NoisyLabels, corrupt
 from nlbench.noise.unknown_truth import no_truth, refuse_noise, shipped_labels
 from nlbench.plugins import registry
-from nlbench.plugins.registry import make_component
+from nlbench.plugins.registry import make_component, plugin_name
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 from nlbench.seeds import derive_seed
+from nlbench.surroundings import kept
 
 log = logging.getLogger("nlbench")
 
@@ -95,7 +96,8 @@ def load_data(
     name: str, options: tuple[tuple[str, Any], ...], data_dir: Path | None, key: Hashable
 ) -> ImageData:
     """Read a data set; a sweep reads it once."""
-    data: ImageData = make_component("datasets", name, dict(options)).load(data_dir)
+    with kept(plugin_name("datasets", name)):
+        data: ImageData = make_component("datasets", name, dict(options)).load(data_dir)
     if data.unreadable:
         log.warning(
             "%d images cannot be decoded and are left out: %s",
@@ -118,20 +120,21 @@ def noisy_labels_of(config: RunConfig, data: ImageData, data_dir: Path | None) -
 
 def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
     source = make_component("datasets", config.dataset.name, config.dataset.options)
-    return corrupt(
-        data.train_labels,
-        n_classes=data.n_classes,
-        kind=config.noise.kind,
-        rate=config.noise.rate,
-        seed=config.seed,
-        features=ImageRows(data.train_images),
-        subset=data.train_subset,
-        dataset=data.name,
-        dataset_label_file=source.label_file(data_dir),
-        sample_names=data.train_ids,
-        class_names=data.class_names,
-        **config.noise.options,
-    )
+    with kept(plugin_name("noises", config.noise.kind)):
+        return corrupt(
+            data.train_labels,
+            n_classes=data.n_classes,
+            kind=config.noise.kind,
+            rate=config.noise.rate,
+            seed=config.seed,
+            features=ImageRows(data.train_images),
+            subset=data.train_subset,
+            dataset=data.name,
+            dataset_label_file=source.label_file(data_dir),
+            sample_names=data.train_ids,
+            class_names=data.class_names,
+            **config.noise.options,
+        )
 
 
 def validation_split(data: ImageData, config: RunConfig) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from nlbench.errors import PluginError
 from nlbench.runner.equal_keep import keep_top_share_after_warmup
 from nlbench.runner.selection_curves import SelectionCurves
+from nlbench.runner.selector_calls import SelectorCalls
 from nlbench.selector import Dynamics, OnlineSelector, Selection, TrainingData, checked_answer
 from nlbench.training.task import Looks
 
@@ -39,11 +40,13 @@ class OnlineSelection:
         n_epochs: int,
         is_clean: Tensor | None,
         equal_keep: float | None = None,
+        calls: SelectorCalls | None = None,
     ) -> None:
         self._selector = selector
         self._data = data
         self._n_epochs = n_epochs
         self._equal_keep = equal_keep
+        self._calls = calls or SelectorCalls("")
         self.n_networks = max(1, selector.n_networks)
         self.rounds = max(1, selector.rounds_used())
         self.observes = selector.observes
@@ -56,7 +59,8 @@ class OnlineSelection:
 
     def first(self) -> Selection:
         """Return what the first epoch trains on: before it there are no dynamics."""
-        answer = self._selector.first(self._data)
+        with self._calls.call():
+            answer = self._selector.first(self._data)
         answer = checked_answer(answer, self._data, self.extra_classes)
         if answer.restart:
             raise PluginError(
@@ -94,12 +98,9 @@ class OnlineSelection:
         answers = []
         for i, view in enumerate(views):
             dynamics = replace(view, peers=(*views[:i], *views[i + 1 :]))
-            answer = checked_answer(
-                self._selector.select(self._data, dynamics),
-                self._data,
-                self._selector.extra_classes,
-            )
-            answers.append(answer)
+            with self._calls.call(patches=False):
+                answer = self._selector.select(self._data, dynamics)
+            answers.append(checked_answer(answer, self._data, self._selector.extra_classes))
         self._previous = [replace(answer, restart=False) for answer in answers]
         # The answer that asks for the last round is what that round begins with.
         measured = self._round + any(answer.restart for answer in answers) >= self.rounds

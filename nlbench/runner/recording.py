@@ -17,7 +17,7 @@ from nlbench.config.code_versions import loose_files
 from nlbench.config.command import reproduce_command
 from nlbench.config.run_config import PROTOCOL_VERSION, RunConfig
 from nlbench.data.image_data import ImageData
-from nlbench.errors import DivergedError, PluginError
+from nlbench.errors import DivergedError, PluginError, text_of
 from nlbench.machine import PeakMemory, describe_environment, device_name
 from nlbench.noise.corrupt import NoisyLabels
 from nlbench.plugins import registry
@@ -217,9 +217,17 @@ def _noise_info(noisy: NoisyLabels, config: RunConfig) -> NoiseInfo:
 
 def error_info(error: BaseException) -> ErrorInfo:
     """Return an exception as it stands in a record, the home directory shortened."""
-    text = "".join(traceback.format_exception(error))
+    text = _traceback_of(error)
     short = text.replace(str(Path.home()), "~")[-8000:]
-    return ErrorInfo(type=type(error).__name__, message=str(error)[:2000], traceback=short)
+    return ErrorInfo(type=type(error).__name__, message=text_of(error), traceback=short)
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        # Each part alone is cut: the text of an error may be larger than its way here.
+        return "".join(part[:8000] for part in traceback.format_exception(error))
+    except BaseException as second:
+        return f"(the traceback cannot be shown: {type(second).__name__})"
 
 
 def _plugin_paths(config: RunConfig) -> list[str]:

@@ -11,8 +11,13 @@ from typing import Any
 from nlbench.config.code_versions import refuse_edited
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import NlbenchError, RunError
-from nlbench.machine import deterministic_algorithms, resolve_device, suitable_threads
+from nlbench.errors import NlbenchError, RunError, text_of
+from nlbench.machine import (
+    deterministic_algorithms,
+    memory_limit_words,
+    resolve_device,
+    suitable_threads,
+)
 from nlbench.plugins import registry
 from nlbench.results.gallery import write_gallery
 from nlbench.results.record import RunRecord
@@ -22,6 +27,7 @@ from nlbench.runner.inputs import Inputs, prepare
 from nlbench.runner.recording import Attempt, failed_record, finished_record, running_record
 from nlbench.runner.steps import Choice, Result, evaluate, select, train
 from nlbench.runner.workplace import Progress, Workplace, no_progress, open_tracker
+from nlbench.surroundings import noting
 from nlbench.tracking.run_log import RunLog
 
 
@@ -124,13 +130,15 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
         attempt = Attempt.begin(claim.attempt, place.device)
         log_run = RunLog(place.tracker, place.store, claim)
         progress("data", 0, 1)
-        inputs = prepare(config, place)
+        inputs = _prepared(config, place)
         started = running_record(attempt, inputs)
         place.store.write_started(started)
         log_run.begin(started)
         try:
             record = _run(attempt, inputs, claim.folder, progress)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # Ctrl-C: the run counts as interrupted
+                raise
             record = failed_record(attempt, inputs, error)
             place.store.write(record)
             log_run.finish(record)
@@ -140,14 +148,29 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
         return record
 
 
+def _prepared(config: RunConfig, place: Workplace) -> Inputs:
+    """Return the inputs; what a data set or noise throws has no record yet, but a word."""
+    try:
+        return prepare(config, place)
+    except (NlbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RunError(
+            f"data set {config.dataset.name!r} with noise {config.noise.kind!r} failed: "
+            f"{type(error).__name__}: {text_of(error)}{_place_of(error, None)}."
+        ) from error
+
+
 def _run(attempt: Attempt, inputs: Inputs, folder: Path, progress: Progress) -> RunRecord:
     place = inputs.workplace
     with (
         suitable_threads(place.device, inputs.n_pixels),
         deterministic_algorithms(place.device, place.deterministic),
+        noting() as notes,
     ):
         choice = select(inputs, progress)
         result = train(inputs, choice, progress)
+    choice.bank.warnings.extend(notes)
     metrics = evaluate(inputs, result)
     record = finished_record(attempt, inputs, choice, result, metrics)
     _write_samples(folder, inputs, choice, result)
@@ -176,12 +199,18 @@ def _as_nlbench_error(error: BaseException, record: RunRecord) -> NlbenchError:
 
 def _run_error(error: BaseException, record: RunRecord) -> RunError:
     name = record.selector.name
-    frames = traceback.extract_tb(error.__traceback__)
-    own = registry.find("selectors", name).path
-    # The plugin's own line helps its author more than the library's that it called.
-    last = next((f for f in reversed(frames) if Path(f.filename) == own), frames[-1])
+    where = _place_of(error, registry.find("selectors", name).path)
+    memory = f" {memory_limit_words()}" if isinstance(error, MemoryError) else ""
     return RunError(
-        f"{name} failed: {type(error).__name__}: {error} "
-        f"(at {Path(last.filename).name}:{last.lineno}). The traceback is in the record: "
-        f"`nlbench show run {record.fingerprint[:12]}`."
+        f"{name} failed: {type(error).__name__}: {text_of(error)}{where}.{memory} The traceback "
+        f"is in the record: `nlbench show run {record.fingerprint[:12]}`."
     )
+
+
+def _place_of(error: BaseException, own: Path | None) -> str:
+    """Return the line that raised: a plugin's own helps its author more than a library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    last = next((f for f in reversed(frames) if Path(f.filename) == own), frames[-1])
+    return f" (at {Path(last.filename).name}:{last.lineno})"

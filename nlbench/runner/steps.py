@@ -14,7 +14,7 @@ from nlbench.encoders.features import FeatureBank
 from nlbench.errors import ConfigError, PluginError
 from nlbench.noise.unknown_truth import no_truth
 from nlbench.plugins import registry
-from nlbench.plugins.registry import make_component
+from nlbench.plugins.registry import make_component, plugin_name
 from nlbench.results.metrics import accuracy_per_class, evaluate_selection
 from nlbench.results.record import Metrics, SelectionMetrics, TestMetrics
 from nlbench.runner.batch_selection import BatchSelection
@@ -22,6 +22,7 @@ from nlbench.runner.equal_keep import keep_top_share
 from nlbench.runner.inputs import Inputs
 from nlbench.runner.network_images import network_encoder, network_images
 from nlbench.runner.online_selection import OnlineSelection, RelabelAccuracy
+from nlbench.runner.selector_calls import SelectorCalls
 from nlbench.runner.workplace import Progress, no_progress
 from nlbench.selector import (
     AnySelector,
@@ -34,6 +35,7 @@ from nlbench.selector import (
     checked_answer,
     opaque_ids,
 )
+from nlbench.surroundings import kept
 from nlbench.training.task import TrainingOutcome, TrainingTask
 
 
@@ -107,19 +109,21 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
     read_s = time.perf_counter() - started
     progress("select", 0, 1)
     config = inputs.config.selector
-    selector = registry.get_selector(config.name, **config.params)
-    view = _view_of(inputs, selector, bank, fit_images)
+    calls = SelectorCalls(config.name)
+    with calls.call(patches=False):
+        selector = registry.get_selector(config.name, **config.params)
+        view = _view_of(inputs, selector, bank, fit_images)
     started = time.perf_counter()
     online: OnlineSelection | None = None
     in_batches: BatchSelection | None = None
     if isinstance(selector, OnlineSelector):
-        online = _online_selection(inputs, selector, view)
+        online = _online_selection(inputs, selector, view, calls)
         selection = online.first()
     elif isinstance(selector, BatchSelector):
-        in_batches = BatchSelection(selector, view, _is_clean(inputs))
+        in_batches = BatchSelection(selector, view, _is_clean(inputs), calls)
         selection = in_batches.first()
     else:
-        selection = _answer(inputs, selector, view)
+        selection = _answer(inputs, selector, view, calls)
     elapsed = time.perf_counter() - started
     return Choice(
         fit_images, learned, learned_val, selection, online, in_batches, view, bank, read_s,
@@ -140,28 +144,33 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
     test_labels = torch.from_numpy(data.test_labels).to(device)
     relabelling = RelabelAccuracy(noisy_labels, inputs.clean_labels)
     started = time.perf_counter()
-    outcome: TrainingOutcome = trainer.train(
-        TrainingTask(
-            images=choice.network_images,
-            noisy_labels=noisy_labels,
-            val_images=choice.network_val_images,
-            val_labels=inputs.noisy_labels(inputs.val),
-            test_images=test_images,
-            test_labels=test_labels,
-            n_classes=data.n_classes,
-            selection=choice.selection,
-            other_tests=other_tests,
-            reselect=online,
-            n_networks=online.n_networks if online else 1,
-            choose=choice.in_batches,
-            observes=online.observes if online else (),
-            extra_classes=online.extra_classes if online else 0,
-            on_labels=relabelling,
-            seed=config.seed,
-            device=device,
-            progress=partial(progress, "train"),
-        )
+    task = TrainingTask(
+        images=choice.network_images,
+        noisy_labels=noisy_labels,
+        val_images=choice.network_val_images,
+        val_labels=inputs.noisy_labels(inputs.val),
+        test_images=test_images,
+        test_labels=test_labels,
+        n_classes=data.n_classes,
+        selection=choice.selection,
+        other_tests=other_tests,
+        reselect=online,
+        n_networks=online.n_networks if online else 1,
+        choose=choice.in_batches,
+        observes=online.observes if online else (),
+        extra_classes=online.extra_classes if online else 0,
+        on_labels=relabelling,
+        seed=config.seed,
+        device=device,
+        progress=partial(progress, "train"),
     )
+    # Also what a selector did in its steps, of which only torch's switches are looked at there.
+    plugins = (
+        plugin_name("trainers", config.trainer.name),
+        plugin_name("selectors", config.selector.name) if asked else "",
+    )
+    with kept(" with ".join(filter(None, plugins))):
+        outcome: TrainingOutcome = trainer.train(task)
     elapsed = time.perf_counter() - started
     late_embedding = choice.bank.seconds - choice.embed_s
     return Result(
@@ -259,11 +268,11 @@ def _view_of(
 
 
 def _online_selection(
-    inputs: Inputs, selector: OnlineSelector, view: TrainingData
+    inputs: Inputs, selector: OnlineSelector, view: TrainingData, calls: SelectorCalls
 ) -> OnlineSelection:
     config = inputs.config
-    n_epochs = int(config.trainer.params["epochs"])
-    return OnlineSelection(selector, view, n_epochs, _is_clean(inputs), config.protocol.equal_keep)
+    n_epochs, share = int(config.trainer.params["epochs"]), config.protocol.equal_keep
+    return OnlineSelection(selector, view, n_epochs, _is_clean(inputs), share, calls)
 
 
 def _is_clean(inputs: Inputs) -> Tensor | None:
@@ -271,14 +280,18 @@ def _is_clean(inputs: Inputs) -> Tensor | None:
     return None if truth is None else inputs.noisy_labels(inputs.fit) == truth
 
 
-def _answer(inputs: Inputs, selector: Selector | BoundSelector, view: TrainingData) -> Selection:
+def _answer(
+    inputs: Inputs, selector: Selector | BoundSelector, view: TrainingData, calls: SelectorCalls
+) -> Selection:
     if isinstance(selector, BoundSelector):
         truth = inputs.clean_labels
         if truth is None:
             raise no_truth(inputs.config.selector.name, inputs.data.name)
-        answer = selector.select_with_truth(view, truth.clone())
+        with calls.call():
+            answer = selector.select_with_truth(view, truth.clone())
     else:
-        answer = selector.select(view)
+        with calls.call():
+            answer = selector.select(view)
     if isinstance(answer, Selection) and answer.restart:
         raise PluginError(
             "restart is for selectors that choose during training, and this one chose before it. "

@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import MutableSequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,12 +28,15 @@ class WorkerSetup:
         plugins: Files that define extra selectors.
         log_level: Of the logger "nlbench".
         logs_warnings: Whether the parent sends warnings of libraries to the log.
+        start_method: How `multiprocessing` starts processes in the parent: a plugin's own do the
+            same here.
     """
 
     n_threads: int
     plugins: tuple[Path, ...]
     log_level: int
     logs_warnings: bool
+    start_method: str
 
 
 class _Line:
@@ -59,12 +64,14 @@ class _LogToParent(logging.Handler):
         self._line.say("log", (record.name, record.levelno, self.format(record)))
 
 
-def serve(connection: Connection, setup: WorkerSetup) -> None:
+def serve(connection: Connection, setup: WorkerSetup, clock: MutableSequence[float]) -> None:
     """Run the cells that come through a connection until it is closed.
 
     The first message is the `Workplace`, and the address of the MLflow store, which every process
     opens for itself; None where nothing is logged.
     """
+    os.setpgid(0, 0)  # so that its own processes end with it, whatever ends it
+    multiprocessing.set_start_method(setup.start_method, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     line = _Line(connection)
     _speak_as_told(line, setup)
@@ -73,9 +80,11 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
 
     from nlbench.plugins import registry
     from nlbench.runner.cell import run_cell
+    from nlbench.runner.selector_calls import use_clock
     from nlbench.runner.workplace import open_tracker
 
     torch.set_num_threads(setup.n_threads)
+    use_clock(clock)
     for path in setup.plugins:
         registry.add_plugin_file(path)
     line.say("started")
@@ -107,4 +116,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)

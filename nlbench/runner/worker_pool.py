@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import logging
 import multiprocessing
+import os
 import signal
-from collections.abc import Collection
+import time
+from collections.abc import Collection, MutableSequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
@@ -18,11 +20,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from nlbench.errors import RunError
-from nlbench.machine import takes_all_cores
+from nlbench.machine import memory_limit_words, takes_all_cores
 from nlbench.plugins import registry
-from nlbench.runner.cell import Cell
+from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.worker import WorkerSetup, serve
+from nlbench.surroundings import start_method
 
 if TYPE_CHECKING:
     from nlbench.config.run_config import RunConfig
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nlbench")
 
 _PATIENCE_S = 10.0  # for a process that has nothing left to do
+_LOOK_S = 0.5  # between looks at the processes, and at the clocks of selectors
 
 
 @dataclass(eq=False)
@@ -39,22 +43,42 @@ class _Worker:
     line: Connection
     config: RunConfig
     progress: Progress
+    plugins: frozenset[str]
+    clock: MutableSequence[float]
+
+    def selector_s(self) -> float:
+        """Return the seconds that the selector of the run under way has taken so far."""
+        before, began = self.clock
+        return before + (time.monotonic() - began if began else 0.0)
+
+    def kill(self) -> None:
+        """End the process and those that it started."""
+        if self.process.pid is not None:
+            with suppress(OSError):  # it is gone, or had no time to make a group of its own
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
 
 
 class Workers:
     """Up to `n_jobs` processes, started when there is work for them, and again where one died.
 
+    One that has run plugins runs cells with the same plugins only: what they left behind in their
+    process, nobody else meets.
+
     As a context: left in good order the processes end by themselves, else they are killed. What a
     killed one was at is done again by the next sweep, as after any kill.
     """
 
-    def __init__(self, n_jobs: int, place: Workplace) -> None:
-        self._n_jobs, self._place = n_jobs, place
+    def __init__(
+        self, n_jobs: int, place: Workplace, selector_timeout_s: float | None = None
+    ) -> None:
+        self._n_jobs, self._place, self._timeout_s = n_jobs, place, selector_timeout_s
         self._setup = WorkerSetup(
             n_threads=torch.get_num_threads(),
             plugins=registry.plugin_files(),
             log_level=_log.getEffectiveLevel(),
             logs_warnings=logs_warnings(),
+            start_method=start_method(),
         )
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, _Worker] = {}
@@ -90,22 +114,33 @@ class Workers:
     def begin(self, config: RunConfig, progress: Progress) -> None:
         """Hand a cell to a process; `next_ended` calls `progress` and returns how it ended."""
         self._idle = [worker for worker in self._idle if worker.process.is_alive()]
-        if self._idle:
-            worker = self._idle.pop()
+        plugins = outsiders(config)
+        worker = next((each for each in self._idle if each.plugins == plugins), None)
+        if worker is not None:
+            self._idle.remove(worker)
             worker.config, worker.progress = config, progress
             self._busy[worker.line] = worker
         else:
-            worker = self._start(config, progress)
+            if len(self._idle) + len(self._busy) >= self._n_jobs:
+                self._dismiss(self._idle.pop(0))
+            worker = self._start(config, progress, plugins)
         with suppress(OSError):  # it is gone already, which `next_ended` will notice
             worker.line.send(config)
 
-    def _start(self, config: RunConfig, progress: Progress) -> _Worker:
+    def _dismiss(self, worker: _Worker) -> None:
+        worker.line.close()
+        worker.process.join(_PATIENCE_S)
+        worker.kill()
+        worker.process.join()
+
+    def _start(self, config: RunConfig, progress: Progress, plugins: frozenset[str]) -> _Worker:
         # A fresh interpreter: a forked one hangs where torch's threads or CUDA were in use.
         context = multiprocessing.get_context("spawn")
         line, its_end = context.Pipe()
-        process = context.Process(target=serve, args=(its_end, self._setup))
+        clock = context.RawArray("d", 2)
+        process = context.Process(target=serve, args=(its_end, self._setup, clock))
         # Known before it is there: Ctrl-C at any moment must find it.
-        worker = self._busy[line] = _Worker(process, line, config, progress)
+        worker = self._busy[line] = _Worker(process, line, config, progress, plugins, clock)
         # Ctrl-C reaches the whole process group. Only the parent answers it, and kills the others.
         resource_tracker.ensure_running()  # it would unblock the signal if the process started it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -127,10 +162,27 @@ class Workers:
             RunError: if no process can be started at all.
         """
         while True:
-            for line in wait(list(self._busy)):
+            for line in wait(list(self._busy), _LOOK_S):
                 cell = self._listen(self._busy[line])  # type: ignore[index]
                 if cell is not None:
                     return cell
+            for worker in list(self._busy.values()):
+                # Its line stays open where a process that it started lives on.
+                if not worker.process.is_alive() and not worker.line.poll():
+                    return self._died(worker)
+                if self._timeout_s is not None and worker.selector_s() > self._timeout_s:
+                    return self._took_too_long(worker)
+
+    def _took_too_long(self, worker: _Worker) -> Cell:
+        del self._busy[worker.line]
+        worker.kill()
+        worker.process.join()
+        worker.line.close()
+        message = (
+            f"the selector took more than {self._timeout_s:g} s (--selector-timeout), and its "
+            "process was ended. Raise the limit, or look where it waits."
+        )
+        return Cell(worker.config, "failed", message=message)
 
     def _listen(self, worker: _Worker) -> Cell | None:
         try:
@@ -171,14 +223,17 @@ class Workers:
         del self._busy[worker.line]
         worker.line.close()
         worker.process.join(_PATIENCE_S)
-        worker.process.kill()  # where only its line was cut
+        worker.kill()  # where only its line was cut, and what it had started
         how = _how_it_ended(worker.process.exitcode)
         if not self._one_could_start:
             raise RunError(
                 f"the processes for --jobs cannot start: the first one {how}. A script needs "
-                "`if __name__ == '__main__':` around what it runs. Or leave --jobs out."
+                "`if __name__ == '__main__':` around what it runs. Or leave --jobs out; runs with "
+                "plugins have processes of their own also without it."
             )
-        message = f"the process of this run {how}. If it ran out of memory, lower --jobs."
+        memory = f"If it ran out of memory: {memory_limit_words()}"
+        fewer = " Lower --jobs." if self._n_jobs > 1 else ""
+        message = f"the process of this run {how}. {memory}{fewer}"
         return Cell(worker.config, "failed", message=message)
 
     def _kill(self) -> None:
@@ -186,7 +241,7 @@ class Workers:
         everyone = [*self._idle, *self._busy.values()]
         workers = [worker for worker in everyone if worker.process.pid is not None]
         for worker in workers:
-            worker.process.kill()
+            worker.kill()
         for worker in workers:
             worker.process.join()
             worker.line.close()

@@ -12,7 +12,7 @@ from nlbench.selector.contract import (
 )
 from nlbench.selector.dynamics import Batch, Dynamics, Observation
 from nlbench.selector.prompt_model import PromptModel, PromptTokens
-from nlbench.selector.selection import Selection, checked_answer
+from nlbench.selector.selection import Selection, checked_answer, without_gradients
 from nlbench.selector.training_data import (
     FeatureSource,
     Knowledge,
@@ -46,4 +46,5 @@ __all__ = [
     "checked_answer",
     "knowledge_of_rate",
     "opaque_ids",
+    "without_gradients",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -109,7 +109,22 @@ def checked_answer(answer: Any, data: TrainingData, extra_classes: int = 0) -> S
             f"Selection.soft_labels must have {n_classes} columns, one per class, got "
             f"{answer.soft_labels.shape[1]}."
         )
-    return answer
+    return without_gradients(answer)
+
+
+def without_gradients(answer: Selection) -> Selection:
+    """Return an answer whose tensors belong to no computation; the same one where none does.
+
+    A score that a network computed asks for a gradient, and nothing after it could read it.
+    """
+    tensors = ("keep", "score", "labels", "weights", "soft_labels", "loss_weights")
+    changes = {
+        name: value.detach().clone()
+        for name in tensors
+        if (value := getattr(answer, name)) is not None
+        and (value.requires_grad or value.is_inference())
+    }
+    return replace(answer, **changes) if changes else answer
 
 
 def _require(name: str, value: Any, like: Any, kind: str) -> None:

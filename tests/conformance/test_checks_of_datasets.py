@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -173,6 +174,13 @@ class GivesAList(Good):
         return [data.train_images, data.train_labels]
 
 
+@dataclass(frozen=True)
+class GoesElsewhere(Good):
+    def changed(self, data: ImageData) -> Any:
+        os.chdir("/")
+        return data
+
+
 BROKEN: list[tuple[type[Dataset], str, str]] = [
     (NoDataclass, "check_is_dataclass", r"@dataclass\(frozen=True\)"),
     (NoSuchRecipe, "check_recipe", "Did you mean 'standard/digits'"),
@@ -189,6 +197,7 @@ BROKEN: list[tuple[type[Dataset], str, str]] = [
     (NewSplit, "check_fingerprint", "others under the same fingerprint"),
     (SaysCleanAndNot, "check_says_whether_labels_are_clean", "got True and False"),
     (SplitsGlobally, "check_global_random_state", "global random state of numpy"),
+    (GoesElsewhere, "check_surroundings", "changed the working directory"),
     (GivesAList, "check_labels", "must return an nlbench.ImageData, got list"),
 ]
 

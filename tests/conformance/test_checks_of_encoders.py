@@ -126,6 +126,12 @@ class ElsewhereAlways(Good):
         return super().encode_images(batch, device).to("meta")
 
 
+class SetsThreads(Good):
+    def encode_images(self, batch: Tensor, device: torch.device) -> Tensor:
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return super().encode_images(batch, device)
+
+
 def a_module(argument: str) -> Any:
     return nn.Linear(2, 2)
 
@@ -139,6 +145,7 @@ BROKEN: list[tuple[Any, str, str]] = [
     (AsManyAsPixels, "check_embeddings", "equally wide"),
     (Constant, "check_tells_images_apart", "the same row for all"),
     (Draws, "check_deterministic", "got two different ones"),
+    (SetsThreads, "check_surroundings", "changed torch's number of threads"),
     (NormalisesByBatch, "check_batch_independent", "must not depend on the batch"),
     (NotLoaded, "check_same_weights_when_made_again", "must be the same each time"),
     (NarrowText, "check_text", r"as wide as image embeddings \(8\), got 4"),

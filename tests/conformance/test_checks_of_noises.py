@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -131,6 +132,11 @@ def needs_three(clean: Any, n_classes: int, rate: float, rng: Any) -> Any:
     return good(clean, n_classes, rate, rng)
 
 
+def leaves_a_variable(clean: Any, n_classes: int, rate: float, rng: Any) -> Any:
+    os.environ["NOISY"] = "yes"
+    return good(clean, n_classes, rate, rng)
+
+
 BROKEN: list[tuple[Callable[..., Any], str, str]] = [
     (no_annotation, "check_signature", "`rate: float` for a noise that has one"),
     (option_without_default, "check_signature", "strength=None"),
@@ -145,6 +151,7 @@ BROKEN: list[tuple[Callable[..., Any], str, str]] = [
     (draws_elsewhere, "check_same_rng_same_labels", "Draw only from `rng`"),
     (always_one_seed, "check_other_rng_other_labels", "not from a generator of your own"),
     (seeds_globally, "check_global_random_state", "global random state of numpy"),
+    (leaves_a_variable, "check_surroundings", r"environment variables \(NOISY\)"),
     (writes, "check_inputs_untouched", "wrote into clean"),
     (counts_the_matrix, "check_absent_class", "row 3 sums to 0"),
     (needs_three, "check_two_classes", "Got ValueError: too few"),

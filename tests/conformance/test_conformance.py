@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import multiprocessing
 import os
@@ -380,6 +381,21 @@ class SeedsGlobally(Good):
 
 
 @dataclass(frozen=True)
+class LeavesGradientsOff(Good):
+    def select(self, data: Data) -> Selection:
+        torch.set_grad_enabled(False)
+        return super().select(data)
+
+
+@dataclass(frozen=True)
+class ReplacesAFunction(Good):
+    def select(self, data: Data) -> Selection:
+        original = torch.nn.functional.softmax
+        torch.nn.functional.softmax = functools.partial(original)  # type: ignore[assignment]
+        return super().select(data)
+
+
+@dataclass(frozen=True)
 class AsksForNoEncoder(Good):
     encoder: str = "bundled-clop"
 
@@ -617,6 +633,8 @@ BROKEN: list[tuple[type, str, str, set[str]]] = [
     (NeverTheSame, "check_same_seed_same_answer", "score must be bit-identical", set()),
     (DrawsGlobally, "check_global_random_state", "global random state of torch,", set()),
     (SeedsGlobally, "check_global_random_state", "global random state of torch,", set()),
+    (LeavesGradientsOff, "check_surroundings", "changed torch's gradient mode", set()),
+    (ReplacesAFunction, "check_surroundings", "changed torch.nn.functional.softmax", set()),
     (AsksForNoEncoder, "check_encoders_exist", "Did you mean 'bundled-clip'", set()),
     (NeedsTheFirstProcess, "check_worker_process", "RuntimeError there: not at home", set()),
     (IsAnotherInAWorker, "check_worker_process", "in a process of its own", set()),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import counted, percent, printable
+from nlbench.cli.console import counted, percent, printable, say_loading
 from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri, add_plugins
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def sweep(
       nlbench sweep grid.yaml --shard 2/8
     """
     started = time.perf_counter()  # before the heavy imports: they are part of the price
+    say_loading()
     from nlbench.config.setting_text import parse_setting
     from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds, shard_of
     from nlbench.machine import resolve_device

@@ -112,6 +112,22 @@ def opened(source: Path | io.BytesIO) -> Image.Image:
         return image if turn is None else image.transpose(turn)
 
 
+def true_size(source: Path | io.BytesIO, what: str) -> tuple[int, int]:
+    """Return width and height of an image, upright.
+
+    Args:
+        source: The file, or its content.
+        what: What to call the image in an error.
+
+    Raises:
+        DataError: if it cannot be decoded.
+    """
+    try:
+        return opened(source).size
+    except Exception as error:  # as in `decode`
+        raise DataError(f"image '{what}' cannot be decoded: {error}") from error
+
+
 def is_wide(image: Image.Image) -> bool:
     """Return whether an image has more than 8 bits: 16 or 32, or floats."""
     return image.mode == "F" or image.mode.startswith("I")

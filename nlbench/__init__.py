@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nlbench.errors import ConfigError, DataError, NlbenchError, PluginError, RunError
     from nlbench.noise.corrupt import NoisyLabels, corrupt
     from nlbench.plugins.registry import get_selector
+    from nlbench.results.frame import load_records
     from nlbench.results.metrics import evaluate_selection
     from nlbench.results.record import RunRecord
     from nlbench.runner.run import run
@@ -73,6 +74,7 @@ _HOME = {
     "evaluate_selection": "results.metrics",
     "get_selector": "plugins.registry",
     "knowledge_of_rate": "selector",
+    "load_records": "results.frame",
     "run": "runner.run",
 }
 
@@ -109,6 +111,7 @@ __all__ = [
     "evaluate_selection",
     "get_selector",
     "knowledge_of_rate",
+    "load_records",
     "run",
 ]
 

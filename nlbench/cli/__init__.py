@@ -15,6 +15,7 @@ from nlbench.cli.console import guarded, make_output_robust
 from nlbench.cli.data import data
 from nlbench.cli.doctor import doctor
 from nlbench.cli.export import export
+from nlbench.cli.import_runs import import_runs
 from nlbench.cli.new import new
 from nlbench.cli.run import run
 from nlbench.cli.stores import cache, sync, ui
@@ -78,6 +79,7 @@ app.command()(guarded(check))
 for _point in entry_points(group="nlbench.commands"):
     app.command(name=_point.name)(guarded(_outside_command(_point)))
 app.command()(guarded(export))
+app.command(name="import")(guarded(import_runs))
 app.command()(guarded(verify))
 app.command()(guarded(compare))
 app.command()(guarded(ui))

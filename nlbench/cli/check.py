@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import printable, quiet_stdout
+from nlbench.cli.console import printable, quiet_stdout, say_loading
 from nlbench.cli.options import DataDir, Plugins, add_plugins
 from nlbench.errors import ConfigError, did_you_mean
 
@@ -59,6 +59,7 @@ def check(
 
       nlbench check cifar10 --data-dir ~/data
     """
+    say_loading()
     from nlbench.config.setting_text import parse_setting
     from nlbench.conformance import check_component
     from nlbench.plugins.kinds import singular

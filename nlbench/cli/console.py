@@ -39,6 +39,12 @@ def guarded(command: F) -> F:
     return inner  # type: ignore[return-value]
 
 
+def say_loading() -> None:
+    """Say before the heavy imports that they take a while, where a person looks."""
+    if "torch" not in sys.modules and sys.stderr.isatty():
+        typer.echo("Loading PyTorch and the methods; this takes some seconds ...", err=True)
+
+
 # Characters of our tables and messages in ASCII, for terminals and files that have no others.
 _ASCII = {
     "–": "-", "—": "-", "−": "-", "×": "x", "±": "+-", "→": "->", "…": "...", "≤": "<=", "≥": ">=",

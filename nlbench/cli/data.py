@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import guarded, percent, printable
+from nlbench.cli.console import guarded, percent, printable, say_loading
 
 if TYPE_CHECKING:
     from nlbench.data.image_data import ImageData, LabelledImages
@@ -54,6 +54,7 @@ def check(
 
       nlbench data check parquet:my-data --set label_column=fine_label
     """
+    say_loading()
     from nlbench.plugins.registry import make_component
 
     plain, _, path = name.partition(":")
@@ -71,7 +72,7 @@ def check(
     parts = _parts(content)
     flat = [_check_part(part, images, content.n_classes) for part, images in parts.items()]
     _print_classes(content, parts)
-    doubts = _report(content, any(flat))
+    doubts = _report(content, any(flat), _unlike_published(source, parts))
     _check_labels(source, content, where)
     said = f"is readable, with {doubts} to look at." if doubts else "is in order."
     typer.echo(f"{printable(content.name)} {said}")
@@ -103,14 +104,29 @@ def _parts(content: ImageData) -> dict[str, LabelledImages]:
     }
 
 
-def _report(content: ImageData, is_flat: bool) -> str:
+def _unlike_published(source: Any, parts: dict[str, LabelledImages]) -> list[str]:
+    """Return a warning per part whose number of images is not the published one."""
+    warnings = []
+    allowed = 0.05 if source.published_is_rounded else 0.0
+    for part, published in zip(("train", "test"), source.published or (), strict=False):
+        n = len(parts[part].labels)
+        if abs(n - published) > allowed * published:
+            about = "about " if source.published_is_rounded else ""
+            warnings.append(
+                f"{n} {part} images, but {source.title} is published with {about}{published}: "
+                "files are missing or added, and results are not those of the published data."
+            )
+    return warnings
+
+
+def _report(content: ImageData, is_flat: bool, doubts: list[str]) -> str:
     """Print what was left out, copies and warnings; return their number in words."""
     from nlbench.data.copies import copies_by_pixels
     from nlbench.data.image_data import QUIET, counted
     from nlbench.data.looks import FLAT_WARNING
 
     copies = content.copies or copies_by_pixels(content)
-    warnings = list(content.warnings)
+    warnings = [*doubts, *content.warnings]
     if is_flat and not any(FLAT_WARNING in text for text in warnings):
         warnings.append(f"most decoded images {FLAT_WARNING}")
     if not content.test_labels_are_clean:
@@ -150,11 +166,21 @@ def _check_part(part: str, images: LabelledImages, n_classes: int) -> bool:
     _say(
         part,
         f"{len(labels)} images, {n_classes} classes of {sizes.min()} to {sizes.max()}; "
-        f"{len(batch)} decoded, {batch.shape[1]} x {batch.shape[2]} x {batch.shape[3]}, "
+        f"{len(batch)} decoded, {_true_size(source, some, batch)}, "
         f"mean {batch.double().mean():.1f} of 255",
     )
     rows = batch.flatten(2)
     return bool((rows == rows[..., :1]).all(dim=2).all(dim=1).double().mean() > FLAT_SHARE)
+
+
+def _true_size(source: Any, positions: Any, batch: Any) -> str:
+    """Return the images' own width x height, whatever the batch was resized to."""
+    if not hasattr(source, "sizes"):
+        return f"{batch.shape[3]} x {batch.shape[2]} pixels"
+    sizes = sorted(set(source.sizes(positions)), key=lambda size: (size[0] * size[1], size))
+    (width, height), (wide, high) = sizes[0], sizes[-1]
+    to = "" if len(sizes) == 1 else f" to {wide} x {high}"
+    return f"{width} x {height}{to} pixels"
 
 
 def _print_classes(content: ImageData, parts: dict[str, LabelledImages]) -> None:

@@ -73,8 +73,10 @@ def run(
 
       nlbench run --plugin my_idea.py --selector my-idea --json > record.json
     """
+    from nlbench.cli.console import quiet_stdout, run_progress, say_loading
+
+    say_loading()
     import nlbench
-    from nlbench.cli.console import quiet_stdout, run_progress
     from nlbench.config.setting_text import parse_setting
     from nlbench.errors import NlbenchError
     from nlbench.results.store import RunStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import counted, percent, printable
+from nlbench.cli.console import counted, percent, printable, say_loading
 from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri, add_plugins
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
     from nlbench.config.run_config import RunConfig
     from nlbench.config.sweep_plan import SweepPlan
+    from nlbench.results.store import RunStore
     from nlbench.runner.cell import Cell
     from nlbench.runner.sweep import OnStart
     from nlbench.runner.workplace import Progress
@@ -74,11 +76,19 @@ def sweep(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
     deterministic: Deterministic = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only the I-th of N parts of the grid, I from 1 to N."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs and what is finished; run nothing.")
+    ] = False,
 ) -> None:
     """Run a grid: every method x data set x noise x seed.
 
     Finished cells are skipped, killed and failed ones are done again, and the failure of one cell
-    stops no other. The exit code is 1 if any cell failed.
+    stops no other. Several sweeps at once with one home share the work, and each ends when all of
+    its cells are finished. The exit code is 1 if any cell failed.
 
     Examples:
 
@@ -93,10 +103,15 @@ def sweep(
       nlbench sweep grid.yaml --device cuda
 
       nlbench sweep --jobs 2
+
+      nlbench sweep grid.yaml --dry-run
+
+      nlbench sweep grid.yaml --shard 2/8
     """
     started = time.perf_counter()  # before the heavy imports: they are part of the price
+    say_loading()
     from nlbench.config.setting_text import parse_setting
-    from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds
+    from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds, shard_of
     from nlbench.machine import resolve_device
     from nlbench.results.store import RunStore
     from nlbench.runner.sweep import run_sweep
@@ -111,14 +126,22 @@ def sweep(
         "settings": dict(parse_setting(text) for text in settings or []),
     }  # fmt: skip
     plan = replace(plan, **{key: value for key, value in axes.items() if value})
-    configs, store = plan.configs(data_dir), RunStore()
+    grid, store = plan.configs(data_dir), RunStore()
+    configs = shard_of(grid, shard) if shard else grid
+    _announce(plan, len(grid), jobs)
+    if shard:
+        typer.echo(f"part {shard}: {counted(len(configs), 'run')} of these", err=True)
+    if dry_run:
+        _list(configs, store, force)
+        return
     place = Workplace(store, resolve_device(device), None, data_dir, force, deterministic)
     place = replace(place, tracker=open_tracker(tracking_uri, store))
-    _announce(plan, len(configs), jobs)
     cells: list[Cell] = []
     with (
         _cell_progress(len(configs)) as (starting, ended),
-        closing(run_sweep(configs, place, starting, jobs, selector_timeout)) as running,
+        closing(
+            run_sweep(configs, place, starting, jobs, selector_timeout, _say_waiting)
+        ) as running,
     ):
         for cell in running:
             cells.append(cell)
@@ -138,9 +161,31 @@ def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:
     typer.echo(f"{counted(n_cells, 'run')}: {' x '.join(axes)}{at_once}", err=True)
 
 
+def _say_waiting(configs: Sequence[RunConfig]) -> None:
+    are = "is" if len(configs) == 1 else "are"
+    typer.echo(
+        f"{counted(len(configs), 'run')} {are} under way in another process; waiting for it. "
+        "What it finishes counts here, what it leaves is done here.",
+        err=True,
+    )
+
+
+def _list(configs: Sequence[RunConfig], store: RunStore, force: bool) -> None:
+    from nlbench.runner.outlook import outlook
+
+    states = outlook(configs, store)
+    for config, state in zip(configs, states, strict=True):
+        typer.echo(printable(f"{state:<9}  {config.fingerprint[:12]}  {_title(config)}"))
+    counts = Counter(states)
+    n_left = len(configs) if force else len(configs) - counts["finished"]
+    parts = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs"
+    typer.echo(f"{parts}. Without --dry-run {counted(n_left, 'run')} would be done.", err=True)
+
+
 def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
     counts = Counter(cell.status for cell in cells)
-    typer.echo(", ".join(f"{n} {status}" for status, n in counts.items()), err=True)
+    parts = ", ".join(f"{n} {status}" for status, n in counts.items())
+    typer.echo(parts or "nothing to run", err=True)
     if any(cell.wall_s for cell in cells):
         # Of runs side by side the stages together take longer than the clock says.
         shared_s = run_seconds(cells) if jobs > 1 else total_s
@@ -150,9 +195,9 @@ def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
             f" with {jobs} jobs, whose runs took {shared_s:.1f} s" if jobs > 1 else ""
         )
         typer.echo(f"{whole}: {parts}", err=True)
-    bad = [cell for cell in cells if cell.status in ("failed", "busy")]
+    bad = [cell for cell in cells if cell.status == "failed"]
     for cell in bad:
-        title = printable(f"  {cell.status}: {_title(cell)}")
+        title = printable(f"  {cell.status}: {_title(cell.config)}")
         typer.secho(title, fg=typer.colors.RED, err=True)
         for text in _reason(cell):
             typer.echo(f"    {text}", err=True)
@@ -162,8 +207,7 @@ def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
     typer.echo("Next: nlbench leaderboard", err=True)
 
 
-def _title(cell: Cell) -> str:
-    config = cell.config
+def _title(config: RunConfig) -> str:
     rate = "" if config.noise.rate is None else f" {config.noise.rate:g}"
     changed = {**config.selector_variant, **config.trainer_variant}
     variant = "".join(f" {k}={v}" for k, v in changed.items())
@@ -175,20 +219,41 @@ def _title(cell: Cell) -> str:
 def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
     """Print a line for every cell that ended, and on a terminal a bar for each under way."""
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        whole = bar.add_task("all runs", total=n_cells)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[stage]}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    options: dict[str, Any] = {
+        "console": console, "transient": True, "disable": not console.is_terminal,
+        "speed_estimate_period": 3600.0,  # a run may take minutes, and rich looks back 30 s
+    }  # fmt: skip
+    with Bar(*columns, **options) as bar:
+        whole = bar.add_task("all runs", total=n_cells, stage="")
         under_way: dict[str, TaskID] = {}
 
         def starting(config: RunConfig) -> Progress:
-            name = f"{config.method}  seed {config.seed}"
-            one = bar.add_task(printable(name), total=1)
-            under_way[config.fingerprint] = one
-            return lambda stage, done, total: bar.update(one, completed=done, total=total)
+            one = under_way.get(config.fingerprint)
+            if one is None:
+                one = bar.add_task(printable(_title(config)), total=None, stage="start")
+                under_way[config.fingerprint] = one
+            else:
+                bar.update(one, stage="waits for another process")
+            return _stage_by_stage(bar, one)
 
         def ended(number: int, cell: Cell) -> None:
             if cell.config.fingerprint in under_way:
@@ -201,6 +266,19 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
         yield starting, ended
 
 
+def _stage_by_stage(bar: Bar, task: TaskID) -> Progress:
+    before = ""
+
+    def show(stage: str, done: int, total: int) -> None:
+        nonlocal before
+        if stage != before:  # seconds of one stage say nothing of the next
+            bar.reset(task, completed=done, total=total, stage=stage)
+            before = stage
+        bar.update(task, completed=done, total=total)
+
+    return show
+
+
 def _line(number: int, n_cells: int, cell: Cell) -> str:
     if cell.record is not None and cell.record.metrics is not None:
         accuracy = percent(cell.record.metrics.test.accuracy_last)
@@ -209,7 +287,7 @@ def _line(number: int, n_cells: int, cell: Cell) -> str:
     else:
         result = cell.status.upper()
     width = len(str(n_cells))
-    return printable(f"[{number:>{width}}/{n_cells}] {_title(cell):<58} {result}")
+    return printable(f"[{number:>{width}}/{n_cells}] {_title(cell.config):<58} {result}")
 
 
 _TRACEBACK = " The traceback is in the record: "
@@ -217,7 +295,7 @@ _TRACEBACK = " The traceback is in the record: "
 
 def _reason(cell: Cell) -> tuple[str, ...]:
     """Return why a cell has no result, and how to see more of it; nothing where it has one."""
-    if cell.status not in ("failed", "busy"):
+    if cell.status != "failed":
         return ()
     reason, _, command = printable(cell.message).partition("\n")[0].partition(_TRACEBACK)
     return (reason, f"see {command.rstrip('.')}") if command else (reason,)

@@ -76,6 +76,23 @@ class SweepPlan:
         return [cell for cell in cells if self.selectors or not _lacks_truth(cell)]
 
 
+def shard_of(cells: Sequence[RunConfig], text: str) -> list[RunConfig]:
+    """Return one part of a grid: ``2/8`` is every eighth cell from the second on.
+
+    The parts of a grid share no cell and together are all of it; sizes differ by one at most, and
+    a part of a small grid may be empty.
+
+    Raises:
+        ConfigError: if the text is not I/N with 1 <= I <= N.
+    """
+    number, slash, count = text.replace(" ", "").partition("/")
+    if not (slash and _is_number(number) and _is_number(count) and 1 <= int(number) <= int(count)):
+        raise ConfigError(
+            f"--shard must be I/N with 1 <= I <= N, got {text!r}. For eight parts give 1/8 to 8/8."
+        )
+    return list(cells[int(number) - 1 :: int(count)])
+
+
 def spanned(specs: Sequence[str]) -> tuple[str, ...]:
     """Return selectors with one value for each setting: the product of the values of each spec.
 

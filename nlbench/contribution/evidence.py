@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nlbench.contribution.packing import Array
 from nlbench.errors import DataError
+from nlbench.files import write_atomic
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
 
 
@@ -69,6 +70,38 @@ def evidence_of(folder: Path) -> Evidence | None:
         raise DataError(
             f"'{folder / SELECTION_FILE}' lacks columns: run it again with --force."
         ) from None
+
+
+def write_evidence(folder: Path, evidence: Evidence) -> None:
+    """Write what `evidence_of` reads; samples from elsewhere are named by their index.
+
+    Args:
+        folder: Of the run; it must exist.
+        evidence: Of the run.
+    """
+    named = evidence.arrays()
+    tested = ("test_label", "predicted", "predicted_noisy_val")
+    selection = {name: values for name, values in named.items() if name not in tested}
+    selection["id"] = np.asarray([str(i) for i in evidence.index], dtype=object)
+    if "clean_label" not in selection:  # a run writes the column even where nobody knows them
+        selection["clean_label"] = np.full(len(evidence.index), None)
+    _write(folder / SELECTION_FILE, selection)
+    predictions = {name: named[name] for name in tested if name in named}
+    if "test_label" in predictions:
+        predictions["label"] = predictions.pop("test_label")
+    if predictions:
+        _write(folder / PREDICTIONS_FILE, predictions)
+
+
+def _write(path: Path, columns: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    types = {"id": pa.string(), "clean_label": pa.int64()}
+    arrays = {name: pa.array(values, types.get(name)) for name, values in columns.items()}
+    pq.write_table(pa.table(arrays), sink)
+    write_atomic(path, bytes(sink.getvalue().to_pybytes()))
 
 
 def _columns(path: Path) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Animal10N(NoisyFiles):
     )
     licence: ClassVar[str] = "on request from its authors, for research"
     size: ClassVar[str] = "50 000 + 5 000 images"
+    published: ClassVar[tuple[int, int] | None] = (50_000, 5_000)
     where: ClassVar[str] = "DIR/animal10n/training/LABEL_ID.jpg, DIR/animal10n/testing/LABEL_ID.jpg"
     how_to_get: ClassVar[str] = (
         "ask its authors at https://dm.kaist.ac.kr/datasets/animal-10n (55 000 small files), and "

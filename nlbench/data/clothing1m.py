@@ -71,6 +71,7 @@ class Clothing1M(NoisyFiles):
     )
     licence: ClassVar[str] = "on request from its authors, for research"
     size: ClassVar[str] = "1 000 000 + 10 526 images, tens of GB"
+    published: ClassVar[tuple[int, int] | None] = (1_000_000, 10_526)
     where: ClassVar[str] = (
         "DIR/clothing1m/ with images/, noisy_train_key_list.txt, noisy_label_kv.txt, "
         "clean_test_key_list.txt and clean_label_kv.txt"

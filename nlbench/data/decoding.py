@@ -157,6 +157,23 @@ def one_large_at_a_time(work: Callable[[bool], T]) -> T:
         return pool.submit(work, True).result()
 
 
+def true_size(source: Path | io.BytesIO, what: str) -> tuple[int, int]:
+    """Return width and height of an image, upright.
+
+    Args:
+        source: The file, or its content.
+        what: What to call the image in an error.
+
+    Raises:
+        DataError: if it cannot be decoded.
+    """
+    try:
+        with opened(source, alone=True) as image:
+            return image.size
+    except Exception as error:  # as in `decode`
+        raise DataError(f"image '{what}' cannot be decoded: {error}") from error
+
+
 def is_wide(image: Image.Image) -> bool:
     """Return whether an image has more than 8 bits: 16 or 32, or floats."""
     return image.mode == "F" or image.mode.startswith("I")

@@ -12,7 +12,7 @@ from typing import overload
 import numpy as np
 from torch import Tensor
 
-from nlbench.data.decoding import Range, as_batch, decode, warnings_name_the_image
+from nlbench.data.decoding import Range, as_batch, decode, true_size, warnings_name_the_image
 from nlbench.data.images import CENTRE, Fit, ImageSource
 from nlbench.errors import ConfigError
 
@@ -73,6 +73,16 @@ class FileImages(ImageSource):
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             images = pool.map(lambda path: decode(path, side, str(path), self.wide, fit), paths)
             return as_batch(list(images), side)
+
+    def sizes(self, indices: Tensor) -> list[tuple[int, int]]:
+        """Return width and height of these images as they lie on the disk, turned upright.
+
+        Raises:
+            DataError: naming the file, if one cannot be decoded (any more).
+        """
+        paths = [self.root / self.names[i] for i in indices.tolist()]
+        with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(lambda path: true_size(path, str(path)), paths))
 
 
 def required_size(size: int | None) -> int:

@@ -34,6 +34,8 @@ class Food101N(NoisyFiles):
     )
     licence: ClassVar[str] = "for research; the images belong to their owners"
     size: ClassVar[str] = "about 310 000 + 25 250 images"
+    published: ClassVar[tuple[int, int] | None] = (310_000, 25_250)
+    published_is_rounded: ClassVar[bool] = True
     where: ClassVar[str] = "DIR/food101n/Food-101N_release/ and DIR/food101n/food-101/"
     how_to_get: ClassVar[str] = (
         "download Food-101N_release.zip from https://kuanghuei.github.io/Food-101N and "

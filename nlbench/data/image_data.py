@@ -104,6 +104,9 @@ class Dataset(ABC):
     Attributes:
         title: Its name in its usual spelling; empty where a path or address is the name.
         size: How much it is, and how much to download.
+        published: Number of training and of test images that its authors publish; None where that
+            depends on the options or nobody published it.
+        published_is_rounded: Whether these are given as "about"; 5 % off is then no doubt.
         how_to_get: Where the data comes from, for messages and ``show``.
         where: Where to put it under ``--data-dir DIR``.
         download_note: Who fetches it: nlbench, and what it verifies, or you.
@@ -117,6 +120,8 @@ class Dataset(ABC):
     origin: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     size: ClassVar[str] = ""
+    published: ClassVar[tuple[int, int] | None] = None
+    published_is_rounded: ClassVar[bool] = False
     how_to_get: ClassVar[str] = ""
     where: ClassVar[str] = ""
     download_note: ClassVar[str] = "by hand: nlbench does not download it"

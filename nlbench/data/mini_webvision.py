@@ -41,6 +41,8 @@ class MiniWebVision(NoisyFiles):
     )
     licence: ClassVar[str] = "for non-commercial research; the images belong to their owners"
     size: ClassVar[str] = "about 66 000 + 2 500 images, 16 GB to download for all classes"
+    published: ClassVar[tuple[int, int] | None] = (66_000, 2_500)
+    published_is_rounded: ClassVar[bool] = True
     where: ClassVar[str] = (
         "DIR/mini-webvision/ with google/, val_images_256/ and info/; ImageNet's validation "
         "images, if you have them, in DIR/imagenet/val/WNID/"

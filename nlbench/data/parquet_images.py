@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
+from nlbench.data.decoding import as_batch, decode, true_size, warnings_name_the_image
 from nlbench.data.file_images import READERS, required_size
 from nlbench.data.images import CENTRE, Fit, ImageSource
 from nlbench.errors import DataError
@@ -77,17 +77,34 @@ class ParquetImages(ImageSource):
     def _decoded(
         self, group: int, rows: Sequence[int], side: int, fit: Fit
     ) -> list[npt.NDArray[np.uint8]]:
-        values, where = self._group(group), self.groups[group]
-
         def one(row: int) -> npt.NDArray[np.uint8]:
-            what = f"{where.file}:{where.first + row}"
-            content = values[row].as_py()
-            if not content:
-                raise DataError(f"image '{what}' has no bytes. Store the images in the file.")
-            return decode(io.BytesIO(content), side, what, fit=fit)
+            content, what = self._content(group, row)
+            return decode(content, side, what, fit=fit)
 
+        self._group(group)  # before the threads ask for it
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(one, rows))
+
+    def sizes(self, indices: Tensor) -> list[tuple[int, int]]:
+        """Return width and height of these images as they were stored, turned upright.
+
+        Raises:
+            DataError: naming file and row, if an image cannot be read or decoded.
+        """
+        positions = indices.cpu().numpy()
+        groups = np.searchsorted(self.starts, positions, side="right") - 1
+        rows = positions - self.starts[groups]
+        pairs = zip(groups.tolist(), rows.tolist(), strict=True)
+        with warnings_name_the_image():
+            return [true_size(*self._content(group, row)) for group, row in pairs]
+
+    def _content(self, group: int, row: int) -> tuple[io.BytesIO, str]:
+        where = self.groups[group]
+        what = f"{where.file}:{where.first + row}"
+        content = self._group(group)[row].as_py()
+        if not content:
+            raise DataError(f"image '{what}' has no bytes. Store the images in the file.")
+        return io.BytesIO(content), what
 
     def _group(self, group: int) -> Any:
         if group not in self._last:

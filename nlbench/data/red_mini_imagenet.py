@@ -52,6 +52,8 @@ class RedMiniImageNet(NoisyFiles):
     )
     licence: ClassVar[str] = "labels CC BY 4.0 (Google); images: ImageNet's terms and their owners'"
     size: ClassVar[str] = "about 50 000 + 5 000 images, several GB"
+    published: ClassVar[tuple[int, int] | None] = (50_000, 5_000)
+    published_is_rounded: ClassVar[bool] = True
     where: ClassVar[str] = (
         "DIR/red-mini-imagenet/ with all_images/, all_validation/, split/red_noise_nl_RATE and "
         "split/clean_validation"

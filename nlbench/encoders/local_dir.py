@@ -21,6 +21,7 @@ def local_dir(argument: str, name: str | None = None) -> Encoder:
     if (folder / "config.json").is_file():
         return TimmEncoder(scheme, name=name or scheme)
     raise DataError(
-        f"'{folder}' contains neither open_clip_config.json nor config.json. Save the model there "
-        "with open_clip's or timm's own export, weights as safetensors."
+        f"'{folder}' contains neither open_clip_config.json nor config.json. Save a timm "
+        "model there with `timm.models.save_for_hf(model, PATH)`, an open_clip model with "
+        "`open_clip.push_to_hf_hub.save_for_hf`; weights as safetensors."
     )

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from nlbench.data.images import Fit
 from nlbench.encoders.base import Encoder
-from nlbench.encoders.hub import offline_where_unreachable
+from nlbench.encoders.hub import not_loaded, offline_where_unreachable
 from nlbench.encoders.library_warnings import collected_warnings
 from nlbench.encoders.prompt_tower import tower_prompts
-from nlbench.errors import ConfigError, DataError, did_you_mean
+from nlbench.errors import ConfigError, did_you_mean
 from nlbench.selector import PromptModel
 
 BPE_FILE = "bpe_merges.txt.gz"
@@ -46,12 +46,8 @@ class OpenClipEncoder(Encoder):
         except ConfigError:
             raise
         except Exception as error:  # hub clients raise many types when weights are out of reach
-            raise DataError(
-                f"weights of encoder 'open_clip:{argument}' could not be loaded: "
-                f"{type(error).__name__}: {_first_line(error)}\nThey are downloaded on first use: "
-                "run once on a machine with internet, or give a local copy as "
-                "`local-dir:PATH` (open_clip_config.json beside the weights)."
-            ) from error
+            layout = "open_clip_config.json beside the weights"
+            raise not_loaded(model_name, full_name, error, layout) from error
         config = open_clip.get_model_preprocess_cfg(model)
         super().__init__(
             name=full_name,
@@ -172,7 +168,3 @@ def _has_small_vocabulary(model_name: str) -> bool:
     text = open_clip.get_model_config(model_name).get("text_cfg", {})
     n_tokens: int = text.get("vocab_size", _STOCK_VOCABULARY)
     return not text.get("hf_tokenizer_name") and n_tokens < _STOCK_VOCABULARY
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlbench.data.images import Filter, Fit, Mode
 from nlbench.encoders.base import Encoder
-from nlbench.encoders.hub import offline_where_unreachable
+from nlbench.encoders.hub import not_loaded, offline_where_unreachable
 from nlbench.encoders.library_warnings import collected_warnings
-from nlbench.errors import ConfigError, DataError, did_you_mean
+from nlbench.errors import ConfigError, did_you_mean
 
 # timm's names of what open_clip calls the resize mode.
 _MODES: dict[str, Mode] = {"center": "shortest", "squash": "squash", "border": "longest"}
@@ -33,14 +37,21 @@ class TimmEncoder(Encoder):
         if not argument.startswith(("hf-hub:", "local-dir:")):
             _check_name(argument)
         try:
-            with offline_where_unreachable(argument), collected_warnings() as messages:
-                model = timm.create_model(argument, pretrained=True, num_classes=0)
+            with (
+                offline_where_unreachable(argument),
+                collected_warnings() as messages,
+                _missing_tensors() as missing,
+            ):
+                model = timm.create_model(
+                    argument,
+                    pretrained=True,
+                    num_classes=0,
+                    pretrained_cfg_overlay=_classifier(argument),
+                )
+            _require_weights(model, missing)
         except Exception as error:  # hub clients raise many types when weights are out of reach
-            raise DataError(
-                f"weights of encoder 'timm:{argument}' could not be loaded: "
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300]}\n"
-                "They are downloaded on first use: run once on a machine with internet, or give a "
-                "local copy as `local-dir:PATH` (config.json beside model.safetensors)."
+            raise not_loaded(
+                argument, name or f"timm:{argument}", error, "config.json beside model.safetensors"
             ) from error
         config = resolve_model_data_config(model)
         super().__init__(
@@ -57,6 +68,56 @@ class TimmEncoder(Encoder):
         """Run the backbone and its pooling."""
         features: Tensor = self.model(batch)
         return features
+
+
+@contextmanager
+def _missing_tensors() -> Iterator[list[str]]:
+    """Collect what timm logs of tensors that a checkpoint lacks.
+
+    Where it leaves out the classifier it takes any checkpoint, and says in its log, below the
+    level of warnings, which tensors then keep their random start.
+    """
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if text.startswith("Missing keys ("):
+                found.extend(text.partition("(")[2].partition(")")[0].split(", "))
+
+    logger, collector = logging.getLogger("timm.models._builder"), Collector(logging.INFO)
+    level = logger.level
+    logger.addHandler(collector)
+    logger.setLevel(logging.INFO)
+    try:
+        yield found
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(collector)
+
+
+def _require_weights(model: nn.Module, missing: list[str]) -> None:
+    absent = [name for name, _ in model.named_parameters() if name in missing]
+    if absent:
+        raise RuntimeError(f"the file lacks weights of the model: {', '.join(absent)}")
+
+
+def _classifier(argument: str) -> dict[str, Any] | None:
+    """Return what timm must know of a folder's classifier to leave it out.
+
+    timm drops it only where the configuration names it, which ``{"architecture": ...}`` beside a
+    plain state dict does not; the architecture's own configuration does.
+    """
+    import timm
+
+    if not argument.startswith("local-dir:"):
+        return None
+    content = json.loads((Path(argument.partition(":")[2]) / "config.json").read_bytes())
+    stated = {**content, **content.get("pretrained_cfg", {})}
+    usual = timm.get_pretrained_cfg(content["architecture"], allow_unregistered=True)
+    classifier = stated.get("classifier") or (usual.classifier if usual else None)
+    # The number only has to differ from 0, where the weights have a classifier.
+    return {"classifier": classifier, "num_classes": stated.get("num_classes", 1000)}
 
 
 def _fit(name: str, config: Mapping[str, Any]) -> Fit:

@@ -190,6 +190,26 @@ class RunStore:
                 "Wait for it, or stop that process and repeat the command."
             ) from None
 
+    @contextmanager
+    def held(self, fingerprint: str) -> Iterator[bool]:
+        """Hold a fingerprint while a record from elsewhere is put here; nothing is run.
+
+        Yields:
+            Whether it is held; False where a live process runs it.
+        """
+        folder = self.folder(fingerprint)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
     def _attempts(self, fingerprint: str) -> int:
         try:
             record = self.read(fingerprint)

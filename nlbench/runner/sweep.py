@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Sequence
 
 from nlbench.config.run_config import RunConfig
@@ -12,6 +13,9 @@ from nlbench.runner.worker_pool import Workers
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 
 OnStart = Callable[[RunConfig], Progress]
+OnWait = Callable[[Sequence[RunConfig]], None]
+
+_LOOK_AGAIN_S = 1.0  # at cells that another process has; what it reads is a file for each
 
 
 def run_sweep(
@@ -20,12 +24,15 @@ def run_sweep(
     on_start: OnStart = lambda config: no_progress,
     jobs: int = 1,
     selector_timeout_s: float | None = None,
+    on_wait: OnWait = lambda configs: None,
 ) -> Generator[Cell, None, None]:
     """Run cell after cell and yield how each ended; an error of one does not stop the others.
 
     What comes out does not depend on `jobs`, except for the order in which cells end. Cells with
     plugins that nlbench does not ship have processes of their own: what such a plugin breaks, its
-    process included, no other cell feels.
+    process included, no other cell feels. Several sweeps with one home share the work: a cell that
+    another process has comes last, when that process has finished it; where it failed or was
+    killed there, it is done here.
 
     Args:
         configs: The cells.
@@ -35,6 +42,7 @@ def run_sweep(
             generator.
         selector_timeout_s: How long a run's selector may take, the embeddings that it asks for
             included; a run that takes longer has failed. With it every cell has a process.
+        on_wait: Called once, when nothing is left but cells that other processes have.
 
     Raises:
         ConfigError: if `jobs` is below 1, or the seconds are not above 0.
@@ -44,18 +52,53 @@ def run_sweep(
         raise ConfigError(f"jobs must be a whole number >= 1, got {jobs}.")
     if selector_timeout_s is not None and not 0 < selector_timeout_s < math.inf:
         raise ConfigError(f"selector_timeout_s must be seconds > 0, got {selector_timeout_s}.")
+    all_apart = jobs > 1 or selector_timeout_s is not None
     with Workers(jobs, place, selector_timeout_s) as workers:
-        for config in configs:
-            if jobs == 1 and selector_timeout_s is None and not outsiders(config):
-                yield earlier_cell(config, place) or run_cell(config, place, on_start(config))
-                continue
-            # A cell that the grid names twice is not run twice at once.
-            while not workers.has_room or config.fingerprint in workers.under_way:
-                yield workers.next_ended()
-            earlier = earlier_cell(config, place)
-            if earlier is None:
-                workers.begin(config, on_start(config))
+        yield from _until_none_is_busy(
+            lambda few: _each(few, workers, place, on_start, all_apart), configs, on_wait
+        )
+
+
+def _until_none_is_busy(
+    run: Callable[[Sequence[RunConfig]], Generator[Cell, None, None]],
+    configs: Sequence[RunConfig],
+    on_wait: OnWait,
+) -> Generator[Cell, None, None]:
+    left, waited = configs, False
+    while left:
+        busy: list[RunConfig] = []
+        for cell in run(left):
+            if cell.status == "busy":
+                busy.append(cell.config)
             else:
-                yield earlier
-        while workers.under_way:
+                yield cell
+        if busy and not waited:
+            on_wait(busy)
+            waited = True
+        if busy:
+            time.sleep(_LOOK_AGAIN_S)
+        left = busy
+
+
+def _each(
+    configs: Sequence[RunConfig],
+    workers: Workers,
+    place: Workplace,
+    on_start: OnStart,
+    all_apart: bool,
+) -> Generator[Cell, None, None]:
+    """Run cells here, or in processes of their own where all are or a plugin asks for it."""
+    for config in configs:
+        if not all_apart and not outsiders(config):
+            yield earlier_cell(config, place) or run_cell(config, place, on_start(config))
+            continue
+        # A cell that the grid names twice is not run twice at once.
+        while not workers.has_room or config.fingerprint in workers.under_way:
             yield workers.next_ended()
+        earlier = earlier_cell(config, place)
+        if earlier is None:
+            workers.begin(config, on_start(config))
+        else:
+            yield earlier
+    while workers.under_way:
+        yield workers.next_ended()

@@ -153,6 +153,29 @@ class TestModelFromAFolder:
             load_encoder(f"local-dir:{tmp_path}")
 
 
+def test_plain_timm_weights_may_have_a_classifier(tmp_path: Path) -> None:
+    model = timm.create_model("test_resnet", num_classes=7).eval()
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet"}))
+    timm.models.save_for_hf(model, tmp_path / "saved", safe_serialization=True)
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model.forward_head(model.forward_features(x), pre_logits=True)
+        for folder in (tmp_path, tmp_path / "saved"):
+            got = load_encoder(f"local-dir:{folder}").forward_images(x)
+            torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_weights_that_do_not_fit_show_every_tensor(tmp_path: Path) -> None:
+    save_timm(tmp_path)
+    save_file({"nothing.of.it": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match="could not be loaded") as caught:
+        load_encoder(f"local-dir:{tmp_path}")
+    for text in ("conv1.0.weight", "layer4.0.conv1.weight", "timm.models.save_for_hf(model, PATH)"):
+        assert text in str(caught.value)
+    assert "internet" not in str(caught.value)
+
+
 def test_text_of_a_clip_model_from_a_folder(folders: Any) -> None:
     encoder = load_encoder(f"local-dir:{folders['clip'][0]}")
     texts = ["a photo of a cat.", "a photo of a dog."]
@@ -210,6 +233,8 @@ def test_weights_out_of_reach(name: str) -> None:
     assert f"'{name}'" in str(caught.value)
     assert "run once on a machine with internet" in str(caught.value)
     assert "`local-dir:PATH`" in str(caught.value)
+    for way in ("--recipe quick/", "'bundled-clip'", "nlbench[photos]"):
+        assert way in str(caught.value)
 
 
 def test_a_folder_without_a_model_says_what_belongs_there(tmp_path: Path) -> None:

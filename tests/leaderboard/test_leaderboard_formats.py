@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 
@@ -133,6 +134,13 @@ def test_the_tables_say_what_the_board_says() -> None:
     assert pair["difference"] == pytest.approx(0.42 - 0.01)
     assert pair["t_p_holm"] < 0.05
     assert len(tables["runs"].lines) == 25
+    record = boards[0].rows[0].runs[0].record
+    line = next(x for x in tables["runs"].lines if x["fingerprint"] == record.fingerprint)
+    assert line["dataset"] == record.dataset.name
+    assert (line["noise"], line["noise_rate"]) == (record.noise.kind, record.noise.nominal_rate)
+    assert (line["selector"], line["trainer"]) == (record.selector.name, record.trainer.name)
+    assert json.loads(line["selector_params"]) == record.selector.params
+    assert json.loads(line["trainer_params"]) == record.trainer.params
 
 
 def test_only_the_formats_that_were_asked_for_are_written(tmp_path: Path) -> None:

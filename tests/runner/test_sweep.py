@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from typer.testing import CliRunner, Result
 import nlbench
 from nlbench.cli import app
 from nlbench.cli.sweep import seconds_by_stage
-from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds
+from nlbench.config.run_config import RunConfig
+from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds, shard_of
 from nlbench.errors import ConfigError
 from nlbench.plugins import registry
 from nlbench.results.record import RunRecord
 from nlbench.results.store import RunStore
 from nlbench.runner.cell import Cell
+from nlbench.runner.outlook import outlook
 from nlbench.runner.sweep import run_sweep
 from nlbench.runner.workplace import Workplace
 from nlbench.tracking import MlflowTracker
@@ -491,25 +493,125 @@ def changes_by_itself(key: str) -> bool:
     return key.endswith(("_s", "_mb", "_at")) or key in ("times", "attempt")
 
 
-def test_two_sweeps_at_once_run_no_cell_twice(
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_two_sweeps_at_once_share_the_work_and_both_end_well(
+    counting: Path, started: Callable[..., subprocess.Popen[str]], jobs: int
+) -> None:
+    hold = counting.with_name("hold-0")
+    hold.touch()
+    process = started("-c", SWEEP, counting)
+    wait_for(lambda: calls(counting), process)  # the other one sits in seed 0
+    waited: list[list[int]] = []
+
+    def let_go(configs: Sequence[RunConfig]) -> None:
+        waited.append([config.seed for config in configs])
+        hold.unlink()
+
+    mine = sweep(plan_of("counting", seeds=(0, 1, 2, 3)), jobs=jobs, on_wait=let_go)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, output
+    assert waited == [[0]]
+    assert {cell.config.seed: cell.status for cell in mine} == {
+        0: "already finished", 1: "finished", 2: "finished", 3: "finished"
+    }  # fmt: skip
+    assert "0 finished\n1 already finished\n" in output
+    assert sorted(calls(counting)) == [0, 1, 2, 3]
+    records, problems = RunStore().records()
+    assert problems == []
+    assert sorted(r.seed for r in records if r.status == "finished") == [0, 1, 2, 3]
+
+
+def test_a_cell_whose_other_process_is_killed_is_done_here(
     counting: Path, started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     hold = counting.with_name("hold-0")
     hold.touch()
     process = started("-c", SWEEP, counting)
     wait_for(lambda: calls(counting), process)
-    mine = sweep(plan_of("counting", seeds=(0, 1)))  # the other one sits in seed 0
-    assert [cell.status for cell in mine] == ["busy", "finished"]
-    assert "under way in another process" in mine[0].message
-    hold.unlink()
-    mine += sweep(plan_of("counting", seeds=(2, 3)))  # side by side now
-    output, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 0, output
-    assert "0 finished\n1 already finished\n" in output
-    assert sorted(calls(counting)) == [0, 1, 2, 3]
-    records, problems = RunStore().records()
-    assert problems == []
-    assert sorted(r.seed for r in records if r.status == "finished") == [0, 1, 2, 3]
+
+    def kill(configs: object) -> None:
+        process.kill()
+        process.wait()
+        hold.unlink()
+
+    (cell,) = sweep(plan_of("counting"), on_wait=kill)
+    assert cell.status == "finished"
+    assert cell.record is not None
+    assert cell.record.attempt == 2
+    assert calls(counting) == [0, 0]
+
+
+@pytest.mark.usefixtures("untracked")
+def test_the_command_waits_says_so_and_ends_with_0(
+    counting: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    hold = counting.with_name("hold-0")
+    hold.touch()
+    process = started("-c", SWEEP, counting)
+    wait_for(lambda: calls(counting), process)
+    words = ("--selector", "counting", "--noise", "symmetric:0.4", "--epochs", EPOCHS)
+    shown = command("sweep", "--plugin", counting, *words, "--seeds", "0,5", "--dry-run")
+    assert re.search(r"under way +\w{12}  counting  digits  symmetric 0.4  seed 0", shown.stdout)
+    threading.Timer(3.0, hold.unlink).start()
+    result = command("sweep", "--plugin", counting, *words, "--seeds", "0")
+    assert result.exit_code == 0, result.output
+    assert "1 run is under way in another process; waiting for it." in result.stderr
+    assert "1 already finished\n" in result.stderr
+    assert "busy" not in result.stderr.lower()
+
+
+def test_a_dry_run_lists_what_is_finished_and_runs_nothing(counting: Path) -> None:
+    sweep(plan_of("counting", seeds=(1,)))
+    files = sorted(RunStore().home.rglob("*"))
+    words = ("--selector", "counting", "--noise", "symmetric:0.4", "--epochs", EPOCHS)
+    result = command("sweep", "--plugin", counting, *words, "--seeds", "0-2", "--dry-run")
+    assert result.exit_code == 0, result.output
+    states = [re.split("  +", line)[0] for line in result.stdout.splitlines()]
+    assert states == ["to do", "finished", "to do"]
+    assert "2 to do, 1 finished. Without --dry-run 2 runs would be done." in result.stderr
+    forced = command("sweep", "--plugin", counting, *words, "--seeds", "1", "--dry-run", "--force")
+    assert "Without --dry-run 1 run would be done." in forced.stderr
+    assert calls(counting) == [1]
+    assert sorted(RunStore().home.rglob("*")) == files
+
+
+def test_a_dry_run_tells_failed_and_damaged_records(
+    counting: Path, failing: Callable[[str], Path]
+) -> None:
+    failing("raise ValueError('no idea')")
+    plan = plan_of("failing", "counting")
+    done = sweep(plan)[1]
+    (RunStore().folder(done.config.fingerprint) / "record.json").write_text("{")
+    assert outlook(plan.configs(), RunStore()) == ["failed", "damaged"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_the_parts_of_a_grid_are_the_grid_each_cell_once(n: int) -> None:
+    grid = plan_of("none", "random", seeds=(0, 1)).configs()
+    parts = [shard_of(grid, f"{i}/{n}") for i in range(1, n + 1)]
+    assert sorted(c.fingerprint for part in parts for c in part) == sorted(
+        c.fingerprint for c in grid
+    )
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/2", "1/0", "-1/2", "1/2/3", "1.5/2"])
+def test_a_part_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="must be I/N with 1 <= I <= N"):
+        shard_of([], text)
+
+
+@pytest.mark.usefixtures("untracked")
+def test_a_part_runs_its_cells_only(counting: Path) -> None:
+    words = ("--selector", "counting", "--noise", "pair:0.2", "--seeds", "0-2", "--epochs", 1)
+    result = command("sweep", "--plugin", counting, *words, "--shard", "2/2")
+    assert result.exit_code == 0, result.output
+    assert "part 2/2: 1 run of these" in result.stderr
+    assert calls(counting) == [1]
+    empty = command("sweep", "--plugin", counting, *words, "--shard", "4/4")
+    assert empty.exit_code == 0
+    assert "nothing to run" in empty.stderr
+    assert calls(counting) == [1]
 
 
 def test_a_cell_that_another_process_finished_just_now_is_not_run_again(counting: Path) -> None:

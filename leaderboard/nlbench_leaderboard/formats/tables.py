@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from nlbench.files import canonical_json
 from nlbench_leaderboard.escape import clean, csv_text, json_safe, shorten
 from nlbench_leaderboard.formats.headline import headline
 from nlbench_leaderboard.formats.numbers import BOUNDS
@@ -73,6 +74,14 @@ _RESULTS: dict[str, type] = {
 _RUNS: dict[str, type] = {
     "board": str,
     "method": str,
+    "dataset": str,
+    "noise": str,
+    "noise_rate": float,
+    "noise_params": str,
+    "selector": str,
+    "selector_params": str,
+    "trainer": str,
+    "trainer_params": str,
     "seed": int,
     "status": str,
     "reason": str,
@@ -217,6 +226,14 @@ def _run(board: Board, row: Row, run: SeedRun) -> dict[str, Any]:
     line = {
         "board": board.id,
         "method": row.name,
+        "dataset": record.dataset.name,
+        "noise": record.noise.kind,
+        "noise_rate": record.noise.nominal_rate,
+        "noise_params": canonical_json(json_safe(record.noise.params)),
+        "selector": record.selector.name,
+        "selector_params": canonical_json(json_safe(record.selector.params)),
+        "trainer": record.trainer.name,
+        "trainer_params": canonical_json(json_safe(record.trainer.params)),
         "seed": run.seed,
         "status": run.status,
         "reason": run.reason,

@@ -1,0 +1,67 @@
+"""``nlbench import``: runs of another machine into this home."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlbench.cli.console import counted, printable
+from nlbench.errors import DataError
+
+_MEANS = {
+    "new": "new here",
+    "samples added": "here without samples, which are added now",
+    "already here": "already here, nothing changed",
+    "differs": "here with other numbers, nothing changed",
+    "under way here": "under way here, left out",
+    "damaged": "here with a damaged record; remove its folder to take the other",
+}
+
+
+def import_runs(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|HOME",
+            help="A file that `nlbench export` wrote, or another machine's NLBENCH_HOME.",
+        ),
+    ],
+) -> None:
+    """Take the runs of another machine into this home, so that sweeps and the board have them.
+
+    Every run is checked as contributed ones are: schema, fingerprint, and every metric from its
+    samples. A file with anything wrong is refused whole; of a home the wrong runs are left out.
+    A finished run here is never replaced; samples are added where only its record was here. What
+    was under way elsewhere stays there, and so do galleries of images. The exit code is 3 if
+    anything was refused.
+
+    Examples:
+
+      nlbench import results/mine.json
+
+      nlbench import /mnt/other-machine/nlbench-runs
+    """
+    from nlbench.contribution.taking_in import runs_to_take, take_in
+    from nlbench.results.store import RunStore
+
+    runs, problems = runs_to_take(source)
+    store = RunStore()
+    home = RunStore(source) if source.is_dir() else None
+    outcomes = [(run.record, take_in(run, store, home)) for run in runs]
+    counts = Counter(outcome for _, outcome in outcomes)
+    for outcome, n in counts.items():
+        typer.echo(f"{counted(n, 'run')} {_MEANS[outcome]}")
+    for record, outcome in outcomes:
+        if outcome in ("differs", "damaged", "under way here"):
+            typer.echo(printable(f"  {outcome}: {record.fingerprint[:12]} {record.label}"))
+    for problem in problems:
+        typer.secho(printable(f"  refused: {problem}"), fg=typer.colors.RED, err=True)
+    if problems:
+        raise DataError(
+            f"'{source}' has runs that do not pass the checks, see above. Export them again where "
+            "they were made, or leave them out."
+        )
+    typer.echo("Next: nlbench leaderboard (and nlbench sync, for MLflow)", err=True)

@@ -1,0 +1,36 @@
+"""What a sweep would do: the state of each cell before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from nlbench.config.run_config import RunConfig
+from nlbench.errors import DataError
+from nlbench.results.store import RunStore
+
+State = Literal["finished", "under way", "killed", "failed", "damaged", "to do"]
+
+
+def outlook(configs: Sequence[RunConfig], store: RunStore) -> list[State]:
+    """Return what the home says of each cell, in order; nothing is run or written.
+
+    ``under way`` is in another live process, ``killed`` and ``failed`` were begun and will be done
+    again, ``damaged`` has a record that cannot be read, which a sweep reports as failed.
+    """
+    begun: dict[str, State] = {
+        run.record.fingerprint: "under way" if run.alive else "killed" for run in store.unfinished()
+    }
+    return [_state(config.fingerprint, store, begun.get(config.fingerprint)) for config in configs]
+
+
+def _state(fingerprint: str, store: RunStore, begun: State | None) -> State:
+    try:
+        record = store.read(fingerprint)
+    except DataError:
+        return "damaged"
+    if record is not None and record.status == "finished":
+        return "finished"
+    if begun is not None:
+        return begun
+    return "to do" if record is None else "failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +48,13 @@ def weights_of_ours(site: Path) -> Iterator[nn.Module]:
     network = network_of_ours()
     renamed = {f"_weight{i}": value for i, value in enumerate(network.state_dict().values())}
     sha256 = put_package(site, renamed)
+    importlib.invalidate_caches()
     with (
+        patch.dict(sys.modules),
         patch.object(sys, "path", [str(site), *sys.path]),
         patch.object(efficientnet_lite0, "WEIGHTS_SHA256", sha256),
     ):
+        # The real one may have been imported, by whatever looks at all that is installed.
+        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+            del sys.modules[name]
         yield network

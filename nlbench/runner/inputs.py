@@ -141,16 +141,17 @@ def validation_split(data: ImageData, config: RunConfig) -> tuple[Tensor, Tensor
     """Return the positions to train on and those held out, by (seed, data set).
 
     Raises:
-        ConfigError: if fewer are left to train on than there are classes.
+        ConfigError: if fewer are left to train on than classes, or half of the samples.
     """
     n = len(data.train_labels)
     rng = np.random.default_rng(derive_seed("validation", data.fingerprint, config.seed))
     order = rng.permutation(n)
     n_val = round(config.protocol.val_fraction * n)
-    if n - n_val < min(n, data.n_classes):
+    needed = max(1, min(n // 2, data.n_classes))
+    if n - n_val < needed:
         raise ConfigError(
-            "'protocol.val_fraction' must leave at least a training sample per class "
-            f"({data.n_classes} of {n}), got {config.protocol.val_fraction:g}, which leaves "
-            f"{n - n_val}. Hold out less, such as --set protocol.val_fraction=0.1."
+            f"'protocol.val_fraction' must leave at least {needed} training samples of "
+            f"{n}, got {config.protocol.val_fraction:g}, which leaves {n - n_val}. Hold out less, "
+            "such as --set protocol.val_fraction=0.1."
         )
     return torch.from_numpy(np.sort(order[n_val:])), torch.from_numpy(np.sort(order[:n_val]))

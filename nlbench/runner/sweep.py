@@ -90,6 +90,8 @@ def _each(
     """Run cells here, or in processes of their own where all are or a plugin asks for it."""
     for config in configs:
         if not all_apart and not outsiders(config):
+            while workers.under_way:  # one after the other, wherever each runs
+                yield workers.next_ended()
             yield earlier_cell(config, place) or run_cell(config, place, on_start(config))
             continue
         # A cell that the grid names twice is not run twice at once.

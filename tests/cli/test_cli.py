@@ -626,7 +626,9 @@ def test_a_sweep_over_all_selectors_survives_a_broken_neighbour(
 
     monkeypatch.setattr("nlbench.runner.cell.run_config", take)
     result = nlbench("sweep", "--noise", "symmetric:0.4", "--seeds", "0")
-    assert {"clipcleaner", "dropped-in", "none"} <= set(ran), result.stderr
+    assert {"clipcleaner", "none"} <= set(ran), result.stderr
+    # Not shipped with nlbench, hence in a process of its own, where the patch is not.
+    assert re.search(r"dropped-in +digits +symmetric 0.4 +seed 0 +\d", result.stderr)
     assert "sad" in result.stderr  # not silently left out either
 
 

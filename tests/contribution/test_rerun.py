@@ -120,6 +120,7 @@ def test_an_encoder_or_toolbox_of_another_version_is_named(exported: Path) -> No
 def test_a_component_that_is_not_installed_is_named(exported: Path) -> None:
     def edit(record: dict[str, Any]) -> None:
         record["selector"]["name"] = record["config"]["selector"]["name"] = "theirs"
+        record["command"] = record["command"].replace("--selector random", "--selector theirs")
 
     code, output = verify(edited(exported, edit))
     assert code == 3

@@ -329,7 +329,7 @@ def test_of_many_selectors_the_best_are_drawn_and_the_figure_says_so() -> None:
     figures = all_figures(records)
     assert len(figures) == 4
     for figure in figures:
-        assert re.search(r"(best )?\d+ of 60 (selectors )?are drawn", figure.note), figure.note
+        assert re.search(r"(best )?\d+ of 60 (methods )?are drawn", figure.note), figure.note
         assert any(line[0] == "s000" for line in figure.lines)
         assert not any(line[0] == "s059" for line in figure.lines)
     root = drawing(figures[0])

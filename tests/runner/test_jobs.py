@@ -241,7 +241,7 @@ def lasting(record: Any) -> dict[str, Any]:
 def test_processes_that_meet_embed_each_image_once(sweep: Sweep) -> None:
     folder = sweep.plugins[0].parent
     processes = {path.name.split("-")[2] for path in folder.glob("at-*")}
-    assert len(processes) == 2, "both seeds ran in one process"
+    assert len(processes) >= 2, "both seeds ran in one process"
     n_train = len(registry.find("datasets", "digits").load()().load(None).train_labels)
     assert sum(map(int, (folder / "embedded").read_text().split())) == n_train
 
@@ -252,7 +252,9 @@ def test_each_run_is_in_mlflow_once(sweep: Sweep) -> None:
         tuple(run.status for run in tracker.runs_of(cell.config.fingerprint))
         for cell in sweep.cells
     )
-    assert states == {("FINISHED",): 5, ("FAILED",): 2, ("RUNNING",): 1}
+    # The one whose process was killed is open until a later command closes it.
+    assert states.pop(("RUNNING",), 0) + states.pop(("KILLED",), 0) == 1
+    assert states == {("FINISHED",): 5, ("FAILED",): 2}
 
 
 def test_progress_of_each_cell_arrives(sweep: Sweep) -> None:

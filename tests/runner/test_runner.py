@@ -629,7 +629,7 @@ def test_a_diverged_record_of_an_earlier_version_is_not_served(home: Path) -> No
 def test_a_validation_part_that_leaves_nothing_is_refused_by_its_name(
     share: float, home: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"val_fraction.*sample per class"):
+    with pytest.raises(ConfigError, match=r"val_fraction.*training samples"):
         quick("none", settings={"protocol.val_fraction": share}, home=home)
 
 

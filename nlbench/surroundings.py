@@ -129,8 +129,16 @@ def _set_signal_handlers(before: dict[int, Any]) -> None:
             signal.signal(number, handler)
 
 
+# Libraries set these when they are first loaded, and a plugin that asks for embeddings loads them.
+_OF_LIBRARIES = ("TOKENIZERS_", "TORCHINDUCTOR_", "TRITON_")
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(_OF_LIBRARIES)}
+
+
 def _set_environment(before: dict[str, str]) -> None:
-    for name in set(os.environ) - set(before):
+    for name in set(_environment()) - set(before):
         del os.environ[name]
     for name, value in before.items():
         if os.environ.get(name) != value:
@@ -239,7 +247,7 @@ PROCESS = (
     ),
     Setting("NumPy's error state", np.geterr, lambda before: np.seterr(**before)),
     Setting("the working directory", _folder, _set_folder),
-    Setting(_ENVIRONMENT, lambda: dict(os.environ), _set_environment),
+    Setting(_ENVIRONMENT, _environment, _set_environment),
     Setting("sys.path", lambda: list(sys.path), _set_path),
     Setting("the rules of decimal numbers", _decimal_rules, _set_decimal_rules),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),

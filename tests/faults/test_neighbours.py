@@ -28,6 +28,8 @@ from nlbench.results import metrics
 from nlbench.surroundings import (
     PROCESS,
     SWITCHES,
+    _environment,
+    _set_environment,
     keep_switches,
     kept,
     noting,
@@ -168,6 +170,7 @@ import torch
 import nlbench
 
 
+
 def spoil():
     torch.backends.mkldnn.enabled = False
     torch.set_default_dtype(torch.float64)
@@ -224,3 +227,17 @@ def test_a_trainer_is_checked_for_it() -> None:
     assert result.status == "failed"
     assert "changed torch's gradient mode" in result.message
     assert torch.is_grad_enabled()
+
+
+def test_what_a_library_sets_when_it_is_loaded_is_nobodys_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TOKENIZERS_PARALLELISM", "THEIR_OWN"):
+        monkeypatch.delenv(name, raising=False)
+    before = _environment()
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    assert _environment() == before
+    os.environ["THEIR_OWN"] = "1"
+    _set_environment(before)
+    assert "THEIR_OWN" not in os.environ
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "false"

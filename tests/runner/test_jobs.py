@@ -142,6 +142,7 @@ class Sweep:
     cells: list[Cell] = field(default_factory=list)
     stages: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    embedded: list[int] = field(default_factory=list)
 
     def on_start(self, config: RunConfig) -> Callable[[str, int, int], None]:
         seen = self.stages.setdefault(config.fingerprint, [])
@@ -187,6 +188,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
                 configs, Workplace(store, CPU, tracker), on_start=found.on_start, jobs=2
             ):
                 found.cells.append(cell)
+        found.embedded = [int(n) for n in (folder / "embedded").read_text().split()]
         yield found
 
 
@@ -243,7 +245,7 @@ def test_processes_that_meet_embed_each_image_once(sweep: Sweep) -> None:
     processes = {path.name.split("-")[2] for path in folder.glob("at-*")}
     assert len(processes) >= 2, "both seeds ran in one process"
     n_train = len(registry.find("datasets", "digits").load()().load(None).train_labels)
-    assert sum(map(int, (folder / "embedded").read_text().split())) == n_train
+    assert sum(sweep.embedded) == n_train
 
 
 def test_each_run_is_in_mlflow_once(sweep: Sweep) -> None:

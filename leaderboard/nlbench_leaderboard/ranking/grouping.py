@@ -93,7 +93,7 @@ def board_ids(groups: Mapping[BoardKey, Sequence[RunRecord]]) -> dict[BoardKey, 
         key: _slug(
             names
             if same[names] == 1
-            else f"{names} {_difference(key, [k for k in plain if plain[k] == names])}"
+            else f"{names} {difference(key, [k for k in plain if plain[k] == names])}"
         )
         for key, names in plain.items()
     }
@@ -123,7 +123,8 @@ def _names(key: BoardKey, record: RunRecord) -> str:
     return f"{key.dataset} · {noise} · {record.protocol.id}"
 
 
-def _difference(key: BoardKey, twins: Sequence[BoardKey]) -> str:
+def difference(key: BoardKey, twins: Sequence[BoardKey]) -> str:
+    """Return by hashes what tells a board from others of the same name."""
     parts = []
     if len({k.dataset_fingerprint for k in twins}) > 1:
         parts.append(f"data {key.dataset_fingerprint[:8] or 'unknown'}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nlbench.encoders.frozen_names import frozen_encoder, frozen_hidden
 from nlbench.results.record import DatasetInfo, NoiseInfo, ProtocolInfo, RunRecord
 from nlbench_leaderboard.escape import shorten
-from nlbench_leaderboard.ranking.grouping import BoardKey, digest
+from nlbench_leaderboard.ranking.grouping import BoardKey, difference, digest
 
 # Names of networks and encoders as their authors spell them.
 _SPELLED = {
@@ -179,14 +179,7 @@ def _difference(
         {tuple(one.get(k) for k in differing) for one in settings.values()}
     ) == len(twins):
         return ", ".join(f"{k} {shorten(mine.get(k, 'not set'), 40)}" for k in differing)
-    parts = []
-    if len({k.dataset_fingerprint for k in twins}) > 1:
-        parts.append(f"data {key.dataset_fingerprint[:8] or 'unknown'}")
-    if len({(k.rate, k.noise_params) for k in twins}) > 1:
-        parts.append(f"noise {digest(key.rate, key.noise_params)}")
-    if len({k.protocol_sha256 for k in twins}) > 1:
-        parts.append(f"protocol {key.protocol_sha256[:8]}")
-    return " · ".join(parts) or digest(*key)
+    return difference(key, twins)
 
 
 def _settings(record: RunRecord) -> dict[str, str]:

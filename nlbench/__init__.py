@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlbench.audit.audit import Audit
+    from nlbench.audit.clean import clean
     from nlbench.data.image_data import Dataset, ImageData
     from nlbench.data.images import TensorImages
     from nlbench.encoders.base import Encoder
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         NoiseRate,
         Observation,
         OnlineSelector,
+        ProbabilitySelector,
         PromptModel,
         PromptTokens,
         Selection,
@@ -43,6 +46,8 @@ __version__ = "0.1.0"
 PLUGIN_API = 2
 
 _HOME = {
+    "Audit": "audit.audit",
+    "clean": "audit.clean",
     "Batch": "selector",
     "BatchSelector": "selector",
     "BoundSelector": "selector",
@@ -60,6 +65,7 @@ _HOME = {
     "Observation": "selector",
     "OnlineSelector": "selector",
     "PluginError": "errors",
+    "ProbabilitySelector": "selector",
     "PromptModel": "selector",
     "PromptSet": "selector",
     "PromptTokens": "selector",
@@ -80,6 +86,7 @@ _HOME = {
 
 __all__ = [
     "PLUGIN_API",
+    "Audit",
     "Batch",
     "BatchSelector",
     "BoundSelector",
@@ -97,6 +104,7 @@ __all__ = [
     "Observation",
     "OnlineSelector",
     "PluginError",
+    "ProbabilitySelector",
     "PromptModel",
     "PromptSet",
     "PromptTokens",
@@ -107,6 +115,7 @@ __all__ = [
     "TensorImages",
     "TrainingBatch",
     "TrainingData",
+    "clean",
     "corrupt",
     "evaluate_selection",
     "get_selector",

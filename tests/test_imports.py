@@ -35,6 +35,7 @@ FLOORS = (
     "runner",
     "contribution",
     "conformance",
+    "audit",
     "cli",
     "__main__",
 )

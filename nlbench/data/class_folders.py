@@ -81,7 +81,7 @@ def find_splits(root: Path, tally: Tally) -> Splits | None:
     Raises:
         DataError: if it cannot be told which folders are splits.
     """
-    folders = sorted(entry.name for entry in _visible(root, root, Tally()) if _is_folder(entry))
+    folders = sub_folders(root)
     train, test, validation = (
         [name for name in folders if name.lower() in kind] for kind in (TRAIN, TEST, VALIDATION)
     )
@@ -107,6 +107,15 @@ def find_splits(root: Path, tally: Tally) -> Splits | None:
         elif name not in (*train, *second):
             tally.add("outside the folders of train and test", f"{name}/")
     return Splits(root / train[0], root / second[0])
+
+
+def sub_folders(folder: Path) -> list[str]:
+    """Return the names of the folders directly in a folder, sorted; hidden and junk ones aside.
+
+    Raises:
+        DataError: if the folder cannot be read.
+    """
+    return sorted(e.name for e in _visible(folder, folder, Tally()) if _is_folder(e))
 
 
 def class_files(root: Path, top: Path, merge_sub_folders: bool, tally: Tally) -> list[ClassFile]:

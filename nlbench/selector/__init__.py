@@ -8,6 +8,7 @@ from nlbench.selector.contract import (
     BatchSelector,
     BoundSelector,
     OnlineSelector,
+    ProbabilitySelector,
     Selector,
 )
 from nlbench.selector.dynamics import Batch, Dynamics, Observation
@@ -36,6 +37,7 @@ __all__ = [
     "NoiseRate",
     "Observation",
     "OnlineSelector",
+    "ProbabilitySelector",
     "PromptModel",
     "PromptSet",
     "PromptTokens",

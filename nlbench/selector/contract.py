@@ -57,6 +57,26 @@ class Selector(_Component):
         """Choose the clean samples."""
 
 
+class ProbabilitySelector(Selector):
+    """Chooses by class probabilities (N, K) alone, wherever these are from.
+
+    Who has better ones, such as those of an own network, hands them to `decide`;
+    `nlbench.clean` does, and names by them the class that a label should have been.
+    """
+
+    @abstractmethod
+    def probabilities(self, data: TrainingData) -> Tensor:
+        """Return (N, K), rows sum to 1, each out of sample: of a model that did not see the row."""
+
+    @abstractmethod
+    def decide(self, data: TrainingData, probabilities: Tensor) -> Selection:
+        """Choose the clean samples by these (N, K)."""
+
+    def select(self, data: TrainingData) -> Selection:
+        """Choose the clean samples."""
+        return self.decide(data, self.probabilities(data))
+
+
 class OnlineSelector(_Component):
     """Chooses again after every epoch, from the losses and logits of the network in training.
 

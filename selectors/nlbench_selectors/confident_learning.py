@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Knowledge, Selection, Selector, TrainingData
+from nlbench import Knowledge, ProbabilitySelector, Selection, TrainingData
 from nlbench.scoring import (
     confident_joint,
     find_label_issues,
@@ -32,7 +32,7 @@ from nlbench.scoring import (
 
 
 @dataclass(frozen=True)
-class ConfidentLearning(Selector):
+class ConfidentLearning(ProbabilitySelector):
     """Drop the labels that confident learning calls issues.
 
     Attributes:
@@ -55,9 +55,9 @@ class ConfidentLearning(Selector):
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ("image pre-training",)
 
-    def select(self, data: TrainingData) -> Selection:
+    def decide(self, data: TrainingData, probabilities: Tensor) -> Selection:
         """Score by the out-of-fold probability of the label."""
-        labels, probabilities = data.noisy_labels, self.probabilities(data)
+        labels = data.noisy_labels
         order = torch.argsort(data.uniform("ties"))
         issues = torch.empty_like(labels, dtype=torch.bool)
         issues[order] = find_label_issues(probabilities[order], labels[order], self.filter_by)
@@ -69,10 +69,7 @@ class ConfidentLearning(Selector):
         )
 
     def probabilities(self, data: TrainingData) -> Tensor:
-        """Return the cross-fitted probe's (N, K); who has others derives a class that returns them.
-
-        They must be out of sample, with rows that sum to 1.
-        """
+        """Return the cross-fitted probe's (N, K)."""
         folds = stratified_folds(data.noisy_labels, data.uniform("folds"), self.folds)
         return probe_probabilities(
             data.embeddings(self.encoder),

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nlbench import Knowledge, Selection, Selector, TrainingData
+from nlbench import Knowledge, ProbabilitySelector, Selection, TrainingData
 from nlbench.scoring import (
     consistency,
     gmm_posterior_per_class,
@@ -30,7 +30,7 @@ from nlbench.scoring import (
 
 
 @dataclass(frozen=True)
-class ImagenetBaseline(Selector):
+class ImagenetBaseline(ProbabilitySelector):
     """Keep labels that a probe or neighbours on pretrained image features confirm.
 
     Attributes:
@@ -54,9 +54,9 @@ class ImagenetBaseline(Selector):
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ("image pre-training",)
 
-    def select(self, data: TrainingData) -> Selection:
+    def decide(self, data: TrainingData, probabilities: Tensor) -> Selection:
         """Score by the margin of log p; keep what the criteria accept."""
-        probabilities, labels = self._probabilities(data), data.noisy_labels
+        labels = data.noisy_labels
         keep = consistency(probabilities, labels) >= self.theta_cons
         if self.theta_gmm > 0:
             log_of_label = log_probability(probabilities, labels)
@@ -66,7 +66,8 @@ class ImagenetBaseline(Selector):
         score = margin(probabilities.clamp_min(smallest).log(), labels)
         return Selection(keep=keep, score=score)
 
-    def _probabilities(self, data: TrainingData) -> Tensor:
+    def probabilities(self, data: TrainingData) -> Tensor:
+        """Return the probe's or the neighbours' (N, K)."""
         embeddings = data.embeddings(self.encoder)
         if self.criterion == "knn":
             k = max(1, min(self.k, data.n_samples // (2 * data.n_classes)))

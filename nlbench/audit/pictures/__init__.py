@@ -1,4 +1,4 @@
-"""What is wrong with pictures, not with their labels: copies, odd ones, outliers, classes in two."""
+"""What is wrong with pictures, not with their labels: copies, odd ones, outliers, split classes."""
 
 from __future__ import annotations
 

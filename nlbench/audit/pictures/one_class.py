@@ -35,8 +35,8 @@ def same_class_problems(probabilities: Tensor, labels: Tensor) -> list[PicturePr
     """
     p, given = probabilities.detach().float().cpu(), labels.cpu()
     n = torch.bincount(given, minlength=p.shape[1])
-    mean = torch.zeros(p.shape[1], p.shape[1]).index_add_(0, given, p)
-    mean = (mean / n.clamp_min(1)[:, None]).double().numpy()
+    total = torch.zeros(p.shape[1], p.shape[1]).index_add_(0, given, p)
+    mean = (total / n.clamp_min(1)[:, None]).double().numpy()
     found = []
     for a, b in _candidates(mean, n.numpy()):
         rows_a, rows_b = ((given == label).nonzero().squeeze(1) for label in (a, b))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from nlbench.audit.findings import PictureProblem
@@ -57,8 +56,3 @@ def outlier_problems(embeddings: Tensor, labels: Tensor) -> list[PictureProblem]
         )
         for row in found[np.argsort(-distance[found], kind="stable")]
     ]
-
-
-def label_tensor(labels: np.ndarray, device: torch.device) -> Tensor:  # type: ignore[type-arg]
-    """Return labels on a device."""
-    return torch.from_numpy(labels).to(device)

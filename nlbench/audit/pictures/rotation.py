@@ -23,7 +23,7 @@ from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.features import cached_embeddings
 from nlbench.scoring.probabilities import probe_probabilities, stratified_folds
-from nlbench.seeds import generator
+from nlbench.seeds import derive_seed
 
 TURNS = ("upright", "a quarter turn anticlockwise", "upside down", "a quarter turn clockwise")
 UPRIGHT_SHARE = 0.8
@@ -99,7 +99,7 @@ def turn_probabilities(views: Tensor) -> Tensor:
         views: (4, N, d) embeddings of the pictures, turned by 0 to 3 quarters anticlockwise.
     """
     n = views.shape[1]
-    order = torch.from_numpy(generator(0, "turned pictures").permutation(n))
+    order = torch.from_numpy(np.random.default_rng(derive_seed("turned pictures")).permutation(n))
     fitted, others = order[:FITTED], order[FITTED:]
     x, y = _stacked(views, fitted)
     folds = stratified_folds(torch.zeros(len(fitted), dtype=torch.long), torch.arange(len(fitted)))
@@ -121,8 +121,3 @@ def _agreed(p: Tensor) -> Tensor:
     logs = p.view(4, -1, 4).clamp_min(1e-6).log()
     votes = [sum(logs[v, :, (v + turn) % 4] for v in range(4)) for turn in range(4)]
     return torch.softmax(torch.stack(votes, dim=1) / 2, dim=1)  # type: ignore[arg-type]
-
-
-def share_upright(turned: Tensor) -> float:
-    """Return the share of pictures that seem upright."""
-    return float(np.mean(turned.argmax(dim=1).numpy() == 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from nlbench.audit.pictures.sight import SIGHT, VERSION, Sights, sight_of
 from nlbench.audit.samples import JoinedImages
-from nlbench.data.decoding import one_large_at_a_time, opened, warnings_name_the_image
+from nlbench.data.decoding import Range, one_large_at_a_time, opened, warnings_name_the_image
 from nlbench.data.file_images import READERS, FileImages
 from nlbench.data.file_memory import remembered
 from nlbench.data.images import Fit, FittedImages, ImageSource, MappedImages, TensorImages
@@ -46,10 +47,12 @@ def sights(images: ImageSource, progress: Progress = nothing_shown) -> Sights:
     if isinstance(images, JoinedImages):
         return _of_parts(images, progress)
     out = np.zeros(len(images), dtype=SIGHT)
-    look = _of_rows if isinstance(images, ParquetImages) else _of_tensors
     with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
         for positions in torch.arange(len(images)).split(_BATCH):
-            out[positions.numpy()] = look(images, positions, pool)
+            if isinstance(images, ParquetImages):
+                out[positions.numpy()] = _of_rows(images, positions, pool)
+            else:
+                out[positions.numpy()] = _of_tensors(images, positions, pool)
             progress(int(positions[-1]) + 1, len(images))
     return out
 
@@ -71,7 +74,7 @@ def _of_files(images: FileImages, progress: Progress) -> Sights:
         nonlocal done
         done += 1
         progress(min(done, len(images)), len(images))
-        return _decoded(Path(path), images)
+        return _decoded(Path(path), images.wide)
 
     with warnings_name_the_image():
         seen = remembered(images.root, images.names, f"sight-{VERSION}{levels}", SIGHT, look)
@@ -79,10 +82,10 @@ def _of_files(images: FileImages, progress: Progress) -> Sights:
     return seen
 
 
-def _decoded(source: Any, images: ImageSource) -> Any:
+def _decoded(source: Path | io.BytesIO, wide: Range | None = None) -> Any:
     def measured(alone: bool) -> Any:
         with opened(source, alone) as image:
-            return sight_of(image, getattr(images, "wide", None))
+            return sight_of(image, wide)
 
     try:
         return one_large_at_a_time(measured)
@@ -92,10 +95,9 @@ def _decoded(source: Any, images: ImageSource) -> Any:
         return np.zeros((), dtype=SIGHT)
 
 
-def _of_rows(images: ImageSource, positions: Tensor, pool: ThreadPoolExecutor) -> list[Any]:
-    assert isinstance(images, ParquetImages)
-    contents = [images.content(row) for row in positions.tolist()]
-    return list(pool.map(lambda c: c and _decoded(c, images) or np.zeros((), SIGHT), contents))
+def _of_rows(images: ParquetImages, positions: Tensor, pool: ThreadPoolExecutor) -> list[Any]:
+    contents = [images.content(row) or io.BytesIO() for row in positions.tolist()]
+    return list(pool.map(_decoded, contents))
 
 
 def _of_tensors(images: ImageSource, positions: Tensor, pool: ThreadPoolExecutor) -> list[Any]:

@@ -1,10 +1,10 @@
-"""Pictures that are like no class: far from all others, and near them no class of their own.
+"""Pictures that are like no class: far from all others, and not a small class of their own.
 
 Datalab (cleanlab 2.9) calls outliers what lies beyond Q3 + 1.7 IQR of the mean distance to 10
 neighbours. Distances are skewed, so that its share of false alarms depends on the data; and eleven
 pictures of one foreign kind are each other's neighbours and hide. Here the distance is to
-`NEIGHBOURS`, its logarithm is compared with the upper half of a normal distribution, and who has
-its own label around it is of that class.
+`NEIGHBOURS`, its logarithm is compared with the upper half of a normal distribution, and pictures
+of a small class that lie together are of that class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NEIGHBOURS = 50
 """A foreign kind of up to about half as many pictures is found."""
 CLOSEST = 10
 OWN_SHARE = 0.5
-"""Of the closest with its label, from which on it belongs to its class, however far away."""
+"""Of the closest with its label: a class of up to twice `NEIGHBOURS` is far from most pictures."""
 FALSE_ALARMS = 0.001
 """Expected share, if log distances are normal in their upper half."""
 _DEVIATIONS = 3.09  # of a normal distribution, with FALSE_ALARMS beyond
@@ -42,11 +42,12 @@ def outlier_problems(embeddings: Tensor, labels: Tensor) -> list[PictureProblem]
     k = min(NEIGHBOURS, len(embeddings) // 5)
     places, cosine = nearest_neighbours(embeddings, k)
     distance = (1 - cosine.float().mean(dim=1)).clamp_min(1e-6).double().cpu().numpy()
+    is_small = (torch.bincount(labels)[labels] <= 2 * NEIGHBOURS).cpu().numpy()
     own = (labels[places[:, :CLOSEST]] == labels[:, None]).float().mean(dim=1).cpu().numpy()
     logs = np.log(distance)
     middle, upper = np.quantile(logs, [0.5, 0.75])
     limit = middle + _DEVIATIONS * (upper - middle) / _UPPER_QUARTILE
-    found = np.flatnonzero((logs > limit) & (own < OWN_SHARE) & (upper > middle))
+    found = np.flatnonzero((logs > limit) & ~(is_small & (own >= OWN_SHARE)) & (upper > middle))
     usual = math.exp(middle)
     return [
         PictureProblem(

@@ -52,6 +52,13 @@ def test_pictures_of_another_kind_are_outliers_and_the_rest_are_not() -> None:
     assert "median" in problems[0].detail
 
 
+def test_a_small_class_of_its_own_is_no_outlier() -> None:
+    x, labels = clusters(400)
+    x, labels = torch.cat([x[:800], x[800:830]]), torch.cat([labels[:800], labels[800:830]])
+    problems = feature_problems(samples_of(None, labels.tolist()), x, None)
+    assert not {p.rows[0] for p in problems} & set(range(800, 830))
+
+
 def test_equal_or_few_points_have_no_outliers() -> None:
     x = torch.ones(200, 4) / 2
     assert feature_problems(samples_of(None, [0] * 200), x, None) == []

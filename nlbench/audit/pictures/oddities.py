@@ -18,8 +18,8 @@ LONGER_THAN_USUAL = 2.0
 """Times the median ratio, so that a data set of strips is not odd as a whole."""
 DARK = 50
 """99 % of the pixels are darker, of 255. CleanVision's 82 calls night photographs dark."""
-LIGHT = 242
-"""99 % of the pixels are lighter, of 255; 0.95 as in CleanVision, whose share is 95 %."""
+LIGHT = 230
+"""99 % of the pixels are lighter, of 255: white paper with faint marks, but more than JPEG noise."""
 
 
 def odd_problems(seen: Sights) -> list[PictureProblem]:

@@ -19,7 +19,7 @@ LONGER_THAN_USUAL = 2.0
 DARK = 50
 """99 % of the pixels are darker, of 255. CleanVision's 82 calls night photographs dark."""
 LIGHT = 230
-"""99 % of the pixels are lighter, of 255: white paper with faint marks, but more than JPEG noise."""
+"""99 % of the pixels are lighter, of 255: white paper with faint marks, beyond JPEG noise."""
 
 
 def odd_problems(seen: Sights) -> list[PictureProblem]:

@@ -2,8 +2,8 @@
 
 Datalab (cleanlab 2.9) calls outliers what lies beyond Q3 + 1.7 IQR of the mean distance to 10
 neighbours. Distances are skewed, so that its share of false alarms depends on the data; and eleven
-pictures of one foreign kind are each other's neighbours and hide. Here the distance is to
-`NEIGHBOURS`, its logarithm is compared with the upper half of a normal distribution, and pictures
+pictures of one foreign kind are each other's neighbours and hide. Here the distance is to the
+neighbour number `NEIGHBOURS`, its logarithm is compared with the upper half of a normal distribution, and pictures
 of a small class that lie together are of that class.
 """
 
@@ -18,11 +18,11 @@ from torch import Tensor
 from nlbench.audit.findings import PictureProblem
 from nlbench.scoring.neighbours import nearest_neighbours
 
-NEIGHBOURS = 50
-"""A foreign kind of up to about half as many pictures is found."""
+NEIGHBOURS = 100
+"""A foreign kind of up to so many pictures is found: they cannot hide behind each other."""
 CLOSEST = 10
 OWN_SHARE = 0.5
-"""Of the closest with its label: a class of up to twice `NEIGHBOURS` is far from most pictures."""
+"""Of the closest with its label: a class of up to `NEIGHBOURS` pictures is far from others."""
 FALSE_ALARMS = 0.001
 """Expected share, if log distances are normal in their upper half."""
 _DEVIATIONS = 3.09  # of a normal distribution, with FALSE_ALARMS beyond
@@ -42,8 +42,8 @@ def outlier_problems(embeddings: Tensor, labels: Tensor) -> list[PictureProblem]
         return []
     k = min(NEIGHBOURS, len(embeddings) // 5)
     places, cosine = nearest_neighbours(embeddings, k)
-    distance = (1 - cosine.float().mean(dim=1)).clamp_min(1e-6).double().cpu().numpy()
-    is_small = (torch.bincount(labels)[labels] <= 2 * NEIGHBOURS).cpu().numpy()
+    distance = (1 - cosine[:, -1].float()).clamp_min(1e-6).double().cpu().numpy()
+    is_small = (torch.bincount(labels)[labels] <= NEIGHBOURS).cpu().numpy()
     own = (labels[places[:, :CLOSEST]] == labels[:, None]).float().mean(dim=1).cpu().numpy()
     logs = np.log(distance)
     middle, upper = np.quantile(logs, [0.5, 0.75])
@@ -54,7 +54,7 @@ def outlier_problems(embeddings: Tensor, labels: Tensor) -> list[PictureProblem]
         PictureProblem(
             "outlier",
             (int(row),),
-            f"distance {distance[row]:.2f} to its {k} nearest, median {usual:.2f}",
+            f"distance {distance[row]:.2f} to its neighbour number {k}, median {usual:.2f}",
         )
         for row in found[np.argsort(-distance[found], kind="stable")]
     ]

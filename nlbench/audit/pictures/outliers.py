@@ -3,8 +3,8 @@
 Datalab (cleanlab 2.9) calls outliers what lies beyond Q3 + 1.7 IQR of the mean distance to 10
 neighbours. Distances are skewed, so that its share of false alarms depends on the data; and eleven
 pictures of one foreign kind are each other's neighbours and hide. Here the distance is to the
-neighbour number `NEIGHBOURS`, its logarithm is compared with the upper half of a normal distribution, and pictures
-of a small class that lie together are of that class.
+neighbour number `NEIGHBOURS`, its logarithm is compared with the upper half of a normal
+distribution, and pictures of a small class that lie together are of that class.
 """
 
 from __future__ import annotations

@@ -98,6 +98,16 @@ class ParquetImages(ImageSource):
         with warnings_name_the_image():
             return [true_size(*self._content(group, row)) for group, row in pairs]
 
+    def content(self, position: int) -> io.BytesIO | None:
+        """Return an image's file content; None where it has no bytes.
+
+        Raises:
+            DataError: if its row group cannot be read.
+        """
+        group = int(np.searchsorted(self.starts, position, side="right")) - 1
+        found = self._group(group)[position - int(self.starts[group])].as_py()
+        return io.BytesIO(found) if found else None
+
     def _content(self, group: int, row: int) -> tuple[io.BytesIO, str]:
         where = self.groups[group]
         what = f"{where.file}:{where.first + row}"

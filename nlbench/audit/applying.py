@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from nlbench.audit.fixes import REMOVE, Fix, Fixes, checked_against
 from nlbench.audit.samples import Samples
@@ -42,6 +42,17 @@ class Applied:
     n_removed: int
     n_kept: int
     undo: Path | None = None
+
+
+def link_kind(word: str) -> Link:
+    """Return what a copy of a folder is made of.
+
+    Raises:
+        ConfigError: if it is another word.
+    """
+    if word not in get_args(Link):
+        raise ConfigError(f"--link must be copy, hard or symbolic, got {word!r}.")
+    return cast("Link", word)
 
 
 def apply_fixes(
@@ -157,9 +168,7 @@ def _free(name: str, taken: set[str]) -> str:
     return name
 
 
-def _in_place(
-    samples: Samples, changes: Mapping[int, Fix], root: Path | None
-) -> tuple[Path, Path]:
+def _in_place(samples: Samples, changes: Mapping[int, Fix], root: Path | None) -> tuple[Path, Path]:
     if root is not None:
         targets = _targets(samples, changes)
         moves = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nlbench.audit.applying import Applied, apply_fixes
-from nlbench.audit.findings import Findings, PairFinding, PictureProblem, Share
+from nlbench.audit.findings import ClassFinding, Findings, PairFinding, PictureProblem, Share
 from nlbench.audit.fixes import Fixes
 from nlbench.audit.judging import Verdict, agreement, vote
 from nlbench.audit.rates import class_findings, pair_findings, suggestions, wrong_shares
@@ -143,15 +143,22 @@ class Audit:
     def _pairs(self) -> tuple[PairFinding, ...]:
         return pair_findings(self._labels.numpy(), self._suggested.numpy(), ~self._keep)
 
+    @cached_property
+    def classes(self) -> tuple[ClassFinding, ...]:
+        """Of every class: its judged images, how many are suspected, the share of wrong ones."""
+        n = np.bincount(self.samples.labels, minlength=self.samples.n_classes)
+        found = class_findings(
+            self._labels.numpy(), ~self._keep, self.samples.n_classes, self._shares[1]
+        )
+        return tuple(replace(f, n=int(n[f.label])) for f in found)
+
     def findings(self, most: int = MOST_SUSPECTS) -> Findings:
         """Return all that is to be said, with reasons for the `most` suspicious labels."""
-        overall, of_class = self._shares
-        labels = self._labels.numpy()
         judged = np.zeros(len(self.samples), dtype=bool)
         judged[self.rows] = True
         return Findings(
-            wrong=overall,
-            classes=class_findings(labels, ~self._keep, self.samples.n_classes, of_class),
+            wrong=self.noise_rate,
+            classes=self.classes,
             pairs=self._pairs,
             suspects=suspects(
                 self._order[:most], self.rows, self._labels, self._suggested, self._score,

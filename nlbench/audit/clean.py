@@ -18,6 +18,8 @@ from nlbench.audit.audit import Audit
 from nlbench.audit.features import IMAGE_TEXT, RowImages, encoder_at_hand, feature_bank
 from nlbench.audit.findings import PictureProblem
 from nlbench.audit.judging import Judge, TrainWith, judges, verdict_of
+from nlbench.audit.pictures.problems import feature_problems, picture_problems
+from nlbench.audit.pictures.rotation import rotation_problems
 from nlbench.audit.reading import read_samples, samples_of_arrays
 from nlbench.audit.samples import Samples
 from nlbench.data.images import ImageSource
@@ -131,7 +133,7 @@ def clean(
         with clock("look"):
             progress("look", 0, 1)
             problems = _problems(samples, rows, vectors, found, bank, name, place,
-                                 pictures, rotated)  # fmt: skip
+                                 pictures, rotated, progress)  # fmt: skip
     return Audit(
         samples=samples,
         rows=rows,
@@ -322,5 +324,16 @@ def _problems(
     device: torch.device,
     pictures: bool,
     rotated: bool,
+    progress: Progress,
 ) -> list[PictureProblem]:
-    return []
+    problems: list[PictureProblem] = []
+    if pictures:
+        problems += picture_problems(
+            samples, progress=lambda done, total: progress("look", done, total)
+        )
+        problems += feature_problems(samples, vectors, probabilities, rows)
+    if rotated and bank is None:
+        raise ConfigError("--rotated needs images and an encoder.")
+    if rotated and bank is not None:
+        problems += rotation_problems(samples, load_encoder(encoder), device, bank.cache)
+    return problems

@@ -10,6 +10,7 @@ import typer
 
 from nlbench.cli.catalog import list_command, show
 from nlbench.cli.check import check
+from nlbench.cli.clean import clean
 from nlbench.cli.compare import compare
 from nlbench.cli.console import guarded, make_output_robust
 from nlbench.cli.data import data
@@ -71,6 +72,7 @@ def _outside_command(point: EntryPoint) -> Callable[..., Any]:
 
 app.command()(guarded(run))
 app.command()(guarded(sweep))
+app.command()(guarded(clean))
 app.command(name="list")(guarded(list_command))
 app.command()(guarded(show))
 app.command()(guarded(new))

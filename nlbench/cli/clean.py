@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import quiet_stdout
+from nlbench.cli.console import counted, print_table, printable, quiet_stdout, stage_progress
 from nlbench.cli.options import DataDir, Device, Plugins, add_plugins
+from nlbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    pass
+    from nlbench.audit.audit import Audit
 
 _WORST, _PAIRS = 20, 5
 
 
 def clean(
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A folder with a directory per class, a CSV of file,label, or a data set such as "
             "parquet:PATH.",
             show_default=False,
         ),
-    ],
+    ] = None,
     selector: Annotated[
         list[str] | None,
         typer.Option(help="Who judges; NAME:key=value,... several vote. (default: our best)"),
@@ -47,8 +52,7 @@ def clean(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where the answer goes, or with --apply the corrected copy. "
-            "(default: NAME-labels beside the current folder)",
+            help="Where the answer goes, or with --apply the corrected copy. (default: NAME-audit)",
             show_default=False,
         ),
     ] = None,
@@ -94,12 +98,15 @@ def clean(
     if undo is not None:
         _undo(undo)
         return
+    if source is None:
+        raise ConfigError(
+            "name what to judge: a folder with a directory per class, a table `file,label`, or a "
+            "data set. Such as: nlbench clean photos/"
+        )
     if apply is not None:
         _apply(source, apply, out, in_place, link, data_dir, settings)
         return
     if in_place:
-        from nlbench.errors import ConfigError
-
         raise ConfigError("--in-place goes with --apply fixes.csv. Look at the page first.")
     with quiet_stdout(as_json):
         audit = _judged(
@@ -112,3 +119,124 @@ def clean(
             _print(audit, folder)
     if as_json:
         typer.echo(_summary(audit, folder))
+
+
+def _judged(
+    source: str,
+    selector: list[str] | None,
+    encoder: str | None,
+    text_encoder: str | None,
+    train: bool,
+    pictures: bool,
+    rotated: bool,
+    seed: int,
+    settings: list[str] | None,
+    data_dir: Path | None,
+    device: str,
+) -> Audit:
+    from nlbench.audit.clean import DEFAULT_SELECTORS
+    from nlbench.audit.clean import clean as judge
+    from nlbench.audit.features import IMAGE_TEXT
+
+    with stage_progress() as progress:
+        return judge(
+            source,
+            selectors=selector or DEFAULT_SELECTORS,
+            encoder=encoder,
+            text_encoder=text_encoder or IMAGE_TEXT,
+            train=train,
+            pictures=pictures,
+            rotated=rotated,
+            seed=seed,
+            data_dir=data_dir,
+            options=_options(settings),
+            device=device,
+            command=shlex.join(["nlbench", "clean", *sys.argv[2:]]),
+            progress=progress,
+        )
+
+
+def _options(settings: list[str] | None) -> dict[str, Any]:
+    from nlbench.config.setting_text import parse_setting
+
+    pairs = (parse_setting(text) for text in settings or [])
+    return {key.removeprefix("data."): value for key, value in pairs}
+
+
+def _folder(out: Path | None, audit: Audit) -> Path:
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in audit.samples.name)
+    return (out or Path(f"{name.strip('.-') or 'data'}-audit")).expanduser().absolute()
+
+
+def _write(audit: Audit, folder: Path, most_pictures: int) -> None:
+    audit.to_csv(folder / "labels.csv")
+    audit.fixes().write(folder / "fixes.csv")
+    if audit.samples.images is not None:
+        audit.to_html(folder / "index.html", most_pictures)
+
+
+def _apply(
+    source: str,
+    fixes: Path,
+    out: Path | None,
+    in_place: bool,
+    link: str,
+    data_dir: Path | None,
+    settings: list[str] | None,
+) -> None:
+    from nlbench.audit.applying import apply_fixes, link_kind
+    from nlbench.audit.reading import read_samples
+
+    samples = read_samples(source, data_dir, _options(settings))
+    done = apply_fixes(samples, fixes, out, in_place=in_place, link=link_kind(link))
+    typer.echo(
+        f"{counted(done.n_relabelled, 'label')} corrected, {counted(done.n_removed, 'image')} "
+        f"removed, {done.n_kept} as they were: {printable(str(done.where))}"
+    )
+    if samples.unreadable and samples.root is not None and done.undo is None:
+        typer.echo(f"{counted(len(samples.unreadable), 'unreadable file')} left behind.")
+    if done.undo is not None:
+        typer.echo(f"To take it back: nlbench clean --undo {shlex.quote(str(done.undo))}")
+
+
+def _undo(file: Path) -> None:
+    from nlbench.audit.undo import undo_moves
+
+    typer.echo(f"{counted(undo_moves(file), 'file')} moved back.")
+
+
+def _print(audit: Audit, folder: Path) -> None:
+    from nlbench.cli.clean_tables import class_table, pair_table, summary_lines, suspect_table
+
+    for line in summary_lines(audit):
+        typer.echo(printable(line))
+    if len(audit.suspects):
+        print_table(suspect_table(audit, _WORST))
+        print_table(pair_table(audit, _PAIRS))
+    print_table(class_table(audit))
+    for name, what in (
+        ("index.html", "look and decide"),
+        ("labels.csv", "every image with its score"),
+        ("fixes.csv", "every suggestion; for --apply, after you looked"),
+    ):
+        if (folder / name).exists():
+            typer.echo(f"{what}: {printable(str(folder / name))}")
+
+
+def _summary(audit: Audit, folder: Path) -> str:
+    rate = audit.noise_rate
+    return json.dumps(
+        {
+            "source": audit.samples.name,
+            "n": len(audit.samples),
+            "n_judged": len(audit.rows),
+            "n_suspected": len(audit.suspects),
+            "wrong": {"value": rate.value, "low": rate.low, "high": rate.high},
+            "encoder": audit.encoder,
+            "selectors": [verdict.name for verdict in audit.verdicts],
+            "problems": Counter(problem.kind for problem in audit.problems),
+            "seconds": audit.seconds,
+            "folder": str(folder),
+        },
+        indent=1,
+    )

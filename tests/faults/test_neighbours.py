@@ -28,13 +28,12 @@ from nlbench.results import metrics
 from nlbench.surroundings import (
     PROCESS,
     SWITCHES,
-    _environment,
-    _set_environment,
     keep_switches,
     kept,
     noting,
     switches_before,
 )
+from nlbench.surroundings.process import _environment, _set_environment
 from nlbench.training.cross_entropy import CrossEntropy
 
 backends: Any = torch.backends

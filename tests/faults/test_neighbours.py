@@ -76,7 +76,7 @@ CHANGES: list[tuple[str, Callable[[], object]]] = [
     ("sys.path", lambda: sys.path.insert(0, "/nowhere")),
     ("the recursion limit", lambda: sys.setrecursionlimit(5000)),
     ("the rules of decimal numbers", lambda: decimal.getcontext().__setattr__("prec", 3)),
-    ("the signal handlers", lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)),
+    ("the signal handlers", lambda: signal.signal(signal.SIGINT, lambda *_: None)),
     ("the alarm clock", lambda: signal.alarm(1000)),
     ("garbage collection", gc.disable),
     ("sys.stdout", sets(sys, "stdout", None)),

@@ -6,7 +6,10 @@ A message says what the rule is, what was given instead, and what to do next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import errno
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -61,6 +64,70 @@ class PluginError(NlbenchError):
     exit_code = 4
 
 
+class RefusedError(NlbenchError, OSError):
+    """The operating system refused to read or write a file (exit code 1)."""
+
+    exit_code = 1
+
+
+_LACKS_PERMISSION = (
+    "You lack permission there; it may be another user's. Change its permissions, or choose "
+    "another folder."
+)
+_IN_THE_WAY = "A file is in the place of a folder, or a link leads nowhere: move it away."
+_CURES = {
+    errno.ENOSPC: "Free some space on that disk, then repeat the command.",
+    errno.EDQUOT: "Free some space of your quota, then repeat the command.",
+    errno.EFBIG: "Raise the limit on file sizes (ulimit -f), then repeat the command.",
+    errno.EACCES: _LACKS_PERMISSION,
+    errno.EPERM: _LACKS_PERMISSION,
+    errno.EROFS: "Choose a folder on a disk that can be written.",
+    errno.EISDIR: "A folder is in the place of the file: move it away.",
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ELOOP: "A link in it leads to itself: remove the link.",
+    errno.ENOENT: "It is missing, or a link leads nowhere: check the path.",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n), then repeat the command.",
+}
+
+
+def refusal(error: OSError, path: str | Path, what: str = "written") -> RefusedError:
+    """Return an error of the operating system in one line: the path, the reason, the next step.
+
+    Args:
+        error: What was raised; one that says all this already is returned as it is.
+        path: The file or folder that was asked for.
+        what: What could not be done with it: written, read, deleted.
+
+    >>> str(refusal(OSError(errno.ENAMETOOLONG, "File name too long"), "a.json"))
+    "'a.json' cannot be written: File name too long. Choose a shorter name."
+    """
+    if isinstance(error, RefusedError):
+        return error
+    cure = _CURES.get(error.errno or 0, "Check the disk, then repeat the command.")
+    # Where a folder on the way to it is at fault, that one is named too.
+    at = Path(str(error.filename)) if error.filename else Path(path)
+    by = f" (at '{at}')" if at in Path(path).parents else ""
+    reason = text_of(OSError(error.strerror)) if error.strerror else text_of(error)
+    refused = RefusedError(_one_line(f"'{path}' cannot be {what}: {reason}{by}. {cure}"))
+    refused.errno = error.errno
+    return refused
+
+
+@contextmanager
+def refusals(path: str | Path, what: str = "written") -> Iterator[None]:
+    """Raise `refusal` instead of what the operating system raises inside."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(error, path, what) from error
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+
+
 def text_of(error: BaseException, limit: int = 2000) -> str:
     """Return what an exception says, cut to `limit` characters, whatever its `__str__` does.
 
@@ -71,7 +138,9 @@ def text_of(error: BaseException, limit: int = 2000) -> str:
         text = str(error)
     except BaseException as second:
         return f"(its text cannot be shown: __str__ raised {type(second).__name__})"
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    # Half a character, as names of files may hold it, can be written nowhere.
+    short = text[:limit].encode("utf-8", "backslashreplace").decode()
+    return short if len(text) <= limit else f"{short}... ({len(text)} characters)"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nlbench.errors import refusals
+
 if TYPE_CHECKING:
     import yaml
 
@@ -26,21 +28,34 @@ def cache_dir(home: Path | None = None) -> Path:
     return Path(named).expanduser().absolute() if named else (home or home_dir()) / "cache"
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def write_atomic(path: Path, content: str | bytes, *, is_synced: bool = True) -> None:
+    """Write a file so that readers see the old content or the new, never a part of it.
+
+    Args:
+        path: The file; folders that are missing are made.
+        content: Text goes as UTF-8.
+        is_synced: Whether to wait until it is on the disk, so that it survives a power cut.
+
+    Raises:
+        RefusedError: if the operating system does not take it; what was there stays.
+    """
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = content.encode() if isinstance(content, str) else content
+        # Not the whole name: with more behind it a long one would be too long.
+        prefix = f".{path.name[:40]}."
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                if is_synced:
+                    os.fsync(stream.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def readable(name: str) -> str:

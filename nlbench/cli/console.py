@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import functools
 import io
 import logging
@@ -10,11 +11,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from nlbench.errors import NlbenchError, text_of
+from nlbench.errors import NlbenchError, refusal, text_of
 from nlbench.runner.library_warnings import log_library_warnings
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ def guarded(command: F) -> F:
             return command(*args, **kwargs)
         except NlbenchError as error:
             fail(error)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads on, as with `| head`
+                raise
+            named = isinstance(error.filename, str | Path)
+            fail(refusal(error, error.filename if named else "the output", "read or written"))
 
     return inner  # type: ignore[return-value]
 

@@ -175,7 +175,7 @@ def _list(configs: Sequence[RunConfig], store: RunStore, force: bool) -> None:
 
     states = outlook(configs, store)
     for config, state in zip(configs, states, strict=True):
-        typer.echo(printable(f"{state:<9}  {config.fingerprint[:12]}  {_title(config)}"))
+        typer.echo(printable(f"{state:<12}  {config.fingerprint[:12]}  {_title(config)}"))
     counts = Counter(states)
     n_left = len(configs) if force else len(configs) - counts["finished"]
     parts = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs"

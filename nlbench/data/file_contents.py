@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbench.data import decoding
+from nlbench.data.content_keys import Keys, keys_of
 from nlbench.data.file_memory import remembered
 
 # SHA-256 is about twice as fast as BLAKE2b where the processor has instructions for it.
@@ -54,6 +55,17 @@ def add_contents(digest: Any, names: Sequence[str], contents: npt.NDArray[Any]) 
     """
     for name, content in zip(names, contents, strict=True):
         digest.update(os.fsencode(name) + b"\0" + content.tobytes())
+
+
+def file_keys(contents: Iterable[Any], wide: decoding.Range | None = None) -> Keys:
+    """Return the keys of images that are decoded from files, whatever holds these.
+
+    Args:
+        contents: (N,) SHA-256 of their bytes.
+        wide: Range of values of those with more than 8 bits.
+    """
+    start = f"decoding {decoding.VERSION} {tuple(wide) if wide else ''}\0".encode()
+    return keys_of(start + bytes(content) for content in contents)
 
 
 def _sha256(path: str) -> bytes:

@@ -12,11 +12,13 @@ from typing import overload
 import numpy as np
 from torch import Tensor
 
+from nlbench.data.content_keys import Keys
 from nlbench.data.decoding import Range, as_batch, decode, true_size, warnings_name_the_image
+from nlbench.data.file_contents import digests, file_keys
+from nlbench.data.file_memory import READERS
 from nlbench.data.images import CENTRE, Fit, ImageSource
+from nlbench.data.looks import looks_at
 from nlbench.errors import ConfigError
-
-READERS = 8
 
 
 class CompactNames(Sequence[str]):
@@ -73,6 +75,19 @@ class FileImages(ImageSource):
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             images = pool.map(lambda path: decode(path, side, str(path), self.wide, fit), paths)
             return as_batch(list(images), side)
+
+    def content_keys(self) -> Keys:
+        """Return what tells the same images, (N,), from the memory of files.
+
+        Raises:
+            DataError: if a file is missing or cannot be read.
+        """
+        contents = digests(self.root, self.names)
+        if self.wide is None:
+            return file_keys(contents)
+        # The range, which one new image can change, matters to those with more than 8 bits alone.
+        is_wide = looks_at(self.root, self.names)["is_wide"]
+        return np.where(is_wide, file_keys(contents, self.wide), file_keys(contents))
 
     def sizes(self, indices: Tensor) -> list[tuple[int, int]]:
         """Return width and height of these images as they lie on the disk, turned upright.

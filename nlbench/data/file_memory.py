@@ -24,10 +24,11 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from nlbench.data.file_images import READERS
 from nlbench.errors import DataError
 from nlbench.files import cache_dir, write_atomic
 
+READERS = 8
+"""Threads that read files at once."""
 MANY_FILES = 100_000
 MANY_BYTES = 4 * 2**30
 

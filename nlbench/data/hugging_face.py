@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from nlbench.data.content_keys import Keys
 from nlbench.data.copies import find_copies
 from nlbench.data.decoding import as_batch, decode, warnings_name_the_image
-from nlbench.data.file_contents import contents_sha256, new_digest
-from nlbench.data.file_images import READERS, CompactNames, required_size
+from nlbench.data.file_contents import contents_sha256, file_keys, new_digest
+from nlbench.data.file_images import CompactNames, required_size
+from nlbench.data.file_memory import READERS
 from nlbench.data.image_data import Dataset, ImageData
 from nlbench.data.imagenet_names import wnid_warning
 from nlbench.data.images import CENTRE, Fit, ImageSource
@@ -246,6 +248,10 @@ class HubImages(ImageSource):
 
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return as_batch(list(pool.map(one, cells, positions)), side)
+
+    def content_keys(self) -> Keys:
+        """Return what tells the same images, (N,); reads all of them."""
+        return file_keys(self.contents())
 
     def contents(self) -> list[bytes]:
         """Return the SHA-256 of every image's bytes, in the table or in a file; b"" for none."""

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from nlbench.data.content_keys import Keys, pixel_keys
+
 Mode = Literal["shortest", "squash", "longest"]
 Filter = Literal["bicubic", "bilinear"]
 
@@ -81,6 +83,10 @@ class TensorImages:
         """Return uint8 images (B, C, H, W), resized where `size` is given."""
         batch = self.images[indices.to(self.images.device)]
         return batch if size is None else resized(batch, size, fit)
+
+    def content_keys(self) -> Keys:
+        """Return what tells the same images, (N,); see `content_keys`."""
+        return pixel_keys(self.images)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from nlbench.data.content_keys import Keys
 from nlbench.data.decoding import as_batch, decode, true_size, warnings_name_the_image
-from nlbench.data.file_images import READERS, required_size
+from nlbench.data.file_contents import file_keys
+from nlbench.data.file_images import required_size
+from nlbench.data.file_memory import READERS
 from nlbench.data.images import CENTRE, Fit, ImageSource
 from nlbench.errors import DataError
 from nlbench.files import readable
@@ -84,6 +88,19 @@ class ParquetImages(ImageSource):
         self._group(group)  # before the threads ask for it
         with warnings_name_the_image(), ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(one, rows))
+
+    def content_keys(self) -> Keys:
+        """Return what tells the same images, (N,); reads all of them.
+
+        Raises:
+            DataError: if a file cannot be read.
+        """
+        found: list[bytes] = []
+        for group in range(len(self.groups)):
+            # Arrow's buffers are views: no image is copied. One without bytes is refused by `load`.
+            cells = (cell.as_buffer() for cell in self._group(group))
+            found += [hashlib.sha256(b"" if cell is None else cell).digest() for cell in cells]
+        return file_keys(found)
 
     def sizes(self, indices: Tensor) -> list[tuple[int, int]]:
         """Return width and height of these images as they were stored, turned upright.

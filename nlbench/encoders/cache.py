@@ -1,4 +1,4 @@
-"""The embedding cache: a folder of checksummed safetensors shards per content key."""
+"""The embedding cache: each image's embedding, found by its encoder and by what the image is."""
 
 from __future__ import annotations
 
@@ -6,166 +6,189 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
+from nlbench.data.content_keys import Keys, position_keys
+from nlbench.encoders.key_index import KnownImages, data_names, remembered_images
+from nlbench.encoders.older_cache import take_over
+from nlbench.encoders.shards import (
+    UNREADABLE,
+    DamagedShardError,
+    Numbers,
+    Shard,
+    drop_damaged,
+    in_shards,
+    merge_small,
+    metadata_of,
+    read_shard,
+    shape_of,
+    shard_files,
+    write_shard,
+)
 from nlbench.encoders.versions import is_outdated
+from nlbench.encoders.wanted_rows import WantedRows
 from nlbench.files import cache_dir as cache_dir
-from nlbench.files import canonical_json, write_atomic
+from nlbench.files import canonical_json
 
 log = logging.getLogger("nlbench")
 
-SHARD_ROWS = 1024
+Compute = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 
-Compute = Callable[[Sequence[range]], Iterator[Tensor]]
+_OF_DATA = ("data", "data_key")
+_CLEAR_WAITS_S = 10.0
 
 
 class EmbeddingCache:
-    """Embeddings by data, encoder, its version, weights, activations, preprocessing and precision.
+    """Embeddings by encoder (version, weights, activations, preprocessing, precision) and image.
 
-    Each shard is written when it is done, so that an extraction that was killed goes on after
-    its last shard. Two processes that need the same entry at once compute it once: the second
-    waits for the first. A damaged shard is reported and computed again.
+    An entry is the folder of an encoder. Whatever data set an image is in, and under whichever
+    name, it is embedded once. Each shard is written when it is done, so that an extraction that was
+    killed goes on after its last shard. Two processes that need the same data set's embeddings at
+    once compute them once: the second waits for the first. A damaged shard is reported and
+    computed again.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = (folder or cache_dir()) / "embeddings"
 
     def get(
-        self, identity: dict[str, str], n_rows: int, compute: Compute, rows: Tensor | None = None
+        self,
+        identity: dict[str, str],
+        n_rows: int,
+        compute: Compute,
+        rows: Tensor | None = None,
+        keys: Callable[[], Keys] | None = None,
     ) -> Tensor:
-        """Return rows of an entry, computing and storing the shards that are missing.
+        """Return the embeddings of a data set's images, computing and storing what is missing.
 
         No more than the rows asked for and one shard are in memory.
 
         Args:
-            identity: What the embeddings depend on, and the data set's name, by which people know
-                an entry: CIFAR-10 with and without human labels is one.
-            n_rows: Rows of the whole entry, one per image.
-            compute: Gives the (len(shard), d) embeddings of each of the shards asked for.
+            identity: What the embeddings depend on; `data_key` identifies the data set's images,
+                `data` is its name for people.
+            n_rows: Number of the data set's images; all of them are stored.
+            compute: Gives the (n, d) embeddings of the images at these (n,) positions, for each of
+                the parts that it is asked for.
             rows: (R,) positions; all where left out.
+            keys: Gives the (n_rows,) keys of the images, for data that is new; where left out they
+                are known by data and position.
 
         Returns:
             (R, d) float32 on the CPU.
         """
-        key = {name: value for name, value in identity.items() if name != "data"}
-        entry = self.folder / hashlib.sha256(canonical_json(key).encode()).hexdigest()
-        shards = [range(a, min(a + SHARD_ROWS, n_rows)) for a in range(0, n_rows, SHARD_ROWS)]
-        asked_rows = _Rows(torch.arange(n_rows) if rows is None else rows.cpu())
-        missing = []
+        data_key, data = identity.get("data_key", ""), identity.get("data", "")
+        encoder = {name: value for name, value in identity.items() if name not in _OF_DATA}
+        entry = self.folder / _sha256(canonical_json(encoder))
         entry.mkdir(parents=True, exist_ok=True)
-        with FileLock(entry.with_suffix(".lock")):
-            for left in entry.glob(".*"):  # what a killed writer left half-written
-                left.unlink()
-            for shard in shards:
-                stored = _read(_file(entry, shard), shard)
-                if stored is None:
-                    missing.append(shard)
-                else:
-                    asked_rows.take(stored, shard)
-            # The iterator stops by itself: `strict` asks it for one more.
-            for shard, value in zip(missing, compute(missing) if missing else (), strict=True):
-                content = {"embeddings": value.contiguous()}
-                metadata = {**identity, "sha256": _digest(value), "rows": _span(shard)}
-                write_atomic(_file(entry, shard), safetensors.torch.save(content, metadata))
-                asked_rows.take(value, shard)
-        return asked_rows.values
+        look = keys or (lambda: position_keys(data_key, n_rows))
+        # Of this data set alone: embedding another one may take hours.
+        with FileLock(self.folder / f"{entry.name}.{_sha256(data_key)[:16]}.lock"):
+            lock = self._lock(entry)
+            known = remembered_images(entry, data_key, data, n_rows, look, lock)
+            wanted = WantedRows(known.keys, known.numbers[slice(None) if rows is None else rows])
+            with lock:
+                take_over(self.folder, entry, identity, known, encoder)
+                _read_stored(entry, wanted)
+            parts = in_shards(wanted.missing())
+            if parts:
+                self._add(entry, wanted, known, parts, compute, encoder)
+        return wanted.values
+
+    def _add(
+        self, entry: Path, wanted: WantedRows, known: KnownImages, parts: Sequence[Numbers],
+        compute: Compute, encoder: dict[str, str],
+    ) -> None:  # fmt: skip
+        """Compute these keys' embeddings; each part is on the disk before the next is taken."""
+        first = known.first_positions()
+        values = compute([torch.from_numpy(first[part]) for part in parts])
+        # The iterator stops by itself: `strict` asks it for one more.
+        for part, value in zip(parts, values, strict=True):
+            shard = Shard(known.keys[part], value)
+            with self._lock(entry):
+                write_shard(entry, shard, encoder)
+            wanted.take(shard)
+        with self._lock(entry):
+            merge_small(entry, encoder)
 
     def info(self) -> list[dict[str, str | int]]:
-        """Return what is stored: encoder, data, rows and bytes of each entry.
+        """Return what is stored: encoder, data sets, rows and bytes of each entry.
 
         `outdated` entries were made by an older version of the encoder and are not used any more.
         """
         return [_describe(entry) for entry in self._entries()]
 
     def clear(self, outdated_only: bool = False) -> int:
-        """Delete all entries, or those not used any more; return the number of bytes freed."""
+        """Delete all entries, or those not used any more; return the number of bytes freed.
+
+        What another process is reading or writing at the moment is waited for; after ten seconds it
+        is left, with a warning.
+        """
         freed = 0
         for entry in self._entries():
             if outdated_only and not _describe(entry).get("outdated"):
                 continue
-            # Names with a dot in front, which killed writers left half-written, are among them.
-            freed += sum(path.stat().st_size for path in entry.iterdir())
-            shutil.rmtree(entry)
-            entry.with_suffix(".lock").unlink(missing_ok=True)
-        if not outdated_only:
-            for path in self.folder.glob("*.lock"):
+            try:
+                with self._lock(entry).acquire(timeout=_CLEAR_WAITS_S):
+                    # Names with a dot in front, which killed writers left half-written, among them.
+                    freed += _bytes(entry)
+                    shutil.rmtree(entry, ignore_errors=True)
+            except Timeout:
+                log.warning("cached embeddings %s are in use and were left.", entry.name)
+        for path in () if outdated_only else self.folder.glob("*.lock"):
+            with suppress(Timeout), FileLock(path, timeout=0):
                 path.unlink(missing_ok=True)
         return freed
 
     def _entries(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*") if path.is_dir())
 
-
-class _Rows:
-    """The rows asked for, filled from one shard after the other."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self._sorted, self._order = rows.sort()
-        self.values = torch.empty((len(rows), 0))
-
-    def take(self, value: Tensor, shard: range) -> None:
-        ends = torch.tensor([shard.start, shard.stop])
-        first, last = torch.searchsorted(self._sorted, ends).tolist()
-        if not self.values.shape[1]:
-            self.values = torch.empty((len(self._order), value.shape[1]), dtype=value.dtype)
-        # NumPy copies rows in this thread; torch's threads wait for each other 1000 times.
-        source, rows = value.numpy(), (self._sorted[first:last] - shard.start).numpy()
-        self.values.numpy()[self._order[first:last].numpy()] = source[rows]
+    def _lock(self, entry: Path) -> FileLock:
+        """Return the lock on an entry's files, which is held for moments."""
+        return FileLock(entry.with_suffix(".lock"))
 
 
-def _file(entry: Path, shard: range) -> Path:
-    return entry / f"{shard.start:010d}.safetensors"
-
-
-def _span(shard: range) -> str:
-    return f"{shard.start}-{shard.stop}"
-
-
-def _read(path: Path, shard: range) -> Tensor | None:
-    """Return a shard's embeddings; None where there are none, or none that can be trusted."""
-    if not path.is_file():
-        return None
-    value: Tensor | None = None
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            value = file.get_tensor("embeddings")
-            metadata = file.metadata()
-            is_whole = _digest(value) == metadata["sha256"] and metadata["rows"] == _span(shard)
-    except (safetensors.SafetensorError, KeyError, TypeError):
-        is_whole = False
-    if not is_whole:
-        log.warning(
-            "cached embeddings %s are damaged and are computed again.",
-            path.relative_to(path.parents[1]),
-        )
-        path.unlink(missing_ok=True)
-        return None
-    return value
+def _read_stored(entry: Path, wanted: WantedRows) -> None:
+    """Fill in what is stored; of shards without a row that is asked for only the keys are read."""
+    for left in entry.glob(".*"):  # what a killed writer left half-written
+        left.unlink(missing_ok=True)
+    for path in shard_files(entry):
+        try:
+            shard = read_shard(path, skips=wanted.skips)
+        except DamagedShardError:
+            drop_damaged(path)
+        else:
+            if shard is not None:
+                wanted.take(shard)
 
 
 def _describe(entry: Path) -> dict[str, str | int]:
-    shards = sorted(entry.glob("[0-9]*.safetensors"))
     n_rows = 0
     names: dict[str, str | int] = {"encoder": "nothing yet", "data": entry.name}
     try:
-        for path in shards:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                shape = file.get_slice("embeddings").get_shape()
-            n_rows += shape[0]
-            names = {"encoder": metadata["encoder"], "data": metadata["data"]}
-            names |= {"rows": n_rows, "dimensions": shape[1], "outdated": is_outdated(metadata)}
-    except (safetensors.SafetensorError, KeyError, TypeError):
+        for path in shard_files(entry):
+            rows, columns = shape_of(path)
+            metadata = metadata_of(path)
+            n_rows += rows
+            data = ", ".join(data_names(entry)) or metadata.get("data", "")
+            names = {"encoder": metadata["encoder"], "data": data}
+            names |= {"rows": n_rows, "dimensions": columns, "outdated": is_outdated(metadata)}
+    except UNREADABLE:
         names = {"encoder": "damaged", "data": entry.name}
-    return {**names, "bytes": sum(path.stat().st_size for path in entry.iterdir())}
+    return {**names, "bytes": _bytes(entry)}
 
 
-def _digest(value: Tensor) -> str:
-    # The array itself is a buffer: `tobytes` would double the memory of a million embeddings.
-    return hashlib.sha256(value.contiguous().view(torch.uint8).numpy().data).hexdigest()
+def _bytes(entry: Path) -> int:
+    total = 0
+    for path in entry.glob("*"):
+        with suppress(FileNotFoundError):  # another process tidied up
+            total += path.stat().st_size
+    return total
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

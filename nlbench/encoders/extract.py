@@ -23,6 +23,8 @@ PRECISION_VARIABLE = "NLBENCH_EMBEDDING_PRECISION"
 
 _BATCH = 512
 _BATCH_PIXELS = 2**24  # 256 images of 224 x 224: their float32 copy takes 150 MiB
+_CPU_BATCH, _CPU_PIXELS = 32, 2**19  # larger ones leave the processor's caches and are slower
+_LEAST = 16  # below it oneDNN and MKL add in another order: other last bits
 _READ_AHEAD = 2
 _LARGE = 1_000_000  # weights
 _BF16_SINCE = (8, 0)  # CUDA compute capability with bfloat16 matrix units
@@ -60,12 +62,21 @@ def extract(
     encoder: Encoder,
     device: torch.device,
     precision: Precision,
-    shards: Sequence[range],
+    shards: Sequence[Tensor],
 ) -> Iterator[Tensor]:
     """Return the embeddings of the images at these positions, shard after shard.
 
     The batches are cut within each shard, so that a shard has the same bits whatever was done
-    before it, and whatever the number of readers.
+    before it, and whatever the number of readers. A batch has at least 16 images, the last one
+    repeated where there are fewer: then no built-in encoder's embedding depends on a CPU on which
+    images are beside it (docs/performance-embedding.md).
+
+    Args:
+        images: What is encoded.
+        encoder: What encodes.
+        device: Where it runs.
+        precision: Its arithmetic.
+        shards: (n,) positions each.
 
     Yields:
         (len(shard), d) float32 on the CPU.
@@ -73,21 +84,32 @@ def extract(
     Raises:
         DataError: naming the image, if one cannot be decoded.
     """
-    size = encoding_batch_size(encoder.input_size)
-    batches = [part for s in shards for part in torch.arange(s.start, s.stop).split(size)]
+    size = encoding_batch_size(encoder.input_size, device)
+    batches = [part for shard in shards for part in shard.split(size)]
     model = encoder.in_precision(precision)
     with closing(read_ahead(images, encoder, device, batches)) as loaded:
         for shard in shards:
             n_batches = math.ceil(len(shard) / size)
-            parts = [model.encode_images(batch, device) for batch in islice(loaded, n_batches)]
+            parts = [_encoded(model, batch, device) for batch in islice(loaded, n_batches)]
             # One copy back per shard: each makes the host wait for the device.
             yield torch.cat(parts).cpu()
 
 
-def encoding_batch_size(side: int) -> int:
-    """Return the largest power of two that fits: the batches then fill the shards evenly."""
-    fitting = max(1, _BATCH_PIXELS // side**2)
-    return int(min(_BATCH, 2 ** (fitting.bit_length() - 1)))
+def _encoded(model: Encoder, batch: Tensor, device: torch.device) -> Tensor:
+    n_lacking = max(0, _LEAST - len(batch))
+    filled = torch.cat([batch, batch[-1:].expand(n_lacking, -1, -1, -1)]) if n_lacking else batch
+    return model.encode_images(filled, device)[: len(batch)]
+
+
+def encoding_batch_size(side: int, device: torch.device) -> int:
+    """Return how many images are encoded at once: a power of two, which fills shards evenly.
+
+    On a CPU as many as are fast (docs/performance-embedding.md), elsewhere as many as fit.
+    """
+    fitting = min(_BATCH, _BATCH_PIXELS // side**2)
+    if device.type == "cpu":
+        fitting = min(fitting, max(_CPU_BATCH, _CPU_PIXELS // side**2))
+    return int(2 ** (max(1, fitting).bit_length() - 1))
 
 
 def read_ahead(

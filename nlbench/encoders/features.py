@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from nlbench.data.content_keys import content_keys
 from nlbench.data.images import ImageSource
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
@@ -97,7 +98,7 @@ class FeatureBank:
 
     Attributes:
         images: All training images.
-        data_key: The data set's fingerprint and part: what the cache keys on.
+        data_key: The data set's fingerprint and part: what identifies its images together.
         rows: The positions that the selector sees.
         roles: "image-text" and "image" -> full encoder names.
         seconds: Time spent embedding so far.
@@ -194,11 +195,11 @@ def cached_embeddings(
     cache: EmbeddingCache,
     rows: Tensor | None = None,
 ) -> Tensor:
-    """Return embeddings from the cache, whose entry has all images, whatever the split.
+    """Return embeddings from the cache, which gets all images of a part, whatever the split.
 
     Args:
         images: All images of a part.
-        data: Name of the data set; its fingerprint and part, which the cache keys on.
+        data: Name of the data set; its fingerprint and part, which identify its images together.
         encoder: The encoder.
         device: Where it runs.
         cache: Where its embeddings are kept.
@@ -219,8 +220,9 @@ def cached_embeddings(
         "precision": precision,
     }
 
-    def compute(shards: Sequence[range]) -> Iterator[Tensor]:
+    def compute(shards: Sequence[Tensor]) -> Iterator[Tensor]:
         with kept(plugin_name("encoders", encoder.name.partition(":")[0])):
             yield from extract(images, encoder, device, precision, shards)
 
-    return cache.get(identity, len(images), compute, rows)
+    n = len(images)
+    return cache.get(identity, n, compute, rows, lambda: content_keys(images, data[1], n))

@@ -36,7 +36,8 @@ def view_embeddings(
         draws: (V, N, 3) in [0, 1).
     """
     model = encoder.in_precision(embedding_precision(device, encoder))
-    batches = list(torch.arange(len(rows)).split(encoding_batch_size(encoder.input_size)))
+    size = encoding_batch_size(encoder.input_size, device)
+    batches = list(torch.arange(len(rows)).split(size))
     out: Tensor | None = None
     with closing(read_ahead(images, encoder, device, [rows[part] for part in batches])) as loaded:
         for part, batch in zip(batches, loaded, strict=True):

@@ -27,7 +27,7 @@ def in_todays_shape(text: str | bytes) -> str | bytes:
         return text
     try:
         content = json.loads(text)
-    except ValueError:  # what reads it next says what is wrong
+    except (ValueError, RecursionError):  # what reads it next says what is wrong
         return text
     changed = with_method(content) if isinstance(content, dict) else content
     return text if changed is content else json.dumps(changed)

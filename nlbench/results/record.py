@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nlbench.errors import DataError
+from nlbench.files import require_bounded
 from nlbench.results.older_records import in_todays_shape
 
 SCHEMA_VERSION = 1
@@ -240,16 +242,36 @@ class RunRecord(_Part):
         """
         try:
             record = cls.model_validate_json(in_todays_shape(text), strict=True)
+            if _ODD_NUMBER.search(text if isinstance(text, bytes) else text.encode()):
+                _require_numbers(record)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise DataError(
-                f"{source} is not a run record of schema {SCHEMA_VERSION}: "
-                f"{where}: {first['msg']}. Remove the file, or re-run the command that made it."
-            ) from None
+            raise _not_a_record(source, f"{where}: {first['msg']}") from None
+        except (ValueError, RecursionError) as error:
+            raise _not_a_record(source, str(error)) from None
         if "schema_version" not in record.model_fields_set:
             raise DataError(f"{source} is not a run record: it names no schema.")
         return record
+
+
+# What JSON parsers read and tables, other parsers and `to_json` do not take; read as bytes, since
+# nearly no record has it. A fraction may have many digits.
+_ODD_NUMBER = re.compile(rb"NaN|Infinity|(?<![\d.])\d{19,}(?![\d.eE])|\d[eE]\+?\d{3}")
+
+
+def _require_numbers(record: RunRecord) -> None:
+    """Refuse a record with a number that is not finite or does not fit 64 bits."""
+    content = record.model_dump()
+    require_bounded(content)
+    json.dumps(content, allow_nan=False)
+
+
+def _not_a_record(source: str, reason: str) -> DataError:
+    return DataError(
+        f"{source} is not a run record of schema {SCHEMA_VERSION}: {reason[:300].rstrip('.')}. "
+        "Re-run the command that made it, or remove the file."
+    )
 
 
 def _short(value: Any) -> str:

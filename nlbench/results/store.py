@@ -12,20 +12,22 @@ Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nlbench.errors import BusyError, DataError
+from nlbench.errors import BusyError, NlbenchError, refusals
 from nlbench.files import home_dir, write_atomic
 from nlbench.results.record import RunRecord
+from nlbench.results.record_file import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -71,45 +73,44 @@ class RunStore:
         """Return the record of a fingerprint, or None where the run never ended.
 
         Raises:
-            DataError: if the record is there but damaged.
+            DataError: if the record is there but damaged; `write` takes its place.
+            RefusedError: if it must not be read, or the disk does not give it.
         """
-        path = self.folder(fingerprint) / "record.json"
-        try:
-            return RunRecord.from_json(path.read_bytes(), source=str(path))
-        except FileNotFoundError:
-            return None
+        return read_record(self.folder(fingerprint) / "record.json")
 
     def write(self, record: RunRecord) -> Path:
         """Write a record; from then on the run counts as ended.
 
         Raises:
             DataError: if what was written cannot be read back; an older record then stays.
+            RefusedError: if the operating system does not take it.
         """
         path = self.folder(record.fingerprint) / "record.json"
-        _write_readable(path, record)
-        self._started(record.fingerprint).unlink(missing_ok=True)
+        write_record(path, record)
+        with suppress(OSError):  # the record is what counts
+            self._started(record.fingerprint).unlink(missing_ok=True)
         return path
 
     def write_started(self, record: RunRecord) -> None:
         """Write what is known of a run that has begun; `write` takes it away again."""
-        _write_readable(self._started(record.fingerprint), record)
+        write_record(self._started(record.fingerprint), record)
 
     def unfinished(self) -> list[Unfinished]:
         """Return the runs that are under way and those that were killed, by fingerprint."""
         unfinished = []
-        for path in sorted(self.runs.glob("*/started.json")):
-            try:
-                record = RunRecord.from_json(path.read_bytes(), source=str(path))
-            except (DataError, FileNotFoundError):  # it ended just now, or names no result anyway
+        for folder in self._folders():
+            record = _readable_record(folder / "started.json")
+            if record is None:  # not begun, or it ended just now; damaged, it names no result
                 continue
-            if _counts_already(path.with_name("record.json")):
+            earlier = _readable_record(folder / "record.json")
+            if earlier is not None and earlier.status == "finished":
                 continue  # done again by --force: the finished record stands until then
-            unfinished.append(Unfinished(record, alive=_is_held(path.with_name("lock"))))
+            unfinished.append(Unfinished(record, alive=_is_held(folder / "lock")))
         return unfinished
 
     def traces(self) -> list[Trace]:
         """Return the killed runs that MLflow may still show as running, by fingerprint."""
-        found = (_trace(path) for path in sorted(self.runs.glob("*/running.json")))
+        found = (_trace(folder / "running.json") for folder in self._folders())
         return [t for t in found if t and not _is_held(self.folder(t.fingerprint) / "lock")]
 
     @contextmanager
@@ -121,37 +122,51 @@ class RunStore:
             the trace stays, and the next command tries again.
         """
         folder = self.folder(trace.fingerprint)
-        marker, lock = folder / "running.json", FileLock(folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        try:
-            if _trace(marker) != trace:
+        marker = folder / "running.json"
+        with _taken(folder) as is_held:
+            if not is_held or _trace(marker) != trace:
                 yield False
                 return
             yield True
             if self._attempts(trace.fingerprint) >= trace.attempt:
-                marker.unlink(missing_ok=True)  # its record was written, so nothing is left to do
+                with refusals(marker, "deleted"):
+                    marker.unlink(missing_ok=True)  # its record was written: nothing left to do
             else:
                 settled = {**_read_marker(marker), "mlflow_uri": None}
                 write_atomic(marker, json.dumps(settled))
-        finally:
-            lock.release()
 
     def _started(self, fingerprint: str) -> Path:
         return self.folder(fingerprint) / "started.json"
 
+    def _folders(self) -> list[Path]:
+        """Return the folders of all runs, by name; none where there is no home yet.
+
+        Raises:
+            RefusedError: if they cannot be listed.
+        """
+        try:
+            with refusals(self.runs, "read"), os.scandir(self.runs) as entries:
+                return sorted(Path(entry.path) for entry in entries if entry.name[:1] != ".")
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return []
+            raise
+
     def records(self) -> tuple[list[RunRecord], list[str]]:
-        """Return all readable records, in order of fingerprint, and a message per damaged one."""
+        """Return all readable records, in order of fingerprint, and a message per other one.
+
+        Raises:
+            RefusedError: if the folder of all runs cannot be read.
+        """
         good: list[RunRecord] = []
         bad: list[str] = []
-        for path in sorted(self.runs.glob("*/record.json")):
+        for folder in self._folders():
             try:
-                good.append(RunRecord.from_json(path.read_bytes(), source=str(path)))
-            except DataError as error:
+                record = None if folder.is_file() else read_record(folder / "record.json")
+            except (NlbenchError, OSError) as error:
                 bad.append(str(error))
+            else:
+                good += [] if record is None else [record]
         return good, bad
 
     @contextmanager
@@ -163,32 +178,31 @@ class RunStore:
 
         Raises:
             BusyError: if another live process runs the same fingerprint.
+            RefusedError: if its folder cannot be written.
         """
         folder = self.folder(fingerprint)
-        folder.mkdir(parents=True, exist_ok=True)
         marker = folder / "running.json"
-        try:
-            with FileLock(folder / "lock", timeout=0):
-                previous = _read_marker(marker)
-                claim = Claim(
-                    folder=folder,
-                    attempt=max(int(previous.get("attempt", 0)), self._attempts(fingerprint)) + 1,
-                    previous_killed=bool(previous),
-                    previous_mlflow_run=previous.get("mlflow_run"),
+        with _taken(folder) as is_held:
+            if not is_held:
+                raise BusyError(
+                    f"run {fingerprint[:12]} is under way in another process. "
+                    "Wait for it, or stop that process and repeat the command."
                 )
-                self.mark(claim)
-                try:
-                    yield claim
-                except Exception:
-                    # It failed by itself; only a process that dies leaves the marker behind.
-                    marker.unlink(missing_ok=True)
-                    raise
-                marker.unlink(missing_ok=True)
-        except Timeout:
-            raise BusyError(
-                f"run {fingerprint[:12]} is under way in another process. "
-                "Wait for it, or stop that process and repeat the command."
-            ) from None
+            previous = _read_marker(marker)
+            claim = Claim(
+                folder=folder,
+                attempt=max(_attempt_in(previous), self._attempts(fingerprint)) + 1,
+                previous_killed=bool(previous),
+                previous_mlflow_run=previous.get("mlflow_run"),
+            )
+            self.mark(claim)
+            try:
+                yield claim
+            except Exception:
+                # It failed by itself; only a process that dies leaves the marker behind.
+                _forget(marker)
+                raise
+            _forget(marker)
 
     @contextmanager
     def held(self, fingerprint: str) -> Iterator[bool]:
@@ -196,26 +210,16 @@ class RunStore:
 
         Yields:
             Whether it is held; False where a live process runs it.
+
+        Raises:
+            RefusedError: if its folder cannot be written.
         """
-        folder = self.folder(fingerprint)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with _taken(self.folder(fingerprint)) as is_held:
+            yield is_held
 
     def _attempts(self, fingerprint: str) -> int:
-        try:
-            record = self.read(fingerprint)
-        except DataError:  # damaged: it is about to be replaced
-            return 0
-        return record.attempt if record else 0
+        record = _readable_record(self.folder(fingerprint) / "record.json")
+        return record.attempt if record else 0  # a damaged one is about to be replaced
 
     def mark(
         self, claim: Claim, mlflow_uri: str | None = None, mlflow_run: str | None = None
@@ -238,49 +242,49 @@ class RunStore:
         return _read_marker(self.folder(fingerprint) / "mlflow.json")
 
 
-def _write_readable(path: Path, record: RunRecord) -> None:
-    """Write a record beside its place, read it back, and only then put it there."""
-    fresh = path.with_name(f"{path.name}.new")
+@contextmanager
+def _taken(folder: Path) -> Iterator[bool]:
+    """Take the lock of a run, making its folder; False where another process has it."""
+    lock = FileLock(folder / "lock", timeout=0)
+    with refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+            is_held = True
+        except Timeout:
+            is_held = False
     try:
-        write_atomic(fresh, record.to_json())
-        RunRecord.from_json(fresh.read_bytes(), source=str(path))
-    except (DataError, ValueError) as error:  # ValueError: a number that JSON does not have
-        fresh.unlink(missing_ok=True)
-        culprit = next(_unwritable(record.model_dump()), str(error))
-        raise DataError(
-            f"the record of run {record.fingerprint[:12]} cannot be read back, so it is not kept: "
-            f"{culprit}"
-        ) from None
-    fresh.replace(path)
+        yield is_held
+    finally:
+        if is_held:
+            lock.release()
 
 
-def _unwritable(value: Any, name: str = "") -> Iterator[str]:
-    """Yield what JSON or UTF-8 cannot hold, with the next step."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _unwritable(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list | tuple):
-        for number, part in enumerate(value):
-            yield from _unwritable(part, f"{name}.{number}")
-    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        yield f"{name} is not UTF-8 text, got {value!a}. Rename the file or folder of that name."
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{name} must be a finite number, got {value}. Check what computed it."
+def _forget(marker: Path) -> None:
+    with suppress(OSError):  # a run that ended well is not lost for it: its record says so
+        marker.unlink(missing_ok=True)
 
 
-def _counts_already(path: Path) -> bool:
+def _readable_record(path: Path) -> RunRecord | None:
     try:
-        return RunRecord.from_json(path.read_bytes()).status == "finished"
-    except (DataError, FileNotFoundError):
-        return False
+        return read_record(path)
+    except (NlbenchError, OSError):
+        return None
 
 
 def _is_held(lock: Path) -> bool:
+    """Return whether a process has a lock; True where nobody can know, as of another user's."""
     try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.EISDIR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
         return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _trace(marker: Path) -> Trace | None:
@@ -288,13 +292,18 @@ def _trace(marker: Path) -> Trace | None:
     uri, run = content.get("mlflow_uri"), content.get("mlflow_run")
     if not isinstance(uri, str):
         return None
-    attempt = int(content.get("attempt", 0))
+    attempt = _attempt_in(content)
     return Trace(marker.parent.name, attempt, uri, run if isinstance(run, str) else None)
+
+
+def _attempt_in(marker: Mapping[str, Any]) -> int:
+    attempt = marker.get("attempt", 0)
+    return attempt if isinstance(attempt, int) and 0 <= attempt < 2**31 else 0
 
 
 def _read_marker(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

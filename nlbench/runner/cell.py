@@ -43,7 +43,7 @@ def outsiders(config: RunConfig) -> frozenset[str]:
 
 
 def earlier_cell(config: RunConfig, place: Workplace) -> Cell | None:
-    """Return a cell that is not run now: it is finished already, or its record is damaged."""
+    """Return a cell that is not run now: it is finished, or its record must not be read."""
     try:
         record = earlier_record(config, place)
     except NlbenchError as error:

@@ -49,7 +49,7 @@ def _embeddings(inputs: Inputs, part: str, encoder: Encoder) -> Tensor:
         # Not cached: further test sets are no part of the data's fingerprint, the cache's key.
         images = data.other_tests[part].images
         precision = embedding_precision(place.device, encoder)
-        whole = [range(len(images))]
+        whole = [torch.arange(len(images))]
         return torch.cat(list(extract(images, encoder, place.device, precision, whole)))
     key = (data.name, f"{data.fingerprint}/{part}")
     return cached_embeddings(_images(data, part), key, encoder, place.device, place.embeddings)

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import Literal
 
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import DataError
+from nlbench.errors import DataError, RefusedError
 from nlbench.results.store import RunStore
 
-State = Literal["finished", "under way", "killed", "failed", "damaged", "to do"]
+State = Literal["finished", "under way", "killed", "failed", "damaged", "not readable", "to do"]
 
 
 def outlook(configs: Sequence[RunConfig], store: RunStore) -> list[State]:
     """Return what the home says of each cell, in order; nothing is run or written.
 
     ``under way`` is in another live process, ``killed`` and ``failed`` were begun and will be done
-    again, ``damaged`` has a record that cannot be read, which a sweep reports as failed.
+    again, as is ``damaged``, whose record says nothing; ``not readable`` is one that the operating
+    system keeps from us, which a sweep reports as failed.
     """
     begun: dict[str, State] = {
         run.record.fingerprint: "under way" if run.alive else "killed" for run in store.unfinished()
@@ -29,6 +30,8 @@ def _state(fingerprint: str, store: RunStore, begun: State | None) -> State:
         record = store.read(fingerprint)
     except DataError:
         return "damaged"
+    except RefusedError:
+        return "not readable"
     if record is not None and record.status == "finished":
         return "finished"
     if begun is not None:

@@ -18,6 +18,7 @@ from nlbench.config.command import reproduce_command
 from nlbench.config.run_config import PROTOCOL_VERSION, RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.errors import DivergedError, PluginError, text_of
+from nlbench.files import readable, require_bounded
 from nlbench.machine import PeakMemory, describe_environment, device_name
 from nlbench.noise.corrupt import NoisyLabels
 from nlbench.plugins import registry
@@ -101,7 +102,7 @@ def finished_record(
         curves=result.curves,
         score_histogram=score_histogram(result.selection.score, is_clean),
         diagnostics=_diagnostics(choice, result),
-        warnings=list(choice.bank.warnings),
+        warnings=[readable(text) for text in choice.bank.warnings],
         times=attempt.times(
             data_s=inputs.read_s + choice.read_s + result.read_s,
             embed_s=result.embed_s,
@@ -141,9 +142,13 @@ def _environment(place: Workplace) -> dict[str, Any]:
 def _diagnostics(choice: Choice, result: Result) -> dict[str, Any]:
     diagnostics = dict(result.selection.diagnostics)
     try:
-        json.dumps(diagnostics, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"Selection.diagnostics must be JSON without NaN: {error}") from None
+        require_bounded(diagnostics)
+        json.dumps(diagnostics, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PluginError(
+            "Selection.diagnostics must be JSON: text, whole numbers of 64 bits, finite floats, "
+            f"lists and dicts of these; {text_of(error)}. Convert what is not."
+        ) from None
     training = result.training
     facts: dict[str, Any] = {"n_steps": training.n_steps, "precision": training.precision}
     if training.n_rounds > 1:
@@ -225,7 +230,7 @@ def error_info(error: BaseException) -> ErrorInfo:
 def _traceback_of(error: BaseException) -> str:
     try:
         # Each part alone is cut: the text of an error may be larger than its way here.
-        return "".join(part[:8000] for part in traceback.format_exception(error))
+        return readable("".join(part[:8000] for part in traceback.format_exception(error)))
     except BaseException as second:
         return f"(the traceback cannot be shown: {type(second).__name__})"
 

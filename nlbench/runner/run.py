@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from nlbench.config.code_versions import refuse_edited
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import NlbenchError, RunError, text_of
+from nlbench.errors import DataError, NlbenchError, RefusedError, RunError, text_of
 from nlbench.machine import (
     deterministic_algorithms,
     memory_limit_words,
@@ -29,6 +30,10 @@ from nlbench.runner.steps import Choice, Result, evaluate, select, train
 from nlbench.runner.workplace import Progress, Workplace, no_progress, open_tracker
 from nlbench.surroundings import noting
 from nlbench.tracking.run_log import RunLog
+
+log = logging.getLogger("nlbench")
+
+_SEE_RECORD = " The traceback is in the record: "
 
 
 def run(
@@ -99,14 +104,24 @@ def run(
     return run_config(config, replace(place, tracker=tracker), progress)
 
 
-def earlier_record(config: RunConfig, place: Workplace) -> RunRecord | None:
+def earlier_record(
+    config: RunConfig, place: Workplace, say: Callable[[str], None] = lambda text: None
+) -> RunRecord | None:
     """Return the record of an earlier run that ended well; None if there is none, or with force.
 
-    Failed, killed and diverged runs are done again.
+    Failed, killed and diverged runs are done again, and those whose record is damaged; `say` is
+    told of the latter.
+
+    Raises:
+        RefusedError: if the operating system does not let us read it.
     """
     if place.force:
         return None
-    record = place.store.read(config.fingerprint)
+    try:
+        record = place.store.read(config.fingerprint)
+    except DataError as error:
+        say(f"A damaged record is done again and kept beside the new one. It was: {error}")
+        return None
     if record is None or record.status != "finished":
         return None
     # From before a training that diverged counted as failed.
@@ -124,7 +139,7 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
     """
     refuse_edited(config)
     with place.store.claim(config.fingerprint) as claim:
-        earlier = earlier_record(config, place)
+        earlier = earlier_record(config, place, log.warning)
         if earlier is not None:
             return earlier
         attempt = Attempt.begin(claim.attempt, place.device)
@@ -136,14 +151,19 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
         log_run.begin(started)
         try:
             record = _run(attempt, inputs, claim.folder, progress)
+            place.store.write(record)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):  # Ctrl-C: the run counts as interrupted
                 raise
             record = failed_record(attempt, inputs, error)
-            place.store.write(record)
+            failure = _as_nlbench_error(error, record)
+            try:
+                place.store.write(record)
+            except NlbenchError as second:
+                log_run.abandon(text_of(second))
+                raise _unrecorded(failure, second) from error
             log_run.finish(record)
-            raise _as_nlbench_error(error, record) from error
-        place.store.write(record)
+            raise failure from error
         log_run.finish(record)
         return record
 
@@ -197,13 +217,21 @@ def _as_nlbench_error(error: BaseException, record: RunRecord) -> NlbenchError:
     return failure
 
 
+def _unrecorded(failure: NlbenchError, second: NlbenchError) -> NlbenchError:
+    """Return the failure of a run of which not even that could be recorded."""
+    if isinstance(failure, RefusedError):  # the same disk, and the same next step
+        return failure
+    first = text_of(failure).partition(_SEE_RECORD)[0]
+    return RunError(f"{first} Nor can this be recorded: {text_of(second)}")
+
+
 def _run_error(error: BaseException, record: RunRecord) -> RunError:
     name = record.selector.name
     where = _place_of(error, registry.find("selectors", name).path)
     memory = f" {memory_limit_words()}" if isinstance(error, MemoryError) else ""
     return RunError(
-        f"{name} failed: {type(error).__name__}: {text_of(error)}{where}.{memory} The traceback "
-        f"is in the record: `nlbench show run {record.fingerprint[:12]}`."
+        f"{name} failed: {type(error).__name__}: {text_of(error)}{where}.{memory}{_SEE_RECORD}"
+        f"`nlbench show run {record.fingerprint[:12]}`."
     )
 
 

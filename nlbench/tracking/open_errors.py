@@ -46,17 +46,17 @@ def opening_error(uri: str, error: Exception) -> NlbenchError:
     return RunError(f"the MLflow store {name} cannot be opened: {_text(error)}. {cure}")
 
 
-def _missing_module(name: str, error: ImportError) -> NlbenchError:
+def _missing_module(name: str, error: ImportError) -> RunError:
     module = (error.name or "").partition(".")[0]
     if module in _DRIVERS:
-        return ConfigError(
+        return RunError(
             f"the driver of the MLflow store {name} is not installed ({_text(error)}). Install it: "
-            f'pip install "{_DRIVERS[module]}"'
+            f'pip install "{_DRIVERS[module]}". {SYNC_HINT}'
         )
     if name.startswith("postgresql") and "pq wrapper" in str(error):  # psycopg without its library
-        return ConfigError(
+        return RunError(
             f"the driver of the MLflow store {name} is incomplete: it lacks libpq. Install it: "
-            'pip install "psycopg[binary]"'
+            f'pip install "psycopg[binary]". {SYNC_HINT}'
         )
     return RunError(f"MLflow cannot be imported: {_text(error)}. Repair it: pip install -U mlflow")
 

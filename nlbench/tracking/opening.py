@@ -44,8 +44,8 @@ def open_client(uri: str, *, create: bool = True) -> Any:
         An ``MlflowClient``; only its methods with explicit run ids are used.
 
     Raises:
-        ConfigError: if the URI names a database whose driver is not installed, or is malformed.
-        RunError: if the store does not answer or cannot be used.
+        ConfigError: if the URI is malformed.
+        RunError: if the store does not answer or cannot be used, for want of its driver too.
     """
     for key, value in _CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(key, value)

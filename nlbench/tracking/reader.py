@@ -140,7 +140,7 @@ def store_summary(uri: str, home: Path | None = None) -> str:
     """Return in a few words what is in a store; a SQLite one is opened, never created.
 
     Raises:
-        ConfigError: if the URI is malformed, or its database driver is not installed.
+        ConfigError: if the URI is malformed.
         RunError: if the store cannot be opened.
     """
     address = resolve_uri(uri, home or home_dir())

@@ -48,6 +48,15 @@ class RunLog:
         except Exception as error:
             self._give_up(error)
 
+    def abandon(self, reason: str) -> None:
+        """Close the MLflow run of a run that could not be recorded."""
+        if self._tracker is None or self._run_id is None:
+            return
+        try:
+            self._tracker.close_killed(self._run_id, reason)
+        except Exception as error:
+            self._give_up(error)
+
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
         log.warning("%s The run goes on; its record is kept here.", error)

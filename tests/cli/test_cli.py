@@ -374,19 +374,6 @@ def test_json_gives_no_older_failure_for_a_run_that_never_began(
     assert busy.stdout == ""
 
 
-@pytest.mark.usefixtures("untracked")
-def test_a_damaged_record_is_named_and_force_repairs_it() -> None:
-    words = ("run", "--selector", "none", "--epochs", "1")
-    assert nlbench(*words).exit_code == 0
-    (path,) = RunStore().runs.glob("*/record.json")
-    path.write_text(path.read_text()[:500])
-    result = nlbench(*words)
-    assert result.exit_code == 3
-    assert str(path) in result.stderr
-    assert nlbench(*words, "--force").exit_code == 0
-    assert len(RunStore().records()[0]) == 1
-
-
 # Looking things up
 
 

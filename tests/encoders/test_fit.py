@@ -116,7 +116,7 @@ def test_an_encoder_gets_its_own_fit_from_every_source(tmp_path: Path, kind: str
         "parquet": lambda: parquet(tmp_path, buffer.getvalue()),
     }[kind]()
     cut, squashed = (
-        next(iter(extract(images, Mean(Fit(mode)), CPU, "float32", [range(1)])))[0, 0]  # type: ignore[arg-type]
+        next(iter(extract(images, Mean(Fit(mode)), CPU, "float32", [torch.arange(1)])))[0, 0]  # type: ignore[arg-type]
         for mode in ("shortest", "squash")
     )
     assert cut < 0.02

@@ -146,7 +146,7 @@ class CountedImages:
 def test_images_are_read_once_and_batch_by_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views_module, "encoding_batch_size", lambda side: 8)
+    monkeypatch.setattr(views_module, "encoding_batch_size", lambda side, device: 8)
     images = CountedImages()
     got = data_of(tmp_path, torch.arange(N), images=images).view_embeddings("image", views=3)
     assert images.batches == [8, 8, 8, 6]

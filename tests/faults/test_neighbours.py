@@ -28,13 +28,12 @@ from nlbench.results import metrics
 from nlbench.surroundings import (
     PROCESS,
     SWITCHES,
-    _environment,
-    _set_environment,
     keep_switches,
     kept,
     noting,
     switches_before,
 )
+from nlbench.surroundings.process import _environment, _set_environment
 from nlbench.training.cross_entropy import CrossEntropy
 
 backends: Any = torch.backends
@@ -77,7 +76,7 @@ CHANGES: list[tuple[str, Callable[[], object]]] = [
     ("sys.path", lambda: sys.path.insert(0, "/nowhere")),
     ("the recursion limit", lambda: sys.setrecursionlimit(5000)),
     ("the rules of decimal numbers", lambda: decimal.getcontext().__setattr__("prec", 3)),
-    ("the signal handlers", lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)),
+    ("the signal handlers", lambda: signal.signal(signal.SIGINT, lambda *_: None)),
     ("the alarm clock", lambda: signal.alarm(1000)),
     ("garbage collection", gc.disable),
     ("sys.stdout", sets(sys, "stdout", None)),

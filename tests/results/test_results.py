@@ -113,7 +113,7 @@ def test_an_unknown_schema_is_refused_by_file(change: dict[str, Any], message: s
     with pytest.raises(DataError, match=message) as caught:
         RunRecord.from_json(json.dumps(content), source="/data/record.json")
     assert "/data/record.json" in str(caught.value)
-    assert "re-run the command" in str(caught.value)
+    assert "Re-run the command" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["fingerprint", "status", "selector", "noise", "seed", "protocol"])

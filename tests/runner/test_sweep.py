@@ -387,14 +387,6 @@ def test_a_failure_tells_its_reason_and_the_next_step_at_once(
     assert lines[at + 3].startswith("[2/2] counting")
 
 
-def test_a_damaged_record_is_one_failed_cell(counting: Path) -> None:
-    first = sweep(plan_of("counting"))[0]
-    (RunStore().folder(first.config.fingerprint) / "record.json").write_text("{")
-    cells = sweep(plan_of("counting", seeds=(0, 1)))
-    assert [cell.status for cell in cells] == ["failed", "finished"]
-    assert "record.json" in cells[0].message
-
-
 # Kills and neighbours
 
 

@@ -132,15 +132,42 @@ def test_doctor_creates_no_store(tmp_path: Path) -> None:
         ("mssql://u:pw@localhost/db", "pyodbc"),
     ],
 )
-def test_a_missing_driver_is_named_before_the_run(
+def test_a_missing_driver_is_named_with_its_package_and_no_password(
     uri: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("psycopg", "psycopg2", "MySQLdb", "pymysql", "pyodbc"):
-        monkeypatch.setitem(sys.modules, module, None)
-    result = CliRunner().invoke(app, ["run", "--selector", "none", "--tracking-uri", uri])
-    assert result.exit_code == 2
+    without_drivers(monkeypatch)
+    result = CliRunner().invoke(app, ["sync", "--tracking-uri", uri])
+    assert result.exit_code == 1
     assert f'pip install "{package}"' in result.stderr
     assert "pw" not in result.stderr
+
+
+def without_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("psycopg", "psycopg2", "MySQLdb", "pymysql", "pyodbc"):
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_missing_driver_costs_no_run_and_sync_completes_it(
+    command: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = "postgresql://u:pw@localhost/db"
+    with monkeypatch.context() as patch:
+        without_drivers(patch)
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        seeds = ["--seeds", "0"] if command == "sweep" else []
+        axes = ["--selector", "none", "--noise", "none", "--epochs", "1"]
+        result = CliRunner().invoke(app, [command, *axes, *seeds])
+        (message,) = [m for m in caplog.messages if "MLflow" in m]
+        doctor = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0, result.stderr
+    assert 'pip install "psycopg[binary]"' in message
+    assert message.endswith("Runs continue without MLflow.")
+    assert "\n" not in message
+    assert 'pip install "psycopg[binary]"' in doctor.stdout
+    assert "Nothing is missing" not in doctor.stdout
+    done = CliRunner().invoke(app, ["sync"])  # the store that opens: here the local one
+    assert "1 uploaded, 0 already there, 0 failed" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("uri", ["postgresql+foo://h/db", "postgresql://h:notaport/db"])

@@ -134,7 +134,7 @@ def ours(
 ) -> Tensor:
     """Embed the first n images, without the cache."""
     precision = precision or embedding_precision(device, encoder)
-    return torch.cat(list(extract(images, encoder, device, precision, [range(n)])))
+    return torch.cat(list(extract(images, encoder, device, precision, [torch.arange(n)])))
 
 
 def encoder_alone(encoder: Encoder, n: int, device: torch.device) -> Callable[[], None]:
@@ -229,7 +229,7 @@ def scale_row(name: str, n: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(Path(folder))
-        cache.get({"encoder": "warm-up", "data": ""}, 1024, lambda s: compute([range(1024)]))
+        cache.get({"encoder": "warm-up", "data": ""}, 1024, compute)
         before = _now_mib()
         peak = PeakMemory(device)
         cold = seconds(lambda: cache.get({"encoder": name, "data": str(n)}, n, compute))

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     print("| --- | ---: | ---: | ---: | ---: |")
     for side in arguments.sides:
         encoder, started = EfficientNetLite0(str(side)), time.perf_counter()
-        whole = [range(len(pixels))]
+        whole = [torch.arange(len(pixels))]
         parts = extract(TensorImages(pixels), encoder, CPU, "float32", whole)
         embeddings = torch.cat(list(parts))[:, :, None, None]
         speed = len(pixels) / (time.perf_counter() - started)

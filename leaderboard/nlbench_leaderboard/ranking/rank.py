@@ -64,12 +64,19 @@ def rank_boards(
         names: Data sets in their usual spelling, by their name in records.
 
     Returns:
-        Boards in order of data set, noise and rate; the rows of each as they are shown.
+        Boards whose labels people gave first, the most wrong ones before the others; then by data
+        set, noise and rate. The rows of each are as they are shown.
     """
     groups = group_boards(_unique(records))
     words, ids = board_words(groups, names or {}), board_ids(groups)
     boards = [_board(ids[key], words[key], groups[key], killed, installed or {}) for key in groups]
-    return sorted(boards, key=lambda b: (b.dataset.name, b.noise.kind, _rate(b), b.title))
+    return sorted(boards, key=_place)
+
+
+def _place(board: Board) -> tuple[bool, str, str, float, str]:
+    people = board.noise.kind == "human"
+    rate = -(board.noise.realized_rate or 0.0) if people else _rate(board)
+    return not people, board.dataset.name, board.noise.kind, rate, board.title
 
 
 def _unique(records: Iterable[RunRecord]) -> list[RunRecord]:

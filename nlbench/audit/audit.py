@@ -185,10 +185,10 @@ class Audit:
         Raises:
             ConfigError: if there are no images to show.
         """
-        from nlbench.audit.page import write_page
-
         if self.samples.images is None:
             raise ConfigError("there are no images to show: give them as the first argument.")
+        from nlbench.audit.page import write_page
+
         return write_page(
             Path(path), self.samples, self.findings(most_pictures),
             command=self.command, most_pictures=most_pictures,

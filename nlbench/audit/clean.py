@@ -113,7 +113,8 @@ def clean(
     if probabilities is not None:
         given = _own_probabilities(probabilities, samples)[torch.from_numpy(rows)]
     own = None if embeddings is None else _own_embeddings(embeddings, samples)
-    source, bank, name = _features(samples, rows, encoder, text_encoder, own, place)
+    source, bank, name = _features(samples, rows, encoder, text_encoder, own, place,
+                                        progress)  # fmt: skip
     n_pixels = len(samples) * 32 * 32
     with suitable_threads(place, n_pixels):
         with clock("embed"):
@@ -239,6 +240,7 @@ def _features(
     text_encoder: str,
     own: ArrayFeatures | None,
     device: torch.device,
+    progress: Progress,
 ) -> tuple[FeatureSource, FeatureBank | None, str]:
     """Return where selectors get features from, the bank behind it, and the encoder's name."""
     at = torch.from_numpy(rows)
@@ -252,7 +254,9 @@ def _features(
     load_encoder(name)  # a wrong name, or weights out of reach, before anything is computed
     log.info("%d images of %s are judged by features of %s", len(samples), samples.name, name)
     cache = EmbeddingCache(cache_dir())
-    bank = feature_bank(samples, samples.images, at, name, text_encoder, device, cache)
+    bank = feature_bank(samples, samples.images, at, name, text_encoder, device, cache,
+        lambda done, total: progress("embed", done, total),
+    )  # fmt: skip
     return bank.sealed(), bank, name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -79,6 +80,7 @@ def feature_bank(
     text_encoder: str,
     device: torch.device,
     cache: EmbeddingCache,
+    progress: Callable[[int, int], None],
 ) -> FeatureBank:
     """Return the embeddings of the samples at `rows`, computed when they are asked for."""
     return FeatureBank(
@@ -91,4 +93,5 @@ def feature_bank(
         prompts="default",
         device=device,
         cache=cache,
+        progress=progress,
     )

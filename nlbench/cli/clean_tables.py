@@ -96,4 +96,7 @@ def class_table(audit: Audit) -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
+    """Return a table whose title does not break where the columns are narrow."""
+    table = Table(title_justify="left", box=None, pad_edge=False, min_width=len(title))
+    table.title = Text(title, style="bold")
+    return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -28,6 +28,14 @@ _LEAST = 16  # below it oneDNN and MKL add in another order: other last bits
 _READ_AHEAD = 2
 _LARGE = 1_000_000  # weights
 _BF16_SINCE = (8, 0)  # CUDA compute capability with bfloat16 matrix units
+
+
+# Called with (images encoded, images).
+Progress = Callable[[int, int], None]
+
+
+def nothing_shown(done: int, total: int) -> None:
+    """Show nothing."""
 
 
 def embedding_precision(device: torch.device, encoder: Encoder) -> Precision:
@@ -63,6 +71,7 @@ def extract(
     device: torch.device,
     precision: Precision,
     shards: Sequence[Tensor],
+    progress: Progress = nothing_shown,
 ) -> Iterator[Tensor]:
     """Return the embeddings of the images at these positions, shard after shard.
 
@@ -77,6 +86,7 @@ def extract(
         device: Where it runs.
         precision: Its arithmetic.
         shards: (n,) positions each.
+        progress: Called with (images encoded, images).
 
     Yields:
         (len(shard), d) float32 on the CPU.
@@ -87,10 +97,15 @@ def extract(
     size = encoding_batch_size(encoder.input_size, device)
     batches = [part for shard in shards for part in shard.split(size)]
     model = encoder.in_precision(precision)
+    done, total = 0, sum(map(len, shards))
     with closing(read_ahead(images, encoder, device, batches)) as loaded:
         for shard in shards:
             n_batches = math.ceil(len(shard) / size)
-            parts = [_encoded(model, batch, device) for batch in islice(loaded, n_batches)]
+            parts = []
+            for batch in islice(loaded, n_batches):
+                parts.append(_encoded(model, batch, device))
+                done += len(batch)
+                progress(done, total)
             # One copy back per shard: each makes the host wait for the device.
             yield torch.cat(parts).cpu()
 

@@ -17,7 +17,7 @@ from nlbench.data.content_keys import content_keys
 from nlbench.data.images import ImageSource
 from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
-from nlbench.encoders.extract import embedding_precision, extract
+from nlbench.encoders.extract import Progress, embedding_precision, extract, nothing_shown
 from nlbench.encoders.prompts import load_prompts, prompt_texts
 from nlbench.encoders.versions import encoder_version
 from nlbench.encoders.views import view_embeddings
@@ -101,6 +101,7 @@ class FeatureBank:
         data_key: The data set's fingerprint and part: what identifies its images together.
         rows: The positions that the selector sees.
         roles: "image-text" and "image" -> full encoder names.
+        progress: Called with (images encoded, images that have to be).
         seconds: Time spent embedding so far.
         warnings: What libraries warned of while they built the encoders used so far.
     """
@@ -114,6 +115,7 @@ class FeatureBank:
     prompts: str
     device: torch.device
     cache: EmbeddingCache
+    progress: Progress = nothing_shown
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     _memo: dict[str, Tensor] = field(default_factory=dict, repr=False)
@@ -130,6 +132,7 @@ class FeatureBank:
                 self.device,
                 self.cache,
                 self.rows,
+                self.progress,
             )
             self._memo[name] = found.to(self.device)
             self.seconds += time.perf_counter() - started
@@ -194,6 +197,7 @@ def cached_embeddings(
     device: torch.device,
     cache: EmbeddingCache,
     rows: Tensor | None = None,
+    progress: Progress = nothing_shown,
 ) -> Tensor:
     """Return embeddings from the cache, which gets all images of a part, whatever the split.
 
@@ -204,6 +208,7 @@ def cached_embeddings(
         device: Where it runs.
         cache: Where its embeddings are kept.
         rows: (R,) positions; all where left out.
+        progress: Called with (images encoded, images that have to be).
 
     Returns:
         (R, d) unit-norm float32 on the CPU.
@@ -222,7 +227,7 @@ def cached_embeddings(
 
     def compute(shards: Sequence[Tensor]) -> Iterator[Tensor]:
         with kept(plugin_name("encoders", encoder.name.partition(":")[0])):
-            yield from extract(images, encoder, device, precision, shards)
+            yield from extract(images, encoder, device, precision, shards, progress)
 
     n = len(images)
     return cache.get(identity, n, compute, rows, lambda: content_keys(images, data[1], n))

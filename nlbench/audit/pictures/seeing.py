@@ -16,8 +16,8 @@ from torch import Tensor
 from nlbench.audit.pictures.sight import SIGHT, VERSION, Sights, sight_of
 from nlbench.audit.samples import JoinedImages
 from nlbench.data.decoding import Range, one_large_at_a_time, opened, warnings_name_the_image
-from nlbench.data.file_images import READERS, FileImages
-from nlbench.data.file_memory import remembered
+from nlbench.data.file_images import FileImages
+from nlbench.data.file_memory import READERS, remembered
 from nlbench.data.images import Fit, FittedImages, ImageSource, MappedImages, TensorImages
 from nlbench.data.parquet_images import ParquetImages
 

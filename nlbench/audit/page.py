@@ -22,8 +22,16 @@ from nlbench.audit.thumbnails import Report, thumbnails
 from nlbench.errors import ConfigError
 from nlbench.files import write_atomic
 
-SCRIPTS = ("data.js", "fixes.js", "decisions.js", "cards.js", "gallery.js", "filters.js",
-           "dialogs.js", "keys.js", "start.js")  # fmt: skip
+SCRIPTS = (
+    "data.js",
+    "fixes.js",
+    "decisions.js",
+    "cards.js",
+    "gallery.js",
+    "filters.js",
+    "start.js",
+)
+"""In the order in which they run, as one."""
 CHUNK = 96
 """Pictures in a piece of the page's data: about a tenth of a second to read on a phone."""
 
@@ -67,7 +75,7 @@ def write_page(
     data["hasPictures"] = samples.images is not None or samples.root is not None
     data["unseen"] = sum(row not in made for row in sides) if data["hasPictures"] else 0
     script = "\n".join(asset(name) for name in SCRIPTS)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = asset("page.css")
     page = environment().get_template("page.html.j2").render(
         samples=samples,
         findings=findings,
@@ -75,14 +83,20 @@ def write_page(
         command=command,
         class_names=tuple(map(shown, samples.class_names)),
         # The texts are ours or escaped as JSON; everything else on the page is escaped.
-        style=Markup(asset("page.css")),  # noqa: S704
+        style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704
-        script_hash=digest,
+        script_hash=_source_of(script),
+        style_hash=_source_of(style),
         json=Markup(json_text(data)),  # noqa: S704
         chunks=[Markup(json_text(chunk)) for chunk in _chunks(sides, made)],  # noqa: S704
     )  # fmt: skip
     write_atomic(path, page)
     return path
+
+
+def _source_of(text: str) -> str:
+    """Return what a content security policy calls a script or style with this text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _chunks(rows: Iterable[int], made: Mapping[int, bytes]) -> Iterator[list[str]]:
@@ -112,6 +126,7 @@ def environment() -> Environment:
         top_pairs=summary.top_pairs,
         problem_counts=summary.problem_counts,
         apply_command=summary.apply_command,
+        percent_of=lambda share: percent(share.value),
     )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ def data_of(
         "reasons": [shown(text) for text in reasons.of],
         "suspects": suspects,
         "problems": problems,
+        "total": len(findings.suspects),
+        "totals": Counter(problem.kind for problem in findings.problems),
         "kinds": {problem[0]: title_of(problem[0]) for problem in problems},
         **_links(samples, rows, folder),
     }

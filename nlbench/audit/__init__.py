@@ -1,1 +1,1 @@
-"""Which labels of a data set are wrong: every image judged, with reasons; no benchmark, no training unless asked."""
+"""Which labels of a data set are wrong, every image judged with reasons; no benchmark run."""

@@ -77,7 +77,7 @@ const problemCard = (item, unit) => {
         fileLine(place),
         make("div", { class: "buttons" },
           button("keep", "Keep", "y", `Keep ${nameOf(place)}`),
-          button("choose", "Label…", "c", "Choose another class"),
+          button("choose", "Label", "c", "Choose another class"),
           button("remove", "Remove", "x", `Remove ${nameOf(place)}`))))),
     ), more);
 };

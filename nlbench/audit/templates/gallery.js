@@ -39,8 +39,13 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: NEAR });
 
+const blockClass = () => {
+  if (!items[0]?.kind) return "block";
+  return items.every(({ places }) => places.length === 1) ? "block singles" : "block problems";
+};
+
 const columnsNow = () => {
-  const probe = make("div", { class: `block${items[0]?.kind ? " problems" : ""}` });
+  const probe = make("div", { class: blockClass() });
   feed.append(probe);
   const n = getComputedStyle(probe).gridTemplateColumns.split(" ").length;
   probe.remove();
@@ -54,9 +59,7 @@ const layOut = () => {
   const size = columns * ROWS;
   blocks = [];
   for (let from = 0; from < items.length; from += size) {
-    const element = make("div", {
-      class: `block${items[0].kind ? " problems" : ""}`, "data-block": blocks.length,
-    });
+    const element = make("div", { class: blockClass(), "data-block": blocks.length });
     blocks.push({ element, from, to: Math.min(from + size, items.length) });
   }
   feed.replaceChildren(...blocks.map(({ element }) => element));

@@ -136,8 +136,13 @@ addEventListener("storage", ({ key }) => {
 });
 
 byId("numbers").replaceChildren(...data.classesShown.slice(0, 9).map((name) => make("li", {}, name)));
-byId("filters").open = matchMedia("(min-width: 48rem)").matches;
+// On wide screens they are always open; on small ones they open on demand.
+const wide = matchMedia("(min-width: 48rem)");
+const openFilters = () => { if (wide.matches) byId("filters").open = true; };
+wide.addEventListener("change", openFilters);
+openFilters();
 byId("bar").hidden = false;
 load();
 fillForm();
 apply();
+if (location.hash.includes("=")) byId("gallery").scrollIntoView();

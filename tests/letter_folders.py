@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 LETTERS = ("A", "O", "T")
@@ -12,10 +12,10 @@ LETTERS = ("A", "O", "T")
 
 def letter(text: str, seed: int, side: int = 32) -> Image.Image:
     """Return a letter at its own place and size, in black on white."""
-    rng = random.Random(seed)
+    rng = np.random.default_rng(seed)
     image = Image.new("RGB", (side, side), "white")
-    size = rng.randrange(side * 5 // 8, side * 7 // 8)
-    place = (rng.randrange(side // 4), rng.randrange(side // 8))
+    size = int(rng.integers(side * 5 // 8, side * 7 // 8))
+    place = (int(rng.integers(side // 4)), int(rng.integers(side // 8)))
     ImageDraw.Draw(image).text(place, text, fill="black", font=ImageFont.load_default(size))
     return image
 

@@ -173,10 +173,14 @@ class Audit:
         )  # fmt: skip
 
     def to_csv(self, path: str | Path) -> Path:
-        """Write `table` as CSV, the file whole or not at all."""
+        """Write `table` as CSV, whole or not at all; a cell like a formula gets an apostrophe."""
+        from nlbench.audit.shown_text import cell_of
         from nlbench.files import write_atomic
 
-        write_atomic(Path(path), self.table.to_csv(index=False))
+        table = self.table
+        for column in ("file", "part", "given", "suggested"):
+            table = table.assign(**{column: table[column].map(cell_of, na_action="ignore")})
+        write_atomic(Path(path), table.to_csv(index=False))
         return Path(path)
 
     def to_html(self, path: str | Path, most_pictures: int = MOST_SUSPECTS) -> Path:

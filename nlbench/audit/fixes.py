@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlbench.audit.samples import Samples
+from nlbench.audit.shown_text import cell_of, text_of
 from nlbench.audit.table_samples import read_table
 from nlbench.errors import DataError, did_you_mean
 from nlbench.files import write_atomic
@@ -62,18 +63,26 @@ class Fixes:
                 f"{', '.join(rows[0])}. The page of `nlbench clean` exports such a file."
             )
         fixes = [
-            Fix(r["file"], r["action"].strip().lower(), r.get("label", ""), r.get("given", ""))
-            for r in rows
+            Fix(
+                text_of(row["file"]),
+                row["action"].strip().lower(),
+                text_of(row.get("label", "")),
+                text_of(row.get("given", "")),
+            )
+            for row in rows
         ]
         _check_rows(path, fixes)
         return cls(tuple(fixes))
 
     def write(self, path: str | Path) -> Path:
-        """Write ``fixes.csv``, whole or not at all."""
+        """Write ``fixes.csv``, whole or not at all; a cell like a formula gets an apostrophe."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows((fix.file, fix.action, fix.label, fix.given) for fix in self.every)
+        table.writerows(
+            (cell_of(fix.file), fix.action, cell_of(fix.label), cell_of(fix.given))
+            for fix in self.every
+        )
         write_atomic(Path(path), text.getvalue())
         return Path(path)
 

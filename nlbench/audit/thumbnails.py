@@ -24,7 +24,7 @@ from nlbench.data.decoding import (
     start_image,
     warnings_name_the_image,
 )
-from nlbench.data.file_images import READERS
+from nlbench.data.file_memory import READERS
 from nlbench.data.images import Fit, FittedImages, ImageSource, MappedImages, TensorImages
 from nlbench.errors import DataError
 

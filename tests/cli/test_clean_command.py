@@ -32,10 +32,10 @@ def test_the_answer_is_a_table_a_page_and_two_files(folder: Path) -> None:
     assert "60 of 60 labels of letters judged" in text
     assert "most suspicious labels" in text
     out = folder / "letters-audit"
-    rows = list(csv.DictReader((out / "labels.csv").open()))
+    rows = list(csv.DictReader((out / "labels.csv").read_text("utf-8").splitlines()))
     assert len(rows) == 60
     assert (out / "index.html").read_text("utf-8").startswith("<!doctype html>")
-    fixes = list(csv.DictReader((out / "fixes.csv").open()))
+    fixes = list(csv.DictReader((out / "fixes.csv").read_text("utf-8").splitlines()))
     assert {row["action"] for row in fixes} == {"relabel"}
 
 
@@ -58,7 +58,8 @@ def test_in_place_and_back(folder: Path) -> None:
 
 
 def test_json_alone(folder: Path) -> None:
-    found = json.loads(run("letters", "--encoder", "bundled-glyphs", "--json").split("\n", 0)[0])
+    words = ["clean", "letters", "--encoder", "bundled-glyphs", "--json"]
+    found = json.loads(CliRunner().invoke(app, words).stdout)
     assert found["n_judged"] == 60
     assert found["encoder"] == "bundled-glyphs"
 

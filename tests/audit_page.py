@@ -29,7 +29,7 @@ SELECTORS = ("confident-learning", "knn")
 
 
 def samples_of(n: int = 40, names: Sequence[str] = (), **changes: Any) -> Samples:
-    """Return n pictures of random pixels, labelled in turn; those of the last class are the part test."""
+    """Return n pictures of random pixels, labelled in turn; the last class is the part test."""
     pixels = torch.randint(0, 256, (n, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     made = Samples(
         name="made",

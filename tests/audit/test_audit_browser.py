@@ -472,7 +472,8 @@ def test_long_and_hostile_names_stay_in_their_boxes(tab: Open, tmp_path: Path) -
     long = "<img src=x onerror=alert(1)>" + "w" * 180
     samples = samples_of(
         names=[f"{long}.png", "\u202egnp.exe"], name=long,
-        class_names=(long, "\u202eb", "c" * 90, "d"), parts=[long] * 20 + ["b"] * 20, warnings=(long,),
+        class_names=(long, "\u202eb", "c" * 90, "d"), parts=[long] * 20 + ["b"] * 20,
+        warnings=(long,),
     )  # fmt: skip
     one = suspect(samples, 0)
     hostile = type(one)(0, 0, 2, 0.5, (long,), (long,), (4,), (1,))

@@ -11,7 +11,7 @@ TEST_JOBS ?= 2
 help:
 	@echo "make demo     install, run every selector on digits under two noises, write the leaderboard"
 	@echo "make test     run the whole test suite"
-	@echo "make browser  test the leaderboard in a real browser (needs a Chromium)"
+	@echo "make browser  test the pages in a real browser (needs a Chromium)"
 	@echo "make lint     ruff, check and format"
 	@echo "make types    mypy --strict"
 	@echo "make bench    timings of noise, scoring, selection and training"
@@ -44,7 +44,7 @@ bench-once: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks -m bench -q --deselect tests/benchmarks/test_bench_leaderboard.py
 
 browser: .venv/installed-browser
-	$(BIN)/python -m pytest tests/leaderboard/test_browser.py -m browser
+	$(BIN)/python -m pytest tests -m browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from textwrap import dedent
 
 import pytest
 import torch
+from browser_tabs import browser, shots, tab  # noqa: F401, fixtures
 
 from nlbench.plugins import registry
 

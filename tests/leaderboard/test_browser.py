@@ -6,15 +6,13 @@ Pictures go to `NLBENCH_SCREENSHOTS`, else to pytest's temporary folder.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from board_records import make
+from browser_tabs import Open, fits, serious
 from test_leaderboard_answers import over
 from test_leaderboard_build import HOSTILE, hostile, sample
 from test_run_pages import contributed, full_record
@@ -26,103 +24,12 @@ from nlbench_leaderboard.ranking.rank import rank_boards
 from nlbench_leaderboard.sources.run_files import RunFiles
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = (360, 1280, 2560)
 RIGHT_TO_LEFT = "\u05d1\u05d7\u05d9\u05e8\u05d4 \u0627\u062e\u062a\u064a\u0627\u0631"
-
-
-def unavailable(reason: str) -> None:
-    """Skip at a desk; where tests are the gate (CI), a browser that is missing is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{reason} CI must run these tests.")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable("playwright is missing: pip install -e '.[browser]'.")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = os.environ.get("NLBENCH_CHROMIUM") or next(filter(None, map(shutil.which, names)), "")
-    if not program:
-        unavailable("no Chromium: apt-get install chromium, or name one with NLBENCH_CHROMIUM.")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield launched
-        launched.close()
-
-
-class Tab:
-    """A page with everything noted that a page of ours must never do."""
-
-    def __init__(self, context: BrowserContext) -> None:
-        context.set_default_timeout(10_000)
-        # What is timed are clicks: a busy machine may take its time to lay out 500 rows.
-        context.set_default_navigation_timeout(60_000)
-        self.context = context
-        self.page: Page = context.new_page()
-        self.wrong: list[str] = []
-        self.page.on("request", self._request)
-        self.page.on("dialog", self._dialog)
-        self.page.on("pageerror", lambda error: self.wrong.append(f"error {error}"))
-        self.page.on("console", self._console)
-
-    def _request(self, request: Any) -> None:
-        if not request.url.startswith(("file:", "data:")):
-            self.wrong.append(f"request {request.url}")
-
-    def _dialog(self, dialog: Any) -> None:
-        self.wrong.append(f"dialog {dialog.message}")
-        dialog.dismiss()
-
-    def _console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
-            self.wrong.append(f"console {message.text}")
-
-    def open(self, file: Path, fragment: str = "") -> Page:
-        self.page.goto(file.as_uri() + fragment)
-        return self.page
-
-
-Open = Callable[..., Tab]
-
-
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Open]:
-    """Return new tabs, each in a profile of its own; at the end none may have misbehaved."""
-    tabs: list[Tab] = []
-
-    def new(width: int = 1280, **options: Any) -> Tab:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        tabs.append(Tab(context))
-        return tabs[-1]
-
-    yield new
-    for opened in tabs:
-        opened.context.close()
-    assert [wrong for opened in tabs for wrong in opened.wrong] == []
-
-
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    named = os.environ.get("NLBENCH_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path / "screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -168,23 +75,8 @@ def accuracies(page: Page) -> list[float]:
     return [float(text.split(" ")[0]) for text in column(page, "Last epoch")]
 
 
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
 def background(page: Page) -> str:
     return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-
-
-def serious(page: Page) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{v['id']}: {v['nodes'][0]['html'][:200]} ({len(v['nodes'])} places)"
-        for v in found
-        if v["impact"] in ("serious", "critical")
-    ]
 
 
 # Sorting -----------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ const neighbours = (label, places) => {
 };
 
 const fileLine = (place) => {
-  const part = data.parts[data.part[place]];
+  const part = data.parts.length > 1 ? data.parts[data.part[place]] : "";
   const name = make("bdi", { title: nameOf(place) }, nameOf(place));
   return make("p", { class: "file" }, linked(place, name), part ? ` (${part})` : "");
 };
@@ -64,12 +64,12 @@ const suspectCard = (item, unit) => {
 };
 
 const problemCard = (item, unit) => {
-  const about = item.labels.map(className).join(", ");
-  const title = [data.kinds[item.kind], about, item.detail].filter(Boolean).join(": ");
+  const about = [item.labels.map(className).join(", "), item.detail].filter(Boolean).join(": ");
+  const title = [data.kinds[item.kind], about].filter(Boolean).join(": ");
   const more = item.more ? make("p", { class: "quiet" }, `${counted(item.more, "more picture")}, `
     + "not on this page") : "";
-  return make("section", { class: "problem", "aria-label": title },
-    make("h3", {}, about || item.detail ? `${[about, item.detail].filter(Boolean).join(": ")}` : title),
+  return make("div", { class: "problem", role: "group", "aria-label": title },
+    make("h3", { title: about }, about),
     make("div", { class: "group" }, ...item.places.map((place, i) => (
       make("article", { class: "figure", ...unitAttributes(unit + i, place) },
         data.hasPictures ? linked(place, image(place, PICTURE, className(givenOf(place)))) : "",
@@ -102,14 +102,15 @@ const paint = (element) => {
     one.setAttribute("aria-pressed", String(Boolean(pressed)));
   }
   const other = element.querySelector("[data-action=choose]");
-  other.textContent = label !== null && !taken ? className(label) : other.dataset.text ??= other.textContent;
-  other.setAttribute("aria-pressed", String(label !== null && !taken));
-  const state = decision ? wordsOf(decision) : "undecided";
-  element.setAttribute("aria-label",
-    `${nameOf(place)}, labelled ${className(givenOf(place))}, ${describe(element, place)}${state}`);
-};
-
-const describe = (element) => {
-  const item = items[units[Number(element.dataset.unit)].item];
-  return item.suggested === undefined ? "" : `suggested ${className(item.suggested)}, `;
+  other.dataset.text ??= other.textContent;
+  const isOther = label !== null && !taken;
+  other.textContent = isOther ? className(label) : other.dataset.text;
+  other.setAttribute("aria-pressed", String(isOther));
+  const { suggested } = items[units[Number(element.dataset.unit)].item];
+  element.setAttribute("aria-label", [
+    nameOf(place),
+    `labelled ${className(givenOf(place))}`,
+    suggested === undefined ? "" : `suggested ${className(suggested)}`,
+    decision ? wordsOf(decision) : "undecided",
+  ].filter(Boolean).join(", "));
 };

@@ -16,14 +16,24 @@ const isDecision = (entry) => Array.isArray(entry) && entry.length === 2
 
 const load = () => {
   decisions.clear();
+  let text = null;
   try {
-    const text = localStorage.getItem(KEY);
+    text = localStorage.getItem(KEY);
     const stored = text === null ? [] : JSON.parse(text);
     if (!Array.isArray(stored) || !stored.every(isDecision)) throw new Error("damaged");
     for (const [file, decision] of stored) decisions.set(file, decision);
   } catch {
+    if (text !== null) setAside(text);
     warn("Decisions of an earlier visit could not be read from this browser. "
       + "Save fixes.csv before you close this page.");
+  }
+};
+
+const setAside = (text) => {
+  try {
+    localStorage.setItem(`${KEY} damaged`, text);
+  } catch {
+    // Without room it cannot be kept; `store` tells so at the next decision.
   }
 };
 

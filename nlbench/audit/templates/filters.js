@@ -99,6 +99,7 @@ const shownText = (n, all, show) => {
   const of = n === all ? "" : ` of ${thousands(all)}`;
   const total = show ? data.totals[show] : data.total;
   const rest = total > all ? ` This page holds ${thousands(all)} of ${thousands(total)}.` : "";
+  if (!all && !total) return "Nothing is suspected.";
   return n ? `${thousands(n)}${of} shown.${rest}` : `Nothing matches.${rest}`;
 };
 
@@ -117,7 +118,10 @@ form.q.addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(changed, 200);
 });
-byId("clear").addEventListener("click", () => { form.reset(); for (const n of FIELDS) form[n].value = ""; changed(); });
+byId("clear").addEventListener("click", () => {
+  for (const name of FIELDS) if (name !== "show") form[name].value = "";
+  changed();
+});
 addEventListener("hashchange", () => {
   if (["#gallery", ""].includes(location.hash)) return;
   warn("");

@@ -62,6 +62,7 @@ const layOut = () => {
     const element = make("div", { class: blockClass(), "data-block": blocks.length });
     blocks.push({ element, from, to: Math.min(from + size, items.length) });
   }
+  feed.setAttribute("role", items[0]?.kind ? "group" : "feed");
   feed.replaceChildren(...blocks.map(({ element }) => element));
   if (!blocks.length) return;
   buildBlock(blocks[0]);

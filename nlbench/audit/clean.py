@@ -135,6 +135,8 @@ def clean(
             progress("look", 0, 1)
             problems = _problems(samples, rows, vectors, found, bank, name, place,
                                  pictures, rotated, progress)  # fmt: skip
+    if isinstance(data, str | Path):
+        _warn_of_change(samples, data, data_dir, options)
     return Audit(
         samples=samples,
         rows=rows,
@@ -169,6 +171,25 @@ def judged_rows(samples: Samples) -> npt.NDArray[np.int64]:
             ", ..." if len(small) > 5 else "",
         )  # fmt: skip
     return np.flatnonzero(n[samples.labels] >= LEAST_PER_CLASS)
+
+
+def _warn_of_change(
+    samples: Samples, data: str | Path, data_dir: str | Path | None, options: dict[str, Any] | None
+) -> None:
+    """Say it where the folder or table is not any more what was judged; reading twice is cheap."""
+    if samples.root is None:
+        return
+    try:
+        where = None if data_dir is None else Path(data_dir).expanduser()
+        same = read_samples(data, where, options).fingerprint == samples.fingerprint
+    except DataError:
+        same = False
+    if not same:
+        log.warning(
+            "%s changed while it was judged: this answer is of what it was before. Run the command "
+            "again; what is unchanged takes no time.",
+            samples.name,
+        )
 
 
 class _Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from letter_folders import LETTERS, letter, letter_folder
 
 import nlbench
 from nlbench.audit.clean import clean
+from nlbench.audit.fixes import Fixes
 from nlbench.errors import ConfigError, DataError
 
 GLYPHS = "bundled-glyphs"
@@ -191,6 +193,41 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_judged(tmp_path: Path) -> 
     assert audit.samples.unreadable == ("A/broken.png",)
     assert "not an image (.txt)" in audit.samples.passed_over
     assert len(audit.table) == 18
+
+
+def test_a_folder_that_changes_meanwhile_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    letter_folder(tmp_path / "letters", per_class=6, wrong=0)
+
+    def add_one(stage: str, done: int, total: int) -> None:
+        if stage == "judge" and done == total:
+            letter("A", 5).save(tmp_path / "letters" / "A" / "late.png")
+
+    with caplog.at_level(logging.WARNING, "nlbench"):
+        clean(tmp_path / "letters", encoder=GLYPHS, pictures=False, progress=add_one)
+    assert "letters changed while it was judged" in caplog.text
+    caplog.clear()
+    clean(tmp_path / "letters", encoder=GLYPHS, pictures=False)
+    assert "changed" not in caplog.text
+
+
+def test_names_that_are_not_utf8_and_links_and_junk(tmp_path: Path) -> None:
+    letter_folder(tmp_path / "letters", per_class=6, wrong=0)
+    root = tmp_path / "letters"
+    (root / "A").rename(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    (root / "O" / "@eaDir").mkdir()
+    letter("O", 1).save(root / "O" / "@eaDir" / "copy.png")
+    (root / "T" / "again.png").symlink_to(root / "T" / "T000.png")
+    audit = clean(root, encoder=GLYPHS, pictures=False)
+    assert audit.samples.class_names == ("O", "T", "caf\\xe9")
+    assert len(audit.table) == 18
+    name = next(iter(audit.table.loc[audit.table["given"] == "caf\\xe9", "file"]))
+    audit.apply(
+        Fixes.of([(name, "relabel", "O", ""), ("O/O001.png", "relabel", "caf\\xe9", "O")]),
+        tmp_path / "out",
+    )
+    assert os.listdir(os.fsencode(tmp_path / "out") + b"/caf\xe9").count(b"O001.png") == 1
 
 
 def test_images_in_memory() -> None:

@@ -182,6 +182,18 @@ def test_a_copy_that_fails_leaves_nothing(
 
 
 def test_names_come_back_as_they_were(tmp_path: Path) -> None:
-    names = ["=1+1", "+x", "@y", "-z", 'a"b', "c,d", "line\nbreak", " space ", "'quote", "ü"]
+    names = [
+        "=1+1",
+        "+x",
+        "@y",
+        "-z",
+        'a"b',
+        "c,d",
+        "line\nbreak",
+        "u\u2028v",
+        " space ",
+        "'quote",
+        "ü",
+    ]
     fixes = Fixes(tuple(Fix(name, "remove") for name in names))
     assert Fixes.read(fixes.write(tmp_path / "f.csv")) == fixes

@@ -181,7 +181,6 @@ def measured(method: str, features: Path, labels: Ints) -> tuple[Floats, float, 
 
 def worker(method: str, features: str, folder: str) -> None:
     """Run one method and write its scores."""
-    import cleanlab.classification
     import nlbench.audit.clean  # noqa: F401 - both, so that no import is timed
 
     x, labels = np.load(features), np.load(f"{folder}/labels.npy")

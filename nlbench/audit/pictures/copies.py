@@ -3,7 +3,7 @@
 Near copies have perceptual hashes (64 bits: the signs of the lowest frequencies, pHash of the
 library ImageHash) that differ in at most `HASH_BITS`, and grey thumbnails of 16 x 16 that correlate
 by at least `CORRELATION`. Neither changes with size, compression, brightness or contrast. Both
-thresholds were set on CIFAR-10 (docs/clean-pictures.md), whose copies people have judged (Barz and
+thresholds were set on CIFAR-10 (docs/clean.md), whose copies people have judged (Barz and
 Denzler, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", J. Imaging 2020).
 """
 

@@ -188,6 +188,27 @@ def test_every_picture_on_a_card_is_shown(tab: Open, made: Path) -> None:
     page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
 
 
+def test_all_that_is_shown_is_decided_in_one_step(tab: Open, made: Path) -> None:
+    page = tab().open(made, "#given=1")
+    press(page, "x")
+    page.get_by_role("group", name="All undecided").get_by_role("button", name="Take").click()
+    assert states(page) == ["To be removed", "Now horse", "Now ship"]
+    page.get_by_role("button", name="Clear").click()
+    assert states(page).count("undecided") == 9, "the others are as they were"
+    press(page, "Escape u")
+    assert states(page).count("undecided") == 11
+    page.locator("[data-bulk=keep]").click()
+    assert states(page).count("Kept") == 11
+
+
+def test_of_copies_all_but_the_first_are_removed_in_one_step(tab: Open, made: Path) -> None:
+    page = tab().open(made, "#show=copies")
+    page.get_by_role("button", name="Remove all but the first of each").click()
+    assert states(page) == ["Kept", "To be removed"]
+    page.get_by_role("button", name="Undo").click()
+    assert set(states(page)) == {"undecided"}
+
+
 # Filters -----------------------------------------------------------------------------------------
 
 

@@ -88,11 +88,23 @@ const apply = () => {
   const found = all.filter((item) => matches(item, fields));
   if (fields.sort && !fields.show) found.sort(ORDERS[fields.sort]);
   list(found);
+  offerBulk();
   const n = FIELDS.filter((name) => fields[name] && name !== "show" && name !== "sort").length;
   byId("n-filters").textContent = n ? `(${n})` : "";
   byId("gallery-title").textContent = fields.show ? data.kinds[fields.show] : "Suspected labels";
   byId("shown").textContent = shownText(found.length, all.length, fields.show);
   refresh();
+};
+
+const offerBulk = () => {
+  const single = items.every(({ places }) => places.length === 1);
+  const isClassPair = items.some(({ kind }) => kind === "same-class");
+  const offered = !items[0]?.kind ? BULK.suspects : single ? BULK.singles : BULK.groups;
+  const buttons = Object.entries(offered).map(([action, text]) => (
+    make("button", { type: "button", "data-bulk": action }, text)
+  ));
+  byId("bulk").replaceChildren(byId("bulk-title"), ...buttons);
+  byId("bulk").hidden = !items.length || isClassPair;
 };
 
 const shownText = (n, all, show) => {

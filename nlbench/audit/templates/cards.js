@@ -91,7 +91,7 @@ const unitAttributes = (unit, place) => ({
 const BULK = {
   suspects: { keep: "Keep", suggestions: "Take suggestions", remove: "Remove" },
   singles: { keep: "Keep", remove: "Remove" },
-  groups: { others: "Remove all but the first of each" },
+  groups: { others: "Keep one of each, remove the others" },
 };
 
 // The decision, on whatever shows the picture.

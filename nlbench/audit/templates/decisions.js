@@ -85,13 +85,16 @@ const decide = (place, action, label = null) => {
 // One decision about all listed pictures that have none; a picture may be listed twice.
 const decideAll = (action) => {
   const changes = new Map();
+  const decided = (place) => changes.get(data.names[place]) ?? decisionOf(place);
   for (const item of items) {
-    item.places.forEach((place, i) => {
-      if (decisionOf(place) || changes.has(data.names[place])) return;
-      const kept = action === "others" && i === 0;
-      const kind = { suggestions: "relabel", others: kept ? "keep" : "remove" }[action] ?? action;
+    // Of copies one stays: one that was kept or relabelled, else the first that was not removed.
+    let stays = item.places.some((place) => ["keep", "relabel"].includes(decided(place)?.[0]));
+    for (const place of item.places) {
+      if (decided(place)) continue;
+      const kind = { suggestions: "relabel", others: stays ? "remove" : "keep" }[action] ?? action;
       changes.set(data.names[place], made(place, kind, item.suggested));
-    });
+      stays = true;
+    }
   }
   if (changes.size) change([...changes]);
   say(`${counted(changes.size, "picture")} decided. Undo takes it back.`);

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from audit_page import CLASSES, findings_of, page_of, samples_of, suspect
-from browser_tabs import Open, fits, serious
+from browser_tabs import Open, fits, serious, until
 
 from nlbench.audit.findings import PictureProblem
 from nlbench.audit.shown_text import text_of
@@ -58,7 +58,7 @@ def press(page: Page, keys: str) -> None:
 def listed(page: Page, n: int | None = None) -> None:
     """Wait until all cards of a short list are built, and the list has n."""
     count = "units.length" if n is None else str(n)
-    page.wait_for_function(f"document.querySelectorAll('article').length === {count}")
+    until(page, f"document.querySelectorAll('article').length === {count}")
 
 
 def state(card: Locator) -> str:
@@ -196,7 +196,7 @@ def test_every_picture_on_a_card_is_shown(tab: Open, made: Path) -> None:
     images = page.locator("article img")
     listed(page, 12)
     assert images.count() == 12 * 3
-    page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
+    until(page, "[...document.images].every(i => i.complete && i.naturalWidth === 8)")
 
 
 def test_all_that_is_shown_is_decided_in_one_step(tab: Open, made: Path) -> None:
@@ -228,6 +228,16 @@ def test_never_are_all_copies_removed_at_once(
     press(page, first)
     page.get_by_role("button", name="Keep one of each").click()
     assert states(page)[1] == second
+
+
+def test_a_link_that_was_followed_leads_to_the_gallery_again(tab: Open, made: Path) -> None:
+    page = tab(400).open(made)
+    link = page.get_by_role("link", name="cat", exact=True)
+    for _ in range(2):
+        page.evaluate("scrollTo(0, 0)")
+        link.click()
+        until(page, "scrollY > 400")
+    listed(page, 3)
 
 
 # Filters -----------------------------------------------------------------------------------------
@@ -443,9 +453,9 @@ def test_two_tabs_agree(tab: Open, made: Path) -> None:
     second = opened.context.new_page()
     second.goto(made.as_uri())
     press(second, "x")
-    page.wait_for_function("document.querySelector('article').dataset.decided === 'remove'")
+    until(page, "document.querySelector('article').dataset.decided === 'remove'")
     press(page, "j y")
-    second.wait_for_function("document.querySelectorAll('[data-decided=keep]').length === 1")
+    until(second, "document.querySelectorAll('[data-decided=keep]').length === 1")
 
 
 def test_the_command_is_copied(tab: Open, made: Path) -> None:
@@ -473,7 +483,7 @@ def test_thousands_of_suspects_have_few_cards_at_a_time(tab: Open, tmp_path: Pat
     assert abs(page.evaluate("document.documentElement.scrollHeight") - height) < 100
     page.evaluate("scrollTo(0, 0)")
     page.locator('[aria-posinset="1"]').wait_for()
-    page.wait_for_function("!document.querySelector('[aria-posinset=\"3000\"]')")
+    until(page, "!document.querySelector('[aria-posinset=\"3000\"]')")
     press(page, " ".join("j" * 120) + " x")
     assert page.locator('[aria-posinset="121"]').get_attribute("data-decided") == "remove"
 

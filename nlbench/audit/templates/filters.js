@@ -124,7 +124,14 @@ const changed = () => {
 };
 
 let typing = 0;
-form.addEventListener("change", changed);
+let byPointer = false;
+form.addEventListener("pointerdown", () => { byPointer = true; });
+form.addEventListener("keydown", () => { byPointer = false; });
+form.addEventListener("change", ({ target }) => {
+  changed();
+  // Whoever chose with the mouse goes on with j and k; whoever uses keys stays in the form.
+  if (byPointer && target.matches("select")) target.blur();
+});
 form.addEventListener("submit", (event) => event.preventDefault());
 form.q.addEventListener("input", () => {
   clearTimeout(typing);
@@ -133,6 +140,10 @@ form.q.addEventListener("input", () => {
 byId("clear").addEventListener("click", () => {
   for (const name of FIELDS) if (name !== "show") form[name].value = "";
   changed();
+});
+// A link to what is shown already changes no address.
+document.querySelector(".summary").addEventListener("click", ({ target }) => {
+  if (target.closest("a")?.hash === location.hash) byId("gallery").scrollIntoView();
 });
 addEventListener("hashchange", () => {
   if (["#gallery", ""].includes(location.hash)) return;

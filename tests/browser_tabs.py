@@ -106,6 +106,15 @@ def shots(tmp_path: Path) -> Path:
     return folder
 
 
+def until(page: Page, expression: str) -> None:
+    """Wait until JavaScript is true; Playwright's own wait is forbidden by a page's policy."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never true: {expression}")
+
+
 def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from audit_page import CLASSES, findings_of, page_of, samples_of, suspect
-from browser_tabs import Open, fits, serious
+from browser_tabs import Open, fits, serious, until
 
 from nlbench.audit.findings import PictureProblem
 from nlbench.audit.shown_text import text_of
@@ -55,8 +55,19 @@ def press(page: Page, keys: str) -> None:
         page.keyboard.press(key)
 
 
+def listed(page: Page, n: int | None = None) -> None:
+    """Wait until all cards of a short list are built, and the list has n."""
+    count = "units.length" if n is None else str(n)
+    until(page, f"document.querySelectorAll('article').length === {count}")
+
+
+def state(card: Locator) -> str:
+    return str(card.get_attribute("aria-label")).split(", ")[-1]
+
+
 def states(page: Page) -> list[str]:
     """Return what was decided about each listed picture, in words."""
+    listed(page)
     found: list[str] = cards(page).evaluate_all(
         "all => all.map(one => one.getAttribute('aria-label').split(', ').at(-1))"
     )
@@ -64,6 +75,7 @@ def states(page: Page) -> list[str]:
 
 
 def places(page: Page) -> list[int]:
+    listed(page)
     found: list[int] = cards(page).evaluate_all("all => all.map(one => Number(one.dataset.place))")
     return found
 
@@ -151,7 +163,6 @@ def test_help_lists_the_keys_and_typing_decides_nothing(tab: Open, made: Path) -
     page.keyboard.type("xyn")
     assert page.get_by_role("searchbox").input_value() == "xyn"
     page.get_by_role("searchbox").fill("")
-    page.wait_for_function("document.querySelectorAll('article').length === 12")
     assert set(states(page)) == {"undecided"}
     press(page, "Escape y")
     assert states(page)[0] == "Kept", "Escape leads back to the pictures"
@@ -168,9 +179,9 @@ def test_buttons_decide_and_a_second_click_takes_it_back(tab: Open, made: Path) 
     assert remove.get_attribute("aria-pressed") == "true"
     first.get_by_role("button", name="Change the label to").tap()
     assert remove.get_attribute("aria-pressed") == "false"
-    assert states(page)[0] == "Now horse"
+    assert state(first) == "Now horse"
     first.get_by_role("button", name="Change the label to").tap()
-    assert states(page)[0] == "undecided"
+    assert state(first) == "undecided"
 
 
 def test_a_card_says_what_and_why(tab: Open, made: Path) -> None:
@@ -183,9 +194,50 @@ def test_a_card_says_what_and_why(tab: Open, made: Path) -> None:
 def test_every_picture_on_a_card_is_shown(tab: Open, made: Path) -> None:
     page = tab().open(made)
     images = page.locator("article img")
-    images.first.wait_for()
+    listed(page, 12)
     assert images.count() == 12 * 3
-    page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
+    until(page, "[...document.images].every(i => i.complete && i.naturalWidth === 8)")
+
+
+def test_all_that_is_shown_is_decided_in_one_step(tab: Open, made: Path) -> None:
+    page = tab().open(made, "#given=1")
+    press(page, "x")
+    page.get_by_role("group", name="All undecided").get_by_role("button", name="Take").click()
+    assert states(page) == ["To be removed", "Now horse", "Now ship"]
+    page.get_by_role("button", name="Clear").click()
+    assert states(page).count("undecided") == 9, "the others are as they were"
+    press(page, "Escape u")
+    assert states(page).count("undecided") == 11
+    page.locator("[data-bulk=keep]").click()
+    assert states(page).count("Kept") == 11
+
+
+def test_of_copies_all_but_one_are_removed_in_one_step(tab: Open, made: Path) -> None:
+    page = tab().open(made, "#show=copies")
+    page.get_by_role("button", name="Keep one of each").click()
+    assert states(page) == ["Kept", "To be removed"]
+    page.get_by_role("button", name="Undo").click()
+    assert set(states(page)) == {"undecided"}
+
+
+@pytest.mark.parametrize(("first", "second"), [("x", "Kept"), ("4", "To be removed")])
+def test_never_are_all_copies_removed_at_once(
+    tab: Open, made: Path, first: str, second: str
+) -> None:
+    page = tab().open(made, "#show=copies")
+    press(page, first)
+    page.get_by_role("button", name="Keep one of each").click()
+    assert states(page)[1] == second
+
+
+def test_a_link_that_was_followed_leads_to_the_gallery_again(tab: Open, made: Path) -> None:
+    page = tab(400).open(made)
+    link = page.get_by_role("link", name="cat", exact=True)
+    for _ in range(2):
+        page.evaluate("scrollTo(0, 0)")
+        link.click()
+        until(page, "scrollY > 400")
+    listed(page, 3)
 
 
 # Filters -----------------------------------------------------------------------------------------
@@ -194,12 +246,12 @@ def test_every_picture_on_a_card_is_shown(tab: Open, made: Path) -> None:
 def test_a_cell_of_the_matrix_shows_its_pair(tab: Open, made: Path) -> None:
     page = tab().open(made)
     page.get_by_role("link", name="labelled cat, suggested dog").click()
-    page.wait_for_function("document.querySelectorAll('article').length === 2")
+    listed(page, 2)
     assert all("labelled cat, suggested dog" in str(card.get_attribute("aria-label"))
                for card in cards(page).all())  # fmt: skip
     assert page.get_by_text("2 of 12 shown.").is_visible()
     page.get_by_role("button", name="Clear").click()
-    assert cards(page).count() == 12
+    listed(page, 12)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +269,7 @@ def test_a_cell_of_the_matrix_shows_its_pair(tab: Open, made: Path) -> None:
 )
 def test_the_address_filters(tab: Open, made: Path, fragment: str, n: int) -> None:
     page = tab().open(made, fragment)
-    assert cards(page).count() == n
+    listed(page, n)
     assert page.get_by_text("Nothing matches." if n == 0 else f"{n} ").first.is_visible()
 
 
@@ -227,12 +279,12 @@ def test_filters_find_what_was_decided(tab: Open, made: Path) -> None:
     for choice, n in (("undecided", 10), ("decided", 2), ("kept", 1), ("relabelled", 1),
                       ("to be removed", 0)):  # fmt: skip
         page.locator("[name=decided]").select_option(label=choice)
-        assert cards(page).count() == n, choice
+        listed(page, n)
     page.locator("[name=decided]").select_option(label="undecided")
     press(page, "Escape y")
-    assert cards(page).count() == 10, "what is decided stays until the list is made again"
+    listed(page, 10)  # what is decided stays until the list is made again
     page.reload()
-    assert cards(page).count() == 9
+    listed(page, 9)
     assert page.locator("[name=decided]").input_value() == "no", "the address keeps the filter"
 
 
@@ -242,6 +294,7 @@ def test_orders(tab: Open, made: Path) -> None:
     page.locator("[name=sort]").select_option(label="best first")
     assert places(page) == worst[::-1]
     page.locator("[name=sort]").select_option(label="file name")
+    listed(page, 12)
     labels = [str(card.get_attribute("aria-label")) for card in cards(page).all()]
     assert labels[0].startswith(" space")
     assert labels[-1].startswith("train/0011")
@@ -249,7 +302,7 @@ def test_orders(tab: Open, made: Path) -> None:
 
 def test_an_unknown_choice_in_the_address_is_told(tab: Open, made: Path) -> None:
     page = tab().open(made, "#given=77&show=<b>")
-    assert cards(page).count() == 12
+    listed(page, 12)
     assert "No choice of 'given' is '77'" in notice(page).inner_text()
 
 
@@ -261,10 +314,10 @@ def test_picture_problems_are_decided_too(tab: Open, made: Path) -> None:
     page.get_by_role("link", name="Pictures that are nearly black").click()
     page.get_by_role("heading", name="Pictures that are nearly black").wait_for()
     assert page.get_by_text("brightness 2.0").is_visible()
-    assert cards(page).count() == 2
+    listed(page, 2)
     press(page, "Escape x")
     page.locator("[name=show]").select_option(label="Identical pictures (1)")
-    assert cards(page).count() == 2, "each picture of a group by itself"
+    listed(page, 2)  # each picture of a group by itself
     press(page, "Escape j x")
     assert states(page) == ["undecided", "To be removed"]
     press(page, "k n")
@@ -400,9 +453,9 @@ def test_two_tabs_agree(tab: Open, made: Path) -> None:
     second = opened.context.new_page()
     second.goto(made.as_uri())
     press(second, "x")
-    page.wait_for_function("document.querySelector('article').dataset.decided === 'remove'")
+    until(page, "document.querySelector('article').dataset.decided === 'remove'")
     press(page, "j y")
-    second.wait_for_function("document.querySelectorAll('[data-decided=keep]').length === 1")
+    until(second, "document.querySelectorAll('[data-decided=keep]').length === 1")
 
 
 def test_the_command_is_copied(tab: Open, made: Path) -> None:
@@ -430,7 +483,7 @@ def test_thousands_of_suspects_have_few_cards_at_a_time(tab: Open, tmp_path: Pat
     assert abs(page.evaluate("document.documentElement.scrollHeight") - height) < 100
     page.evaluate("scrollTo(0, 0)")
     page.locator('[aria-posinset="1"]').wait_for()
-    page.wait_for_function("!document.querySelector('[aria-posinset=\"3000\"]')")
+    until(page, "!document.querySelector('[aria-posinset=\"3000\"]')")
     press(page, " ".join("j" * 120) + " x")
     assert page.locator('[aria-posinset="121"]').get_attribute("data-decided") == "remove"
 

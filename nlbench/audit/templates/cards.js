@@ -87,6 +87,13 @@ const unitAttributes = (unit, place) => ({
   "aria-posinset": unit + 1, "aria-setsize": units.length,
 });
 
+// What can be done to all that is listed at once.
+const BULK = {
+  suspects: { keep: "Keep", suggestions: "Take suggestions", remove: "Remove" },
+  singles: { keep: "Keep", remove: "Remove" },
+  groups: { others: "Keep one of each, remove the others" },
+};
+
 // The decision, on whatever shows the picture.
 const paint = (element) => {
   const place = Number(element.dataset.place);

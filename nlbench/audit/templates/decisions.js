@@ -70,14 +70,34 @@ const undo = () => {
 
 const decisionOf = (place) => decisions.get(data.names[place]);
 
-const decide = (place, action, label = null) => {
+const made = (place, action, label = null) => {
   const given = data.classes[givenOf(place)];
-  const same = action === "relabel" && label === givenOf(place);
-  const decision = action && [
-    same ? "keep" : action, action === "relabel" && !same ? data.classes[label] : "", given,
-  ];
-  change([[data.names[place], decision || undefined]]);
+  if (action !== "relabel") return [action, "", given];
+  return label === givenOf(place) ? ["keep", "", given] : ["relabel", data.classes[label], given];
+};
+
+const decide = (place, action, label = null) => {
+  const decision = action ? made(place, action, label) : undefined;
+  change([[data.names[place], decision]]);
   say(decision ? wordsOf(decision) : "Undecided.");
+};
+
+// One decision about all listed pictures that have none; a picture may be listed twice.
+const decideAll = (action) => {
+  const changes = new Map();
+  const decided = (place) => changes.get(data.names[place]) ?? decisionOf(place);
+  for (const item of items) {
+    // Of copies one stays: one that was kept or relabelled, else the first that was not removed.
+    let stays = item.places.some((place) => ["keep", "relabel"].includes(decided(place)?.[0]));
+    for (const place of item.places) {
+      if (decided(place)) continue;
+      const kind = { suggestions: "relabel", others: stays ? "remove" : "keep" }[action] ?? action;
+      changes.set(data.names[place], made(place, kind, item.suggested));
+      stays = true;
+    }
+  }
+  if (changes.size) change([...changes]);
+  say(`${counted(changes.size, "picture")} decided. Undo takes it back.`);
 };
 
 const wordsOf = ([action, label]) => {

@@ -88,11 +88,23 @@ const apply = () => {
   const found = all.filter((item) => matches(item, fields));
   if (fields.sort && !fields.show) found.sort(ORDERS[fields.sort]);
   list(found);
+  offerBulk();
   const n = FIELDS.filter((name) => fields[name] && name !== "show" && name !== "sort").length;
   byId("n-filters").textContent = n ? `(${n})` : "";
   byId("gallery-title").textContent = fields.show ? data.kinds[fields.show] : "Suspected labels";
   byId("shown").textContent = shownText(found.length, all.length, fields.show);
   refresh();
+};
+
+const offerBulk = () => {
+  const single = items.every(({ places }) => places.length === 1);
+  const isClassPair = items.some(({ kind }) => kind === "same-class");
+  const offered = !items[0]?.kind ? BULK.suspects : single ? BULK.singles : BULK.groups;
+  const buttons = Object.entries(offered).map(([action, text]) => (
+    make("button", { type: "button", "data-bulk": action }, text)
+  ));
+  byId("bulk").replaceChildren(byId("bulk-title"), ...buttons);
+  byId("bulk").hidden = !items.length || isClassPair;
 };
 
 const shownText = (n, all, show) => {
@@ -112,7 +124,14 @@ const changed = () => {
 };
 
 let typing = 0;
-form.addEventListener("change", changed);
+let byPointer = false;
+form.addEventListener("pointerdown", () => { byPointer = true; });
+form.addEventListener("keydown", () => { byPointer = false; });
+form.addEventListener("change", ({ target }) => {
+  changed();
+  // Whoever chose with the mouse goes on with j and k; whoever uses keys stays in the form.
+  if (byPointer && target.matches("select")) target.blur();
+});
 form.addEventListener("submit", (event) => event.preventDefault());
 form.q.addEventListener("input", () => {
   clearTimeout(typing);
@@ -121,6 +140,10 @@ form.q.addEventListener("input", () => {
 byId("clear").addEventListener("click", () => {
   for (const name of FIELDS) if (name !== "show") form[name].value = "";
   changed();
+});
+// A link to what is shown already changes no address.
+document.querySelector(".summary").addEventListener("click", ({ target }) => {
+  if (target.closest("a")?.hash === location.hash) byId("gallery").scrollIntoView();
 });
 addEventListener("hashchange", () => {
   if (["#gallery", ""].includes(location.hash)) return;

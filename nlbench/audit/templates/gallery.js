@@ -1,6 +1,6 @@
 // The list in blocks of rows. Only the blocks near the window have cards; the others keep their
 // height, so that thousands of pictures scroll like a few.
-const ROWS = 6;
+const ROWS = 3;
 const NEAR = "1200px 0px";
 let items = [];
 let units = [];

@@ -106,6 +106,9 @@ feed.addEventListener("click", ({ target }) => {
   }
 });
 
+byId("bulk").addEventListener("click", ({ target }) => {
+  if (target.dataset.bulk) decideAll(target.dataset.bulk);
+});
 byId("undo").addEventListener("click", undone);
 byId("export").addEventListener("click", save);
 byId("import").addEventListener("click", () => byId("file").click());

@@ -40,8 +40,10 @@ def nlbench_clean(x: Floats, labels: Ints) -> Floats:
     """Return the score of `nlbench.clean` from cached embeddings."""
     import nlbench
 
-    table = nlbench.clean(labels=labels, embeddings=x, pictures=False).table
-    return table["score"].to_numpy()
+    audit = nlbench.clean(labels=labels, embeddings=x, pictures=False)
+    share = audit.noise_rate
+    print(f"nlbench clean says {share.value:.1%}, {share.low:.1%} to {share.high:.1%}")
+    return audit.table["score"].to_numpy()
 
 
 def cleanlab_same_probe(x: Floats, labels: Ints) -> Floats:
@@ -175,7 +177,9 @@ def measured(method: str, features: Path, labels: Ints) -> tuple[Floats, float, 
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             return done.stderr.strip().splitlines()[-1][:100]
-        facts = json.loads(done.stdout.splitlines()[-1])
+        *said, last = done.stdout.splitlines()
+        print(*said, sep="\n", file=sys.stderr, end="\n" if said else "")
+        facts = json.loads(last)
         return np.load(f"{folder}/scores.npy"), facts["seconds"], facts["mib"]
 
 

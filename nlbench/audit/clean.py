@@ -63,6 +63,7 @@ def clean(
     device: str = "auto",
     command: str = "",
     progress: Progress = lambda stage, done, total: None,
+    tell: Callable[[str], None] = log.info,
 ) -> Audit:
     """Find the wrong labels of a data set; every image is judged, none is held out.
 
@@ -88,6 +89,7 @@ def clean(
         device: auto, cpu, cuda, cuda:N or mps.
         command: The command line, for the page.
         progress: Called with (stage, done, total).
+        tell: Called with a sentence on what is about to be done.
 
     Returns:
         The audit: `.table`, `.suspects`, `.pairs`, `.noise_rate`, `.to_html()`, `.apply()`.
@@ -115,6 +117,8 @@ def clean(
     own = None if embeddings is None else _own_embeddings(embeddings, samples)
     source, bank, name = _features(samples, rows, encoder, text_encoder, own, place,
                                         progress)  # fmt: skip
+    if name:
+        tell(f"{len(samples)} images of {samples.name}, by features of {name}.")
     n_pixels = len(samples) * 32 * 32
     with suitable_threads(place, n_pixels):
         with clock("embed"):
@@ -273,7 +277,6 @@ def _features(
         return ArrayFeatures(labels, samples.n_classes, found, None), None, ""
     name = encoder or encoder_at_hand(samples)
     load_encoder(name)  # a wrong name, or weights out of reach, before anything is computed
-    log.info("%d images of %s are judged by features of %s", len(samples), samples.name, name)
     cache = EmbeddingCache(cache_dir())
     bank = feature_bank(samples, samples.images, at, name, text_encoder, device, cache,
         lambda done, total: progress("embed", done, total),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Share:
-    """A share of wrong labels in [0, 1], with the ends of its 95 % interval."""
+    """A share of wrong labels in [0, 1], and the range that it lies in; `rates` says which."""
 
     value: float
     low: float
@@ -89,7 +89,6 @@ KINDS: Mapping[str, str] = {
     "odd-shape": "Pictures of an odd shape",
     "dark": "Pictures that are nearly black",
     "light": "Pictures that are nearly white",
-    "blurry": "Pictures without sharp edges",
     "rotated": "Pictures that seem to lie on their side or upside down",
     "outlier": "Pictures that are like no class",
     "same-class": "Classes that nothing tells apart",

@@ -153,6 +153,7 @@ def _judged(
             device=device,
             command=shlex.join(["nlbench", "clean", *sys.argv[2:]]),
             progress=progress,
+            tell=lambda text: typer.echo(printable(text), err=True),
         )
 
 

@@ -95,6 +95,17 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     return content
 
 
+def read_if_there(path: Path, most_bytes: int = 4 * 2**30) -> bytes | None:
+    """Return the content of a file that may be missing; None where there is nothing.
+
+    Raises:
+        RefusedError: if something is there that the operating system does not let us read.
+        ValueError: as `read_file` raises it.
+    """
+    with refusals(path, "read"):
+        return read_file(path, most_bytes) if os.path.lexists(path) else None
+
+
 def parse_yaml(text: str, loader: type[yaml.SafeLoader] | None = None) -> Any:
     """Return what a YAML text says, if it is plain data of bounded depth, size and numbers.
 

@@ -161,7 +161,7 @@ def _show(content: Content, formats: list[Format], out: Path | None, run_pages: 
             typer.echo(f"Not written: {clean(str(error))}", err=True)
         raise RunError(
             f"{len(refused)} files of the leaderboard in '{folder}' could not be written, see "
-            "above. All others are there; repeat the command when the reason is gone."
+            "above. Any others are there; repeat the command when the reason is gone."
         )
     first = written[formats[0]][0]
     # Not through rich: it would wrap a long path, which then cannot be clicked or copied.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors
@@ -15,8 +15,9 @@ from filelock import FileLock
 from torch import Tensor
 
 from nlbench.encoders.versions import is_outdated
+from nlbench.errors import RefusedError, refusals
 from nlbench.files import cache_dir as cache_dir
-from nlbench.files import canonical_json, write_atomic
+from nlbench.files import canonical_json, delete_all, entries_of, write_atomic
 
 log = logging.getLogger("nlbench")
 
@@ -52,16 +53,16 @@ class EmbeddingCache:
 
         Returns:
             (R, d) float32 on the CPU.
+
+        Raises:
+            RefusedError: if the entry cannot be read or written.
         """
         key = {name: value for name, value in identity.items() if name != "data"}
         entry = self.folder / hashlib.sha256(canonical_json(key).encode()).hexdigest()
         shards = [range(a, min(a + SHARD_ROWS, n_rows)) for a in range(0, n_rows, SHARD_ROWS)]
         asked_rows = _Rows(torch.arange(n_rows) if rows is None else rows.cpu())
         missing = []
-        entry.mkdir(parents=True, exist_ok=True)
-        with FileLock(entry.with_suffix(".lock")):
-            for left in entry.glob(".*"):  # what a killed writer left half-written
-                left.unlink()
+        with _held(entry):
             for shard in shards:
                 stored = _read(_file(entry, shard), shard)
                 if stored is None:
@@ -79,27 +80,50 @@ class EmbeddingCache:
     def info(self) -> list[dict[str, str | int]]:
         """Return what is stored: encoder, data, rows and bytes of each entry.
 
-        `outdated` entries were made by an older version of the encoder and are not used any more.
+        `outdated` entries were made by an older version of the encoder and are not used any more;
+        one that cannot be read has its reason as `problem`.
+
+        Raises:
+            RefusedError: if the cache cannot be listed.
         """
         return [_describe(entry) for entry in self._entries()]
 
-    def clear(self, outdated_only: bool = False) -> int:
-        """Delete all entries, or those not used any more; return the number of bytes freed."""
-        freed = 0
-        for entry in self._entries():
-            if outdated_only and not _describe(entry).get("outdated"):
-                continue
-            # Names with a dot in front, which killed writers left half-written, are among them.
-            freed += sum(path.stat().st_size for path in entry.iterdir())
-            shutil.rmtree(entry)
-            entry.with_suffix(".lock").unlink(missing_ok=True)
+    def clear(self, outdated_only: bool = False) -> tuple[int, list[str]]:
+        """Delete all entries, or those not used any more.
+
+        Returns:
+            The bytes freed, and a message per file that cannot be deleted.
+
+        Raises:
+            RefusedError: if the cache cannot be listed.
+        """
+        old = [e for e in self._entries() if not outdated_only or _describe(e).get("outdated")]
+        # Names with a dot in front, which killed writers left half-written, are among the files.
+        freed, refused = delete_all(old)
+        locks = [entry.with_suffix(".lock") for entry in old]
         if not outdated_only:
-            for path in self.folder.glob("*.lock"):
-                path.unlink(missing_ok=True)
-        return freed
+            locks = [path for path in entries_of(self.folder) if path.suffix == ".lock"]
+        return freed, refused + delete_all(locks)[1]
 
     def _entries(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*") if path.is_dir())
+        with refusals(self.folder, "read"):
+            return [path for path in entries_of(self.folder) if path.is_dir()]
+
+
+@contextmanager
+def _held(entry: Path) -> Iterator[None]:
+    """Hold an entry, making its folder, until no other process needs to compute it again."""
+    lock = FileLock(entry.with_suffix(".lock"))
+    with refusals(entry):
+        entry.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        with refusals(entry):
+            for left in entry.glob(".*"):  # what a killed writer left half-written
+                left.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 class _Rows:
@@ -129,10 +153,12 @@ def _span(shard: range) -> str:
 
 def _read(path: Path, shard: range) -> Tensor | None:
     """Return a shard's embeddings; None where there are none, or none that can be trusted."""
-    if not path.is_file():
-        return None
     value: Tensor | None = None
     try:
+        with refusals(path, "read"):
+            if not path.is_file():
+                return None
+            path.open("rb").close()  # safetensors does not tell a refusal from a damage
         with safetensors.safe_open(path, framework="pt") as file:
             value = file.get_tensor("embeddings")
             metadata = file.metadata()
@@ -144,26 +170,35 @@ def _read(path: Path, shard: range) -> Tensor | None:
             "cached embeddings %s are damaged and are computed again.",
             path.relative_to(path.parents[1]),
         )
-        path.unlink(missing_ok=True)
+        with refusals(path, "deleted"):
+            path.unlink(missing_ok=True)
         return None
     return value
 
 
 def _describe(entry: Path) -> dict[str, str | int]:
-    shards = sorted(entry.glob("[0-9]*.safetensors"))
-    n_rows = 0
     names: dict[str, str | int] = {"encoder": "nothing yet", "data": entry.name}
+    n_rows = n_bytes = 0
     try:
-        for path in shards:
+        with refusals(entry, "read"):
+            files = sorted(entry.iterdir())
+            n_bytes = sum(path.lstat().st_size for path in files)
+        for path in files:
+            if path.suffix != ".safetensors" or path.name.startswith("."):
+                continue
+            with refusals(path, "read"):
+                path.open("rb").close()
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
                 shape = file.get_slice("embeddings").get_shape()
             n_rows += shape[0]
             names = {"encoder": metadata["encoder"], "data": metadata["data"]}
             names |= {"rows": n_rows, "dimensions": shape[1], "outdated": is_outdated(metadata)}
+    except RefusedError as error:
+        names = {"encoder": "not readable", "data": entry.name, "problem": str(error)}
     except (safetensors.SafetensorError, KeyError, TypeError):
         names = {"encoder": "damaged", "data": entry.name}
-    return {**names, "bytes": sum(path.stat().st_size for path in entry.iterdir())}
+    return {**names, "bytes": n_bytes}
 
 
 def _digest(value: Tensor) -> str:

@@ -88,6 +88,7 @@ _CURES = {
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ELOOP: "A link in it leads to itself: remove the link.",
     errno.ENOENT: "It is missing, or a link leads nowhere: check the path.",
+    errno.ENOTEMPTY: "Another process writes there: wait for it, then repeat the command.",
     errno.EMFILE: "Raise the limit on open files (ulimit -n), then repeat the command.",
 }
 

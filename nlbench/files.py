@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlbench.errors import refusals
+from nlbench.errors import RefusedError, refusals
 
 if TYPE_CHECKING:
     import yaml
@@ -58,6 +59,47 @@ def write_atomic(path: Path, content: str | bytes, *, is_synced: bool = True) ->
             raise
 
 
+def entries_of(folder: Path) -> list[Path]:
+    """Return what is in a folder, by name, without hidden names; nothing where there is no folder.
+
+    Raises:
+        RefusedError: if it cannot be listed: what nobody can see must not pass for nothing.
+    """
+    try:
+        with refusals(folder, "read"), os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.name[:1] != ".")
+    except RefusedError as error:
+        if error.errno == errno.ENOENT and not folder.is_symlink():
+            return []
+        raise
+
+
+def delete_all(paths: Iterable[Path]) -> tuple[int, list[str]]:
+    """Delete files, and folders with all that is in them.
+
+    Returns:
+        The bytes freed, and a message per path that the operating system does not let go; all
+        others are gone. What another process deletes meanwhile is gone as well.
+    """
+    freed = 0
+    refused: list[str] = []
+    for path in paths:
+        try:
+            with refusals(path, "deleted"):
+                if path.is_dir() and not path.is_symlink():
+                    n_bytes, inside = delete_all(sorted(path.iterdir()))
+                    freed, refused = freed + n_bytes, refused + inside
+                    if not inside:
+                        path.rmdir()
+                else:
+                    n_bytes = path.lstat().st_size
+                    path.unlink()
+                    freed += n_bytes
+        except RefusedError as error:
+            refused += [] if error.errno == errno.ENOENT else [str(error)]
+    return freed, refused
+
+
 def readable(name: str) -> str:
     """Return a file name or label that can be written anywhere: what is not UTF-8 as escapes.
 
@@ -86,13 +128,24 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         OSError: if it cannot be read.
         ValueError: if it is not a file (a pipe might never end) or larger than `most_bytes`.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not path.is_dir():
         raise ValueError("it is not a regular file")
     with path.open("rb") as stream:
         content = stream.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise ValueError(f"it is larger than {most_bytes / 2**20:g} MiB")
     return content
+
+
+def read_if_there(path: Path, most_bytes: int = 4 * 2**30) -> bytes | None:
+    """Return the content of a file that may be missing; None where there is nothing.
+
+    Raises:
+        RefusedError: if something is there that the operating system does not let us read.
+        ValueError: as `read_file` raises it.
+    """
+    with refusals(path, "read"):
+        return read_file(path, most_bytes) if os.path.lexists(path) else None
 
 
 def parse_yaml(text: str, loader: type[yaml.SafeLoader] | None = None) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nlbench.contribution import InstalledFacts
-from nlbench.errors import ConfigError, did_you_mean
+from nlbench.errors import ConfigError, RefusedError, did_you_mean, refusals
 from nlbench.files import write_atomic
 from nlbench_leaderboard.formats.as_json import to_json
 from nlbench_leaderboard.formats.latex import to_latex
@@ -61,13 +61,18 @@ def content_of(
     return Content(boards, problems, compare_across(boards), files or RunFiles(), facts)
 
 
+def _stop(error: RefusedError) -> None:
+    raise error
+
+
 def build(
     content: Content,
     out_dir: Path,
     formats: Collection[Format] = FORMATS,
     with_runs: bool = True,
+    on_refused: Callable[[RefusedError], None] = _stop,
 ) -> dict[Format, list[Path]]:
-    """Write the leaderboard's files.
+    """Write the leaderboard's files, each aside and then renamed.
 
     The files depend on the boards alone, not on the clock: the same boards give the same bytes.
 
@@ -77,20 +82,30 @@ def build(
         formats: Which to write.
         with_runs: Whether the page gets a page per run beside it, in ``runs/``. Pages of runs that
             are not on the boards are removed.
+        on_refused: Called with each file that the operating system does not take; the others are
+            written all the same. Where left out, the first one is raised.
 
     Returns:
-        The files of each format; of the run pages, their folder.
+        The files of each format that were written; of the run pages, their folder.
+
+    Raises:
+        RefusedError: if a file cannot be written.
     """
     written: dict[Format, list[Path]] = {}
     for kind in FORMATS:
         if kind in formats:
             page = kind == "html"
             files = _html(content, formats, with_runs) if page else _WRITERS[kind](content)
-            written[kind] = [out_dir / name for name in files]
+            written[kind] = []
             for name, text in files.items():
-                write_atomic(out_dir / name, text)
+                try:
+                    write_atomic(out_dir / name, text)
+                except RefusedError as error:
+                    on_refused(error)
+                else:
+                    written[kind].append(out_dir / name)
     if "html" in written:
-        written["html"] += _write_runs(content, out_dir, with_runs)
+        written["html"] += _write_runs(content, out_dir, with_runs, on_refused)
     return written
 
 
@@ -113,20 +128,31 @@ def _html(content: Content, formats: Collection[Format], with_runs: bool) -> Map
     return {"index.html": page}
 
 
-def _write_runs(content: Content, out_dir: Path, with_runs: bool) -> list[Path]:
+def _write_runs(
+    content: Content,
+    out_dir: Path,
+    with_runs: bool,
+    on_refused: Callable[[RefusedError], None],
+) -> list[Path]:
     """Write a page per run, and remove those that no board links to any more."""
     folder = out_dir / FOLDER
     old = {path.name for path in folder.glob("*.html") if _PAGE_NAME.fullmatch(path.name)}
-    written: set[str] = set()
     if with_runs:
-        folder.mkdir(parents=True, exist_ok=True)
         with _small_collections():
             for name, text in run_pages(content.boards, content.files):
-                # Not synced to disk one by one: there may be thousands, and all can be built again.
-                (out_dir / name).write_text(text, encoding="utf-8")
-                written.add(Path(name).name)
-    for name in old - written:
-        (folder / name).unlink()
+                old.discard(Path(name).name)
+                try:
+                    # Not synced to disk one by one: there may be thousands, and all can be built
+                    # again.
+                    write_atomic(out_dir / name, text, is_synced=False)
+                except RefusedError as error:
+                    on_refused(error)
+    for name in old:
+        try:
+            with refusals(folder / name, "deleted"):
+                (folder / name).unlink()
+        except RefusedError as error:
+            on_refused(error)
     return [folder] if with_runs else []
 
 

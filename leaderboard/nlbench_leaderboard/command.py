@@ -12,9 +12,12 @@ import typer
 
 if TYPE_CHECKING:
     from nlbench.contribution import ContributedRun
+    from nlbench.errors import RefusedError
     from nlbench.results.record import RunRecord
     from nlbench.results.store import RunStore
     from nlbench_leaderboard.build import Content, Format
+
+_SHOWN = 5
 
 
 def leaderboard(
@@ -86,6 +89,7 @@ def leaderboard(
             "Drop one or the other."
         )
     from nlbench_leaderboard.build import checked_formats
+    from nlbench_leaderboard.escape import clean
 
     _check_only_records(only_records, contributed or [], tracking_uri)
     kinds = checked_formats(formats or [])
@@ -94,7 +98,7 @@ def leaderboard(
     with _uncollected():
         content = _content(tracking_uri, contributed or [], only_records)
         for problem in content.problems:
-            typer.echo(f"Left out: {problem}", err=True)
+            typer.echo(f"Left out: {clean(problem)}", err=True)
         if as_json:
             from nlbench_leaderboard.formats.as_json import to_json
 
@@ -135,16 +139,30 @@ def _uncollected() -> Iterator[None]:
 
 
 def _show(content: Content, formats: list[Format], out: Path | None, run_pages: bool) -> Path:
-    """Write the files, print the table and where the first file is."""
+    """Write the files, print the table and where the first file is.
+
+    Raises:
+        RunError: if files could not be written; each of the first ones has its line before.
+    """
     from rich.console import Console
 
+    from nlbench.errors import RunError
     from nlbench.files import home_dir
     from nlbench_leaderboard.build import build
+    from nlbench_leaderboard.escape import clean
     from nlbench_leaderboard.formats.terminal import summary_table
 
     folder = (out or home_dir() / "leaderboard").absolute()
-    written = build(content, folder, formats, run_pages)
+    refused: list[RefusedError] = []
+    written = build(content, folder, formats, run_pages, refused.append)
     Console().print(summary_table(content.boards, content.across))
+    if refused:
+        for error in refused[:_SHOWN]:
+            typer.echo(f"Not written: {clean(str(error))}", err=True)
+        raise RunError(
+            f"{len(refused)} files of the leaderboard in '{folder}' could not be written, see "
+            "above. Any others are there; repeat the command when the reason is gone."
+        )
     first = written[formats[0]][0]
     # Not through rich: it would wrap a long path, which then cannot be clicked or copied.
     typer.echo(f"Leaderboard: {first}")

@@ -11,7 +11,7 @@ import typer
 from nlbench.cli.console import print_table, printable
 from nlbench.cli.lookup import record_by_prefix
 from nlbench.cli.options import Plugins, add_plugins
-from nlbench.errors import ConfigError, did_you_mean
+from nlbench.errors import ConfigError, NlbenchError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -141,11 +141,16 @@ def _show_run(prefix: str) -> None:
 def _print_suspects(record: RunRecord, folder: Path) -> None:
     from nlbench.results.samples import least_trusted
 
-    suspects = least_trusted(folder, n=10)
+    try:
+        suspects = least_trusted(folder, n=10)
+    except NlbenchError as error:  # the record is shown all the same
+        typer.secho(printable(f"\n{error}"), fg=typer.colors.RED, err=True)
+        return
     if suspects:
         typer.echo("\nleast trusted labels (selection.parquet beside the record has all)")
     for suspect in suspects:
-        label = record.dataset.class_names[suspect.label]
+        names = record.dataset.class_names
+        label = names[suspect.label] if 0 <= suspect.label < len(names) else str(suspect.label)
         kept = "kept" if suspect.keep else "dropped"
         typer.echo(printable(f"  {suspect.score:10.4g}  {kept:<7}  {label:<16}  {suspect.id}"))
 

@@ -11,7 +11,7 @@ import typer
 
 from nlbench.cli.console import print_table, printable
 from nlbench.cli.lookup import record_by_prefix
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, refusals
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,9 +64,10 @@ def _records(text: str) -> list[RunRecord]:
     from nlbench.results.store import RunStore
 
     path = Path(text).expanduser()
-    path = path / "record.json" if path.is_dir() else path
-    if path.is_file():
-        content = path.read_bytes()
+    with refusals(path, "read"):
+        path = path / "record.json" if path.is_dir() else path
+        content = path.read_bytes() if path.is_file() else None
+    if content is not None:
         if b'"nlbench-runs"' in content[:200]:
             return [run.record for run in read_runs(path)]
         return [RunRecord.from_json(content, source=f"'{path}'")]

@@ -9,7 +9,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -83,6 +83,14 @@ def fail(error: NlbenchError) -> None:
     typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
     typer.echo(printable(text_of(error, limit=20_000)), err=True)
     raise typer.Exit(error.exit_code)
+
+
+def complain(problems: Sequence[str], most: int = 5) -> None:
+    """Print the first problems on stderr, a line each, and how many more there are."""
+    for problem in problems[:most]:
+        typer.secho(printable(f"  {problem}"), fg=typer.colors.RED, err=True)
+    if len(problems) > most:
+        typer.secho(f"  and {len(problems) - most} more", fg=typer.colors.RED, err=True)
 
 
 def printable(text: str) -> str:

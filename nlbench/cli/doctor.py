@@ -65,13 +65,21 @@ def _stores() -> list[str]:
     from nlbench.errors import NlbenchError
     from nlbench.results.store import RunStore
 
-    store = RunStore()
-    records, damaged = store.records()
-    failed = sum(record.status == "failed" for record in records)
-    _line("records", f"{len(records)} ({failed} failed) in {store.runs}")
-    cached = EmbeddingCache()
-    _line("cache", f"{len(cached.info())} entries in {cached.folder}")
-    problems = [f"record: {message}" for message in damaged]
+    store, cached = RunStore(), EmbeddingCache()
+    problems: list[str] = []
+    try:
+        records, damaged = store.records()
+        failed = sum(record.status == "failed" for record in records)
+        _line("records", f"{len(records)} ({failed} failed) in {store.runs}")
+        problems += [f"record: {message}" for message in damaged]
+    except NlbenchError as error:
+        problems.append(f"records: {error}")
+    try:
+        entries = cached.info()
+        _line("cache", f"{len(entries)} entries in {cached.folder}")
+        problems += [f"cache: {entry['problem']}" for entry in entries if "problem" in entry]
+    except NlbenchError as error:
+        problems.append(f"cache: {error}")
     try:
         for name in ("bundled-clip", "bundled-glyphs"):
             load_encoder(name)

@@ -10,7 +10,7 @@ import typer
 
 from nlbench.cli.console import counted, printable
 from nlbench.cli.lookup import record_by_prefix
-from nlbench.errors import ConfigError
+from nlbench.errors import ConfigError, NlbenchError, RunError
 
 if TYPE_CHECKING:
     from nlbench.contribution import ContributedRun
@@ -72,12 +72,20 @@ def export(
             f"no recorded run (of {len(records)}) matches; check --dataset, --noise, --selector."
         )
     unique = {record.fingerprint: record for record in selection}
-    text = encode([_travelling(record, store, evidence) for record in unique.values()])
+    travelling = []
+    for record in unique.values():
+        try:
+            travelling.append(_travelling(record, store, evidence))
+        except NlbenchError as error:
+            if not every:
+                raise
+            typer.echo(f"Left out: {printable(str(error))}", err=True)
+    if not travelling:
+        raise RunError(f"none of {counted(len(unique), 'run')} can be exported, see above.")
+    text = encode(travelling)
     write_atomic(out, text)
-    size = len(text.encode()) / 1024
-    typer.echo(
-        f"{counted(len(unique), 'run')}, {size:.0f} KB ({size / len(unique):.1f} each): {out}"
-    )
+    size, n = len(text.encode()) / 1024, len(travelling)
+    typer.echo(f"{counted(n, 'run')}, {size:.0f} KB ({size / n:.1f} each): {out}")
 
 
 def matches(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nlbench.cli.console import counted, printable
-from nlbench.errors import DataError
+from nlbench.errors import DataError, NlbenchError, refusals
 
 _MEANS = {
     "new": "new here",
@@ -17,7 +17,7 @@ _MEANS = {
     "already here": "already here, nothing changed",
     "differs": "here with other numbers, nothing changed",
     "under way here": "under way here, left out",
-    "damaged": "here with a damaged record; remove its folder to take the other",
+    "damaged": "here with a damaged record; run it again, or remove its folder to take the other",
 }
 
 
@@ -49,8 +49,14 @@ def import_runs(
 
     runs, problems = runs_to_take(source)
     store = RunStore()
-    home = RunStore(source) if source.is_dir() else None
-    outcomes = [(run.record, take_in(run, store, home)) for run in runs]
+    with refusals(source, "read"):
+        home = RunStore(source) if source.is_dir() else None
+    outcomes = []
+    for run in runs:
+        try:
+            outcomes.append((run.record, take_in(run, store, home)))
+        except NlbenchError as error:
+            problems.append(f"run {run.record.fingerprint[:12]}: {error}")
     counts = Counter(outcome for _, outcome in outcomes)
     for outcome, n in counts.items():
         typer.echo(f"{counted(n, 'run')} {_MEANS[outcome]}")
@@ -61,7 +67,7 @@ def import_runs(
         typer.secho(printable(f"  refused: {problem}"), fg=typer.colors.RED, err=True)
     if problems:
         raise DataError(
-            f"'{source}' has runs that do not pass the checks, see above. Export them again where "
-            "they were made, or leave them out."
+            f"'{source}' has runs that do not pass the checks or cannot be put here, see above. "
+            "Export them again where they were made, or leave them out."
         )
     typer.echo("Next: nlbench leaderboard (and nlbench sync, for MLflow)", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nlbench.cli.console import guarded, printable
+from nlbench.cli.console import complain, counted, guarded, printable
 from nlbench.errors import RunError
 
 if TYPE_CHECKING:
@@ -162,8 +162,7 @@ def sync(
         f"{report.uploaded} uploaded, {report.already_there} already there, "
         f"{len(report.failed)} failed: {tracker.uri}"
     )
-    for message in report.failed:
-        typer.secho(printable(f"  {message}"), fg=typer.colors.RED, err=True)
+    complain(report.failed, most=len(report.failed))
     if report.failed:
         raise typer.Exit(1)
 
@@ -189,7 +188,7 @@ def info() -> None:
         note = "  outdated" if row.get("outdated") else ""
         line = f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}{note}"
         typer.echo(printable(line))
-    files = {file.name: file.stat().st_size for file in pixel_files(cache_dir())}
+    files = {file.name: file.lstat().st_size for file in pixel_files(cache_dir())}
     for name, n_bytes in files.items():
         typer.echo(printable(f"{'decoded images':<32} {name} {n_bytes / 2**20:.1f} MiB"))
     total = sum([*(int(row["bytes"]) for row in rows), *files.values()]) / 2**20
@@ -199,6 +198,7 @@ def info() -> None:
             f"{n_outdated} outdated: made by an older version of the encoder and not used any "
             "more. Delete them: nlbench cache clear --outdated"
         )
+    complain([str(row["problem"]) for row in rows if "problem" in row])
 
 
 @cache.command("clear")
@@ -218,9 +218,16 @@ def clear(
     """
     from nlbench.data.pixel_file import pixel_files
     from nlbench.encoders.cache import EmbeddingCache, cache_dir
+    from nlbench.files import delete_all
 
-    freed = EmbeddingCache().clear(outdated_only=outdated)
-    for file in () if outdated else pixel_files(cache_dir()):
-        freed += file.stat().st_size
-        file.unlink()
+    freed, refused = EmbeddingCache().clear(outdated_only=outdated)
+    if not outdated:
+        decoded, kept = delete_all(pixel_files(cache_dir()))
+        freed, refused = freed + decoded, refused + kept
     typer.echo(f"{freed / 2**20:.1f} MiB freed in {cache_dir()}")
+    if refused:
+        complain(refused)
+        raise RunError(
+            f"{counted(len(refused), 'path')} of the cache could not be deleted, see above. The "
+            "rest is gone; repeat the command when the reason is gone."
+        )

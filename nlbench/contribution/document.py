@@ -11,7 +11,7 @@ from typing import Any
 
 from nlbench.contribution.evidence import ARRAYS, NEEDED, Evidence
 from nlbench.contribution.packing import Array, key_of, pack, packed_length, unpack
-from nlbench.errors import DataError
+from nlbench.errors import DataError, refusal
 from nlbench.files import canonical_json, read_file
 from nlbench.results.record import RunRecord
 
@@ -91,7 +91,9 @@ def _parsed(path: Path) -> Any:
             read_file(path, MAX_BYTES).decode(),
             parse_constant=_not_finite, parse_float=_finite, parse_int=_bounded,
         )  # fmt: skip
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+    except OSError as error:
+        raise DataError(str(refusal(error, path, "read"))) from None
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise DataError(f"{path} cannot be read as JSON: {error}.") from None
     except RecursionError:
         raise DataError(f"{path} is nested too deeply.") from None

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nlbench.contribution.packing import Array
-from nlbench.errors import DataError
-from nlbench.files import write_atomic
+from nlbench.errors import DataError, RefusedError
+from nlbench.files import read_if_there, write_atomic
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
 
 
@@ -56,6 +56,7 @@ def evidence_of(folder: Path) -> Evidence | None:
 
     Raises:
         DataError: if a file is damaged.
+        RefusedError: if the operating system does not let us read it.
     """
     selection = _columns(folder / SELECTION_FILE)
     if not selection:
@@ -109,12 +110,15 @@ def _columns(path: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        return {}
     try:
+        content = read_if_there(path)
+        if content is None:
+            return {}
         # One thread: these files are small, and the leaderboard reads thousands of them.
-        table = pq.ParquetFile(path).read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except RefusedError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"'{path}' is damaged: {error}. Repeat the run with --force, or export it with "
             "--no-evidence."

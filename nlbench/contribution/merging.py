@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from nlbench.contribution.checks import quick_problems
 from nlbench.contribution.document import ContributedRun, read_runs
-from nlbench.errors import ConfigError, DataError
+from nlbench.errors import ConfigError, DataError, NlbenchError, refusal, refusals
 from nlbench.results.record import RunRecord
 
 
@@ -25,22 +27,39 @@ def read_folder(folder: Path) -> tuple[list[ContributedRun], list[str]]:
     Raises:
         ConfigError: if there is no such folder or file, or no such file in it.
     """
-    within = [folder] if folder.is_file() else folder.rglob("*.json")
-    files = sorted(path for path in within if path.is_file())
-    if not files:
+    problems: list[str] = []
+    files = [folder] if _is_file(folder) else _files_in(folder, problems)
+    if not files and not problems:
         raise ConfigError(
             f"'{folder}' must be a folder with files of runs. Write one with "
             f"`nlbench export --all --out {folder}/mine.json`."
         )
     runs: list[ContributedRun] = []
-    problems: list[str] = []
     for path in files:
         try:
             runs += _checked(path)
-        except DataError as error:
+        except NlbenchError as error:
             problems.append(str(error))
     backed, replaced = backed_runs(runs)
     return backed, [*problems, *replaced]
+
+
+def _is_file(path: Path) -> bool:
+    with refusals(path, "read"):
+        return path.is_file()
+
+
+def _files_in(folder: Path, problems: list[str]) -> list[Path]:
+    """Return the files of a folder and those in it; one that cannot be listed is a problem."""
+
+    def note(error: OSError) -> None:
+        if error.errno != errno.ENOENT or Path(error.filename) != folder:
+            problems.append(str(refusal(error, error.filename, "read")))
+
+    walked = os.walk(folder, onerror=note)
+    return sorted(
+        Path(top) / name for top, _, names in walked for name in names if name.endswith(".json")
+    )
 
 
 def backed_runs(

@@ -10,8 +10,8 @@ from typing import Literal
 from nlbench.contribution.checks import quick_problems, verify_run
 from nlbench.contribution.document import ContributedRun, read_runs
 from nlbench.contribution.evidence import evidence_of, write_evidence
-from nlbench.errors import ConfigError, DataError
-from nlbench.files import write_atomic
+from nlbench.errors import ConfigError, DataError, NlbenchError, refusals
+from nlbench.files import read_if_there, write_atomic
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
 from nlbench.results.store import RunStore
 
@@ -32,10 +32,13 @@ def runs_to_take(source: Path) -> tuple[list[ContributedRun], list[str]]:
 
     Raises:
         ConfigError: if it is neither.
+        RefusedError: if the operating system does not let us look.
     """
-    if source.is_file():
+    with refusals(source, "read"):
+        is_file, is_home = source.is_file(), (source / "runs").is_dir()
+    if is_file:
         return _of_file(source)
-    if not (source / "runs").is_dir():
+    if not is_home:
         raise ConfigError(
             f"'{source}' must be a file that `nlbench export` wrote or a home: a folder with a "
             "folder 'runs' in it, as NLBENCH_HOME names it."
@@ -78,8 +81,9 @@ def _put_samples(run: ContributedRun, store: RunStore, home: RunStore | None) ->
         return
     for name in (SELECTION_FILE, PREDICTIONS_FILE):
         file = home.folder(run.record.fingerprint) / name
-        if file.is_file():
-            write_atomic(folder / name, file.read_bytes())
+        content = read_if_there(file)
+        if content is not None:
+            write_atomic(folder / name, content)
 
 
 def _compared(run: ContributedRun, store: RunStore) -> TakenIn:
@@ -97,7 +101,7 @@ def _compared(run: ContributedRun, store: RunStore) -> TakenIn:
 def _of_file(path: Path) -> tuple[list[ContributedRun], list[str]]:
     try:
         runs = read_runs(path)
-    except DataError as error:
+    except NlbenchError as error:
         return [], [str(error)]
     wrong = [problem for run in runs for problem in _problems(run)]
     return ([], wrong) if wrong else (runs, [])
@@ -114,7 +118,7 @@ def _of_home(home: RunStore) -> tuple[list[ContributedRun], list[str]]:
             continue
         try:
             run = ContributedRun(record, evidence_of(home.folder(record.fingerprint)))
-        except DataError as error:
+        except NlbenchError as error:
             problems.append(str(error))
             continue
         if record.metrics is None:

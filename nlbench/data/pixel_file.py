@@ -15,7 +15,7 @@ from torch import Tensor
 from nlbench.data.image_data import all_positions
 from nlbench.data.images import ImageSource
 from nlbench.errors import DataError
-from nlbench.files import write_atomic
+from nlbench.files import entries_of, write_atomic
 
 _BATCH = 256
 
@@ -26,10 +26,13 @@ def pixel_folder(cache: Path) -> Path:
 
 
 def pixel_files(cache: Path) -> list[Path]:
-    """Return the files of decoded images, finished and half-written."""
-    return sorted(
-        file for file in pixel_folder(cache).glob("*.*") if file.suffix in (".uint8", ".part")
-    )
+    """Return the files of decoded images, finished and half-written.
+
+    Raises:
+        RefusedError: if their folder cannot be listed.
+    """
+    files = entries_of(pixel_folder(cache))
+    return [file for file in files if file.suffix in (".uint8", ".part")]
 
 
 def decoded_file(

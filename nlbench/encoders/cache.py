@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -32,8 +31,9 @@ from nlbench.encoders.shards import (
 )
 from nlbench.encoders.versions import is_outdated
 from nlbench.encoders.wanted_rows import WantedRows
+from nlbench.errors import RefusedError, refusals
 from nlbench.files import cache_dir as cache_dir
-from nlbench.files import canonical_json
+from nlbench.files import canonical_json, delete_all, entries_of
 
 log = logging.getLogger("nlbench")
 
@@ -80,18 +80,21 @@ class EmbeddingCache:
 
         Returns:
             (R, d) float32 on the CPU.
+
+        Raises:
+            RefusedError: if the entry cannot be read or written.
         """
         data_key, data = identity.get("data_key", ""), identity.get("data", "")
         encoder = {name: value for name, value in identity.items() if name not in _OF_DATA}
         entry = self.folder / _sha256(canonical_json(encoder))
-        entry.mkdir(parents=True, exist_ok=True)
+        with refusals(entry):
+            entry.mkdir(parents=True, exist_ok=True)
         look = keys or (lambda: position_keys(data_key, n_rows))
         # Of this data set alone: embedding another one may take hours.
-        with FileLock(self.folder / f"{entry.name}.{_sha256(data_key)[:16]}.lock"):
-            lock = self._lock(entry)
-            known = remembered_images(entry, data_key, data, n_rows, look, lock)
+        with _held(self.folder / f"{entry.name}.{_sha256(data_key)[:16]}.lock"):
+            known = remembered_images(entry, data_key, data, n_rows, look, self._lock(entry))
             wanted = WantedRows(known.keys, known.numbers[slice(None) if rows is None else rows])
-            with lock:
+            with self._lock(entry), refusals(entry, "read"):
                 take_over(self.folder, entry, identity, known, encoder)
                 _read_stored(entry, wanted)
             parts = in_shards(wanted.missing())
@@ -118,38 +121,71 @@ class EmbeddingCache:
     def info(self) -> list[dict[str, str | int]]:
         """Return what is stored: encoder, data sets, rows and bytes of each entry.
 
-        `outdated` entries were made by an older version of the encoder and are not used any more.
+        `outdated` entries were made by an older version of the encoder and are not used any more;
+        one that cannot be read has its reason as `problem`.
+
+        Raises:
+            RefusedError: if the cache cannot be listed.
         """
         return [_describe(entry) for entry in self._entries()]
 
-    def clear(self, outdated_only: bool = False) -> int:
-        """Delete all entries, or those not used any more; return the number of bytes freed.
+    def clear(self, outdated_only: bool = False) -> tuple[int, list[str]]:
+        """Delete all entries, or those not used any more.
 
         What another process is reading or writing at the moment is waited for; after ten seconds it
-        is left, with a warning.
+        is left, with a message.
+
+        Returns:
+            The bytes freed, and a message per file that cannot be deleted.
+
+        Raises:
+            RefusedError: if the cache cannot be listed.
         """
         freed = 0
+        refused: list[str] = []
         for entry in self._entries():
             if outdated_only and not _describe(entry).get("outdated"):
                 continue
             try:
-                with self._lock(entry).acquire(timeout=_CLEAR_WAITS_S):
+                with _held(entry.with_suffix(".lock"), timeout=_CLEAR_WAITS_S):
                     # Names with a dot in front, which killed writers left half-written, among them.
-                    freed += _bytes(entry)
-                    shutil.rmtree(entry, ignore_errors=True)
+                    n_bytes, kept = delete_all([entry])
             except Timeout:
-                log.warning("cached embeddings %s are in use and were left.", entry.name)
-        for path in () if outdated_only else self.folder.glob("*.lock"):
-            with suppress(Timeout), FileLock(path, timeout=0):
-                path.unlink(missing_ok=True)
-        return freed
+                n_bytes, kept = 0, [f"cached embeddings {entry.name} are in use and were left."]
+            except RefusedError as error:
+                n_bytes, kept = 0, [str(error)]
+            freed, refused = freed + n_bytes, refused + kept
+        return freed, refused + ([] if outdated_only else self._delete_locks())
+
+    def _delete_locks(self) -> list[str]:
+        """Delete the locks that nobody holds; return a message for each that cannot be deleted."""
+        refused: list[str] = []
+        for path in entries_of(self.folder):
+            if path.suffix == ".lock":
+                with suppress(Timeout, RefusedError), _held(path, timeout=0):
+                    refused += delete_all([path])[1]
+        return refused
 
     def _entries(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*") if path.is_dir())
+        with refusals(self.folder, "read"):
+            return [path for path in entries_of(self.folder) if path.is_dir()]
 
-    def _lock(self, entry: Path) -> FileLock:
-        """Return the lock on an entry's files, which is held for moments."""
-        return FileLock(entry.with_suffix(".lock"))
+    @contextmanager
+    def _lock(self, entry: Path) -> Iterator[None]:
+        """Hold the lock on an entry's files, which is held for moments."""
+        with _held(entry.with_suffix(".lock")):
+            yield
+
+
+@contextmanager
+def _held(path: Path, timeout: float = -1) -> Iterator[None]:
+    lock = FileLock(path)
+    with refusals(path):
+        lock.acquire(timeout=timeout)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read_stored(entry: Path, wanted: WantedRows) -> None:
@@ -167,9 +203,11 @@ def _read_stored(entry: Path, wanted: WantedRows) -> None:
 
 
 def _describe(entry: Path) -> dict[str, str | int]:
-    n_rows = 0
     names: dict[str, str | int] = {"encoder": "nothing yet", "data": entry.name}
+    n_rows = n_bytes = 0
     try:
+        with refusals(entry, "read"):
+            n_bytes = sum(path.lstat().st_size for path in sorted(entry.iterdir()))
         for path in shard_files(entry):
             rows, columns = shape_of(path)
             metadata = metadata_of(path)
@@ -177,17 +215,11 @@ def _describe(entry: Path) -> dict[str, str | int]:
             data = ", ".join(data_names(entry)) or metadata.get("data", "")
             names = {"encoder": metadata["encoder"], "data": data}
             names |= {"rows": n_rows, "dimensions": columns, "outdated": is_outdated(metadata)}
+    except RefusedError as error:
+        names = {"encoder": "not readable", "data": entry.name, "problem": str(error)}
     except UNREADABLE:
         names = {"encoder": "damaged", "data": entry.name}
-    return {**names, "bytes": _bytes(entry)}
-
-
-def _bytes(entry: Path) -> int:
-    total = 0
-    for path in entry.glob("*"):
-        with suppress(FileNotFoundError):  # another process tidied up
-            total += path.stat().st_size
-    return total
+    return {**names, "bytes": n_bytes}
 
 
 def _sha256(text: str) -> str:

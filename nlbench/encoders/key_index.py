@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
-from filelock import BaseFileLock
 
 from nlbench.data.content_keys import Keys, as_keys
 from nlbench.encoders.shards import UNREADABLE, metadata_of
@@ -55,7 +54,12 @@ def known_images(keys: Keys) -> KnownImages:
 
 
 def remembered_images(
-    entry: Path, data_key: str, data: str, n: int, look: Callable[[], Keys], lock: BaseFileLock
+    entry: Path,
+    data_key: str,
+    data: str,
+    n: int,
+    look: Callable[[], Keys],
+    lock: AbstractContextManager[None],
 ) -> KnownImages:
     """Return the images of a data set, from the file of an earlier run if there is one.
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nlbench.data.content_keys import Keys, as_keys
+from nlbench.errors import refusals
 from nlbench.files import write_atomic
 
 log = logging.getLogger("nlbench")
@@ -63,7 +64,9 @@ def read_shard(path: Path, skips: Callable[[Keys], bool] | None = None) -> Shard
 
     Raises:
         DamagedShardError: if it cannot be trusted.
+        RefusedError: if the operating system does not let us read it.
     """
+    require_readable(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             keys = as_keys(file.get_tensor("keys").numpy())
@@ -83,7 +86,8 @@ def drop_damaged(path: Path) -> None:
         "cached embeddings %s are damaged and are computed again.",
         path.relative_to(path.parents[1]),
     )
-    path.unlink(missing_ok=True)
+    with refusals(path, "deleted"):
+        path.unlink(missing_ok=True)
 
 
 def merge_small(entry: Path, metadata: Mapping[str, str]) -> None:
@@ -104,7 +108,8 @@ def merge_small(entry: Path, metadata: Mapping[str, str]) -> None:
     for rows in in_shards(first):
         write_shard(entry, Shard(keys[rows], embeddings[torch.from_numpy(rows)]), metadata)
     for path in paths:
-        path.unlink(missing_ok=True)
+        with refusals(path, "deleted"):
+            path.unlink(missing_ok=True)
 
 
 def in_shards(numbers: Numbers) -> list[Numbers]:
@@ -117,8 +122,10 @@ def shape_of(path: Path) -> tuple[int, int]:
     """Return rows and columns of a shard without reading it.
 
     Raises:
+        RefusedError: if the operating system does not let us read it.
         Exception: one of `UNREADABLE`.
     """
+    require_readable(path)
     with safetensors.safe_open(path, framework="np") as file:
         rows, columns = file.get_slice("embeddings").get_shape()
         return int(rows), int(columns)
@@ -132,6 +139,16 @@ def metadata_of(path: Path) -> dict[str, str]:
     """
     with safetensors.safe_open(path, framework="np") as file:
         return dict(file.metadata())
+
+
+def require_readable(path: Path) -> None:
+    """Tell a refusal of the operating system from damage, as safetensors does not.
+
+    Raises:
+        RefusedError: if the file cannot be opened.
+    """
+    with refusals(path, "read"):
+        path.open("rb").close()
 
 
 def _whole_or_dropped(path: Path) -> Shard | None:

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -202,7 +203,8 @@ def module_path(module: str) -> Path | None:
     for root in spec.submodule_search_locations:
         base = Path(root).joinpath(*rest)
         for candidate in (base / "__init__.py", base.with_suffix(".py")):
-            if candidate.is_file():
+            # Unlike Path.is_file, False where a folder of Python's path must not be entered.
+            if os.path.isfile(candidate):  # noqa: PTH113
                 return candidate
     return None
 

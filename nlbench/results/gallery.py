@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlbench.errors import DataError
-from nlbench.files import write_atomic
+from nlbench.errors import DataError, RefusedError, refusals
+from nlbench.files import read_if_there, readable, write_atomic
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,11 +86,13 @@ def write_gallery(folder: Path, seen: SelectedSamples, dataset: str) -> Path | N
     """
     path = folder / GALLERY_FILE
     if not may_be_shown(dataset):
-        path.unlink(missing_ok=True)
+        with refusals(path, "deleted"):
+            path.unlink(missing_ok=True)
         return None
     groups = [_group(seen, key, n, rows) for key, n, rows in _most_telling(seen)]
     content = {"format": FORMAT, "groups": [_packed(group) for group in groups]}
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False))
+    read_gallery(folder)  # what cannot be read back is no gallery
     return path
 
 
@@ -99,16 +101,20 @@ def read_gallery(folder: Path) -> tuple[Group, ...]:
 
     Raises:
         DataError: if the file is damaged.
+        RefusedError: if the operating system does not let us read it.
     """
     path = folder / GALLERY_FILE
     try:
-        content = json.loads(path.read_bytes())
+        stored = read_if_there(path)
+        if stored is None:
+            return ()
+        content = json.loads(stored)
         if content["format"] != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         return tuple(_unpacked(group) for group in content["groups"])
-    except FileNotFoundError:
-        return ()
-    except (ValueError, KeyError, TypeError, OSError, binascii.Error) as error:
+    except RefusedError:
+        raise
+    except (ValueError, KeyError, TypeError, OSError, RecursionError, binascii.Error) as error:
         raise DataError(
             f"'{path}' is damaged ({type(error).__name__}: {error}). Remove it, or repeat the run "
             "with --force."
@@ -169,7 +175,7 @@ def _group(seen: SelectedSamples, key: str, n: int, rows: list[int]) -> Group:
     truth = seen.clean_labels
     samples = tuple(
         Sample(
-            id=seen.ids[int(seen.positions[row])],
+            id=readable(seen.ids[int(seen.positions[row])]),
             noisy_label=int(seen.noisy_labels[row]),
             clean_label=None if truth is None else int(truth[row]),
             score=float(seen.selection.score[row]),

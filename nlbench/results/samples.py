@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlbench.files import write_atomic
+from nlbench.errors import DataError, RefusedError, refusals, text_of
+from nlbench.files import read_if_there, readable, write_atomic
 
 # The leaderboard reads these files and has no use for torch.
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def write_selection(folder: Path, samples: SelectedSamples) -> Path:
     clean = pa.nulls(len(positions), pa.int64()) if truth is None else pa.array(truth.cpu().numpy())
     columns = {
         "index": pa.array(positions, pa.int64()),
-        "id": pa.array([samples.ids[i] for i in positions], pa.string()),
+        "id": pa.array([readable(samples.ids[i]) for i in positions], pa.string()),
         "noisy_label": pa.array(samples.noisy_labels.cpu().numpy()),
         "clean_label": clean,
         "score": pa.array(_exact(selection.score)),
@@ -93,12 +94,22 @@ def _exact(score: Tensor) -> Any:
 
 
 def _write(path: Path, columns: dict[str, Any]) -> Path:
+    """Write a file and read it back: its run has no result without it.
+
+    Raises:
+        DataError: if something else is read than was written.
+        RefusedError: if the operating system does not take it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    table, buffer = pa.table(columns), io.BytesIO()
+    pq.write_table(table, buffer)
     write_atomic(path, buffer.getvalue())
+    with refusals(path, "read"):
+        content = path.read_bytes()
+    if content != buffer.getvalue() or not pq.read_table(pa.BufferReader(content)).equals(table):
+        raise DataError(f"'{path}' cannot be read back as it was written. Check the disk.")
     return path
 
 
@@ -113,12 +124,26 @@ class Suspect:
 
 
 def least_trusted(folder: Path, n: int) -> list[Suspect]:
-    """Return the n samples with the lowest scores, lowest first; none where no file was written."""
+    """Return the n samples with the lowest scores, lowest first; none where no file was written.
+
+    Raises:
+        DataError: if the file is damaged.
+        RefusedError: if the operating system does not let us read it.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = folder / SELECTION_FILE
-    if not path.is_file():
-        return []
-    table = pq.read_table(path, columns=["id", "noisy_label", "score", "keep"])
-    rows = table.sort_by("score").slice(0, n).to_pylist()
-    return [Suspect(r["id"], r["noisy_label"], r["score"], r["keep"]) for r in rows]
+    try:
+        content = read_if_there(path)
+        if content is None:
+            return []
+        columns = ["id", "noisy_label", "score", "keep"]
+        table = pq.read_table(pa.BufferReader(content), columns=columns)
+        rows = table.sort_by("score").slice(0, n).to_pylist()
+        return [Suspect(r["id"], r["noisy_label"], r["score"], r["keep"]) for r in rows]
+    except RefusedError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        text = text_of(error, limit=200).partition("\n")[0]
+        raise DataError(f"'{path}' is damaged: {text}. Repeat the run with --force.") from None

@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nlbench.errors import BusyError, NlbenchError, refusals
-from nlbench.files import home_dir, write_atomic
+from nlbench.files import entries_of, home_dir, write_atomic
 from nlbench.results.record import RunRecord
 from nlbench.results.record_file import read_record, write_record
 
@@ -144,13 +144,7 @@ class RunStore:
         Raises:
             RefusedError: if they cannot be listed.
         """
-        try:
-            with refusals(self.runs, "read"), os.scandir(self.runs) as entries:
-                return sorted(Path(entry.path) for entry in entries if entry.name[:1] != ".")
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return []
-            raise
+        return entries_of(self.runs)
 
     def records(self) -> tuple[list[RunRecord], list[str]]:
         """Return all readable records, in order of fingerprint, and a message per other one.

@@ -14,6 +14,7 @@ from nlbench.tracking.board import board_of
 from nlbench.tracking.means import group_of
 from nlbench.tracking.schema import run_name, sha256
 from nlbench.tracking.settle import settle
+from nlbench.tracking.store import is_of_a_file
 
 if TYPE_CHECKING:
     from nlbench.tracking.tracker import MlflowTracker
@@ -44,7 +45,7 @@ def sync(
 
     Returns:
         Counts, and a message per record that could not be filled or read. After three failures
-        in a row the rest is not tried: the store is gone.
+        in a row, other than for a file of their own, the rest is not tried: the store is gone.
     """
     settle(store, tracker)
     records, failed = store.records()
@@ -55,7 +56,7 @@ def sync(
             new = _fill_once(tracker, record, store.folder(record.fingerprint))
         except NlbenchError as error:
             failed.append(f"{line}: {error}")
-            in_a_row += 1
+            in_a_row += not is_of_a_file(error.__cause__)
             outcome = "failed"
         else:
             uploaded, already_there, in_a_row = uploaded + new, already_there + (not new), 0

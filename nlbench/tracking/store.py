@@ -9,10 +9,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from nlbench.errors import ConfigError, RunError
+from nlbench.errors import ConfigError, RunError, refusal
 
 HEALTH_TIMEOUT_S = 5.0
 READ_HINT = "Check the store, or fill it again with `nlbench sync`."
@@ -155,10 +156,17 @@ def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
         library = type(error).__module__.partition(".")[0]
         if not isinstance(error, OSError) and library not in _LIBRARIES:
             raise
+        if is_of_a_file(error):
+            raise RunError(str(refusal(error, error.filename, "read or written"))) from error
         text = mask(" ".join(str(error).split()))[:300].rstrip(".")
         raise RunError(
             f"MLflow at {mask(uri)} failed: {text}. {login_hint(error)}{hint}"
         ) from error
+
+
+def is_of_a_file(error: BaseException | None) -> TypeGuard[OSError]:
+    """Return whether the operating system refused one file, rather than a store that is gone."""
+    return isinstance(error, OSError) and isinstance(error.filename, str | Path)
 
 
 def login_hint(error: Exception) -> str:

@@ -210,7 +210,7 @@ def test_two_processes_compute_once(tmp_path: Path) -> None:
 
 def test_info_and_clear(cache: EmbeddingCache) -> None:
     assert cache.info() == []
-    assert cache.clear() == 0
+    assert cache.clear() == (0, [])
     cache.get(IDENTITY, 4, Counted())
     size = used(cache)
     expected = {
@@ -225,7 +225,7 @@ def test_info_and_clear(cache: EmbeddingCache) -> None:
     broken.parent.mkdir()
     broken.write_bytes(b"1234")
     assert {"encoder": "damaged", "data": "broken", "bytes": 4} in cache.info()
-    assert cache.clear() == size + 4
+    assert cache.clear() == (size + 4, [])
     assert list(cache.folder.iterdir()) == []
     assert cache.info() == []
 
@@ -242,7 +242,7 @@ def test_clear_removes_what_a_killed_process_left_half_written(cache: EmbeddingC
     cache.get(IDENTITY, 4, Counted())
     size = used(cache)
     entry(cache).with_name(f".{entry(cache).name}.k3l4m5").write_bytes(b"123456")
-    assert cache.clear() == size + 6
+    assert cache.clear() == (size + 6, [])
     assert list(cache.folder.iterdir()) == []
 
 
@@ -310,7 +310,7 @@ def test_entries_of_an_older_encoder_are_named_and_can_be_dropped(
     old(cache, encoder_version=version)
     assert {row["data"]: row["outdated"] for row in cache.info()} == {"digits": False, "old": True}
     size = next(row["bytes"] for row in cache.info() if row["data"] == "old")
-    assert cache.clear(outdated_only=True) == size
+    assert cache.clear(outdated_only=True) == (size, [])
     assert [row["data"] for row in cache.info()] == ["digits"]
 
 

@@ -41,7 +41,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
 
     def counting(images: ImageSource, *rest: object) -> Iterator[torch.Tensor]:
-        shards: Sequence[torch.Tensor] = rest[-1]  # type: ignore[assignment]
+        shards: Sequence[torch.Tensor] = rest[3]  # type: ignore[assignment]
         counts.append(sum(map(len, shards)))
         return extract(images, *rest)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nlbench.errors import DataError
+from nlbench.errors import NlbenchError
 from nlbench.results.gallery import Group, read_gallery
 from nlbench.results.record import RunRecord
 from nlbench.results.store import RunStore
@@ -69,10 +69,10 @@ class RunFiles:
         gallery: tuple[Group, ...] = ()
         try:
             evidence = evidence_of(folder)
-        except DataError as error:
+        except NlbenchError as error:
             problems.append(str(error))
         try:
             gallery = read_gallery(folder)
-        except DataError as error:
+        except NlbenchError as error:
             problems.append(str(error))
         return Beside("the local store", evidence, gallery, tuple(problems))

@@ -121,6 +121,14 @@ def canonical_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; False, too, for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero in it
+        return False
+
+
 def read_file(path: Path, most_bytes: int) -> bytes:
     """Return the content of a file that somebody else wrote.
 

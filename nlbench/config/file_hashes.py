@@ -31,10 +31,11 @@ def file_hashes(
 def _content_hash(name: str) -> str:
     try:
         path = Path(name.removeprefix("local-dir:")).expanduser()
-    except RuntimeError:  # "~somebody" who does not exist: no file of ours
-        return ""
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-    if name.startswith("local-dir:") != path.is_dir() or not files[0].is_file():
+        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        if name.startswith("local-dir:") != path.is_dir() or not files[0].is_file():
+            return ""
+    # "~somebody" who does not exist, a name that no file can have: no file of ours
+    except (RuntimeError, OSError, ValueError):
         return ""
     digest = hashlib.sha256()
     for file in files:

@@ -83,8 +83,9 @@ def _comments(text: str) -> dict[tuple[str, str], str]:
     top = yaml.compose(text, yaml.SafeLoader)
     for section, values in top.value if isinstance(top, yaml.MappingNode) else ():
         for key, value in values.value if isinstance(values, yaml.MappingNode) else ():
-            rest = lines[value.end_mark.line][value.end_mark.column :]
-            _, mark, comment = rest.partition("#")
+            # A value may end at the end of the file, behind its last line.
+            rest = "".join(lines[value.end_mark.line : value.end_mark.line + 1])
+            _, mark, comment = rest[value.end_mark.column :].partition("#")
             if mark:
                 comments[section.value, key.value] = comment.strip()
     return comments
@@ -99,6 +100,16 @@ def _check_recipe(path: Path, content: Mapping[str, Any]) -> None:
         if not isinstance(value, kind):
             what = "key: value pairs" if kind is dict else "text"
             raise ConfigError(f"recipe '{path}': {key!r} must be {what}, got {value!r}.")
+        if isinstance(value, dict):
+            _check_section(path, key, value)
+
+
+def _check_section(path: Path, section: str, values: Mapping[Any, Any]) -> None:
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"recipe '{path}': {section}: key {key!r} must be text. Quote it.")
+        if key in ("name", "kind") and not isinstance(value, str):
+            raise ConfigError(f"recipe '{path}': {section}.{key} must be text, got {value!r}.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -143,6 +154,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**base, **over}
     for section in SECTIONS:
         low, high = base.get(section) or {}, over.get(section) or {}
-        renamed = any(high.get(k, low.get(k)) != low.get(k) for k in ("name", "kind"))
+        named_by = "kind" if section == "noise" else "name"
+        renamed = high.get(named_by, low.get(named_by)) != low.get(named_by)
         merged[section] = dict(high) if renamed else {**low, **high}
     return merged

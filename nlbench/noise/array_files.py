@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nlbench.errors import ConfigError, DataError
-from nlbench.files import parse_yaml
+from nlbench.files import is_file, parse_yaml
 
 
 def read_array(option: str, source: Any, dtype: type) -> Any:
@@ -26,7 +26,7 @@ def read_array(option: str, source: Any, dtype: type) -> Any:
         except (ValueError, TypeError) as error:
             raise ConfigError(f"`{option}` must be an array of numbers: {error}") from None
     path = Path(source).expanduser()
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"`{option}` file '{path}' does not exist. Check the path.")
     try:
         array = _read_file(path)

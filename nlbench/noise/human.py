@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nlbench.data.labels import checked_labels
 from nlbench.errors import ConfigError, DataError, did_you_mean
+from nlbench.files import is_file
 from nlbench.noise.labels import Drawn, Labels, counted_matrix
 from nlbench.plugins.versions import versioned
 
@@ -99,7 +100,7 @@ def read_human_labels(path: Path) -> dict[str, Labels]:
 def _read(path: Path) -> dict[Any, Any]:
     import torch
 
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"label file '{path}' does not exist: {HOW_TO_GET}.")
     integers = [type(np.dtype(code)) for code in ("i8", "i4", "u1")]
     # What arrays are unpickled with. numpy 2 moved it; files name either place.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nlbench.data.labels import checked_labels
 from nlbench.errors import ConfigError, DataError
+from nlbench.files import is_file
 from nlbench.noise.array_files import read_array
 from nlbench.noise.class_words import ClassWords
 from nlbench.noise.label_table import LabelTable, read_label_table
@@ -89,7 +90,7 @@ def _rows(cells: Sequence[Any]) -> list[int]:
 
 
 def _table(what: str, file: Path, samples: TrainingSamples) -> LabelTable:
-    if not file.is_file():
+    if not is_file(file):
         raise DataError(f"{what} does not exist. Check the path.")
     try:
         return read_label_table(

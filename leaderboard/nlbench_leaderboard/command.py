@@ -204,6 +204,7 @@ def _read(
 
     The store is None where the records come from a server.
     """
+    from nlbench.contribution import trusted_records
     from nlbench.results.store import RunStore
     from nlbench.tracking import read_records, settle_left_open
 
@@ -212,7 +213,7 @@ def _read(
     if tracking_uri is not None:
         records, problems = read_records(tracking_uri)
         return records, set(), problems, None
-    records, problems = store.records()
+    records, problems = trusted_records(store)
     unfinished = store.unfinished()
     killed = {run.record.fingerprint for run in unfinished if not run.alive}
     return [*records, *(run.record for run in unfinished)], killed, problems, store

@@ -11,7 +11,7 @@ from nlbench.contribution.installed_facts import (
     Paper,
     installed_facts_of,
 )
-from nlbench.contribution.merging import backed_runs, merged, read_folder
+from nlbench.contribution.merging import backed_runs, merged, read_folder, trusted_records
 from nlbench.contribution.rerun import Rerun, draw_runs, rerun
 
 __all__ = [
@@ -36,5 +36,6 @@ __all__ = [
     "read_runs",
     "record_differences",
     "rerun",
+    "trusted_records",
     "verify_run",
 ]

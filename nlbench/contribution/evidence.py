@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from nlbench.contribution.packing import Array
 from nlbench.errors import DataError, RefusedError
-from nlbench.files import read_if_there, write_atomic
+from nlbench.files import write_atomic
+from nlbench.results.digests import read_beside
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
 
 
@@ -111,7 +112,7 @@ def _columns(path: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     try:
-        content = read_if_there(path)
+        content = read_beside(path)
         if content is None:
             return {}
         # One thread: these files are small, and the leaderboard reads thousands of them.

@@ -11,6 +11,7 @@ from nlbench.contribution.checks import quick_problems
 from nlbench.contribution.document import ContributedRun, read_runs
 from nlbench.errors import ConfigError, DataError, NlbenchError, refusal, refusals
 from nlbench.results.record import RunRecord
+from nlbench.results.store import RunStore
 
 
 def read_folder(folder: Path) -> tuple[list[ContributedRun], list[str]]:
@@ -93,6 +94,30 @@ def backed_runs(
         "since nobody can check it."
         for name in left_out
     ]
+
+
+def trusted_records(store: RunStore) -> tuple[list[RunRecord], list[str]]:
+    """Return the records of a home that can be believed, and a message per other one.
+
+    Those with digests are what was written. Older ones have none and are checked as contributed
+    ones are.
+
+    Raises:
+        RefusedError: if the folder of all runs cannot be read.
+    """
+    records, problems = store.records()
+    good = []
+    for record in records:
+        is_old = not store.has_digests(record.fingerprint)
+        wrong = next(quick_problems(ContributedRun(record)), "") if is_old else ""
+        if wrong:
+            problems.append(
+                f"run {record.fingerprint[:12]} is left out: {wrong}. It was recorded before "
+                "records had digests, and may be damaged. Repeat the run with --force."
+            )
+        else:
+            good.append(record)
+    return good, problems
 
 
 def merged(local: Iterable[RunRecord], contributed: Iterable[RunRecord]) -> list[RunRecord]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlbench.errors import DataError, RefusedError, refusals
-from nlbench.files import read_if_there, readable, write_atomic
+from nlbench.files import readable, write_atomic
+from nlbench.results.digests import read_beside
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,7 +106,7 @@ def read_gallery(folder: Path) -> tuple[Group, ...]:
     """
     path = folder / GALLERY_FILE
     try:
-        stored = read_if_there(path)
+        stored = read_beside(path)
         if stored is None:
             return ()
         content = json.loads(stored)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nlbench.errors import DataError
 from nlbench.files import require_bounded
+from nlbench.results.digests import unsealed
 from nlbench.results.older_records import in_todays_shape
 
 SCHEMA_VERSION = 1
@@ -235,14 +236,16 @@ class RunRecord(_Part):
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "record") -> RunRecord:
-        """Read a record.
+        """Read a record, with or without digests.
 
         Raises:
-            DataError: if the text is not a record of this schema; names `source`.
+            DataError: if the text is not a record of this schema, or not what was written; names
+                `source`.
         """
+        content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         try:
-            record = cls.model_validate_json(in_todays_shape(text), strict=True)
-            if _ODD_NUMBER.search(text if isinstance(text, bytes) else text.encode()):
+            record = cls.model_validate_json(in_todays_shape(unsealed(content)), strict=True)
+            if _ODD_NUMBER.search(content):
                 _require_numbers(record)
         except ValidationError as error:
             first = error.errors()[0]

@@ -7,12 +7,13 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nlbench.errors import DataError, refusal, refusals
 from nlbench.files import read_file, write_atomic
+from nlbench.results.digests import sealed
 from nlbench.results.record import RunRecord
 
 MOST_BYTES = 256 * 2**20
@@ -49,10 +50,15 @@ def read_record(path: Path) -> RunRecord | None:
     raise DataError(reason + _command_in(content))
 
 
-def write_record(path: Path, record: RunRecord) -> None:
+def write_record(path: Path, record: RunRecord, beside: Iterable[Path] = ()) -> None:
     """Write a record beside its place, read it back, and only then put it there.
 
     What is in its place and is not a record is kept under another name.
+
+    Args:
+        path: Its place.
+        record: It is written with its digest.
+        beside: Files that rest on it, whose digests it has; those that are missing are left out.
 
     Raises:
         DataError: if it cannot be read back; an older record then stays.
@@ -61,7 +67,7 @@ def write_record(path: Path, record: RunRecord) -> None:
     fresh = path.with_name(f"{path.name}.new")
     with refusals(path):
         try:
-            write_atomic(fresh, record.to_json())
+            write_atomic(fresh, sealed(record.to_json(), beside))
             RunRecord.from_json(fresh.read_bytes(), source=f"'{path}'")
         except (DataError, ValueError, RecursionError) as error:  # JSON has no NaN, no depth of 500
             fresh.unlink(missing_ok=True)

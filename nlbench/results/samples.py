@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlbench.errors import DataError, RefusedError, refusals, text_of
-from nlbench.files import read_if_there, readable, write_atomic
+from nlbench.files import readable, write_atomic
+from nlbench.results.digests import read_beside
 
 # The leaderboard reads these files and has no use for torch.
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def least_trusted(folder: Path, n: int) -> list[Suspect]:
 
     path = folder / SELECTION_FILE
     try:
-        content = read_if_there(path)
+        content = read_beside(path)
         if content is None:
             return []
         columns = ["id", "noisy_label", "score", "keep"]

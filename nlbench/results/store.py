@@ -26,8 +26,13 @@ from filelock import FileLock, Timeout
 
 from nlbench.errors import BusyError, NlbenchError, refusals
 from nlbench.files import entries_of, home_dir, write_atomic
+from nlbench.results.digests import has_digests
+from nlbench.results.gallery import GALLERY_FILE
 from nlbench.results.record import RunRecord
 from nlbench.results.record_file import read_record, write_record
+from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
+
+_BESIDE = (SELECTION_FILE, PREDICTIONS_FILE, GALLERY_FILE)
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,21 @@ class RunStore:
         return read_record(self.folder(fingerprint) / "record.json")
 
     def write(self, record: RunRecord) -> Path:
-        """Write a record; from then on the run counts as ended.
+        """Write a record after the files beside it; from then on the run counts as ended.
 
         Raises:
             DataError: if what was written cannot be read back; an older record then stays.
             RefusedError: if the operating system does not take it.
         """
         path = self.folder(record.fingerprint) / "record.json"
-        write_record(path, record)
+        write_record(path, record, [path.with_name(name) for name in _BESIDE])
         with suppress(OSError):  # the record is what counts
             self._started(record.fingerprint).unlink(missing_ok=True)
         return path
+
+    def has_digests(self, fingerprint: str) -> bool:
+        """Return whether a record's file has digests; those of earlier versions have none."""
+        return has_digests(self.folder(fingerprint) / "record.json")
 
     def write_started(self, record: RunRecord) -> None:
         """Write what is known of a run that has begun; `write` takes it away again."""

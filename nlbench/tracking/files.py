@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nlbench.results.digests import read_beside, sealed
 from nlbench.results.gallery import contact_sheet, read_gallery
 from nlbench.results.record import RunRecord
 from nlbench.tracking.figures import score_histogram_svg, transition_matrix_svg
@@ -30,7 +30,7 @@ def write_files(record: RunRecord, folder: Path, target: Path) -> list[str]:
     Returns:
         A message per file that could not be made; the others are there all the same.
     """
-    _write(target / "result.json", hide_home(record.to_json()))
+    _write(target / "result.json", sealed(hide_home(record.to_json())))
     _write(target / "config" / "run_spec.json", _json(record.config))
     _write(target / "environment.json", _json(record.environment))
     if record.command:
@@ -118,10 +118,11 @@ def selection_summary(path: Path, names: Sequence[str]) -> str:
 
 
 def _selection(record: RunRecord, source: Path, target: Path) -> None:
-    if not source.exists():
+    content = read_beside(source)
+    if content is None:
         return
     target.mkdir(parents=True)
-    shutil.copyfile(source, target / SELECTION_FILE)
+    (target / SELECTION_FILE).write_bytes(content)
     _write(target / "summary.csv", selection_summary(source, class_names(record)))
 
 

@@ -1,9 +1,16 @@
-"""Decoded images in one file: written once, safe against being killed, read through a map."""
+"""Decoded images in one file: written once, safe against being killed, read through a map.
+
+Beside it, in a ``.safe`` file, is how many images are on the disk and the CRC-32 of their bytes: a
+file whose bytes have changed since is made again. CRC-32 because it can go on where a killed writer
+ended; it misses one such change in 4 billion.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +25,9 @@ from nlbench.errors import DataError
 from nlbench.files import entries_of, write_atomic
 
 _BATCH = 256
+_BLOCK = 2**24
+
+_log = logging.getLogger("nlbench")
 
 
 def pixel_folder(cache: Path) -> Path:
@@ -45,7 +55,8 @@ def decoded_file(
 
     A writer that was killed leaves a ``.part`` and how many images of it are safe on the disk;
     the next one goes on from there. Of two processes that need the same file, one writes and the
-    other waits.
+    other waits. A finished file that does not have its checksum any more is deleted and made
+    again, with a warning in the log of nlbench.
 
     Args:
         images: At least one.
@@ -62,8 +73,9 @@ def decoded_file(
     shape = (len(images), *images.load(torch.tensor([0]), size).shape[1:])
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if not path.is_file() or path.stat().st_size != math.prod(shape):
+        if not _is_whole(path, len(images), math.prod(shape[1:])):
             try:
+                path.unlink(missing_ok=True)
                 _write(images, size, path, math.prod(shape[1:]), progress)
             except OSError as error:
                 raise DataError(
@@ -73,29 +85,57 @@ def decoded_file(
     return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=shape))
 
 
+def _is_whole(path: Path, n_images: int, n_bytes: int) -> bool:
+    if not path.is_file():
+        return False
+    is_whole = path.stat().st_size == n_images * n_bytes and (
+        _safe_part(path, path.with_suffix(".safe"), n_bytes)[0] == n_images
+    )
+    if not is_whole:
+        _log.warning("'%s' is damaged or has no checksum: its images are decoded again.", path)
+    return is_whole
+
+
 def _write(
     images: ImageSource, size: int, path: Path, n_bytes: int, progress: Callable[[int, int], None]
 ) -> None:
     part, safe = path.with_suffix(".part"), path.with_suffix(".safe")
-    done = _n_safe(part, safe, n_bytes)
+    done, checksum = _safe_part(part, safe, n_bytes)
     with part.open("r+b" if done else "wb") as file:
         file.seek(done * n_bytes)
         for positions in all_positions(images)[done:].split(_BATCH):
-            file.write(images.load(positions, size).numpy().tobytes())
+            content = images.load(positions, size).numpy().tobytes()
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            done += len(positions)
-            write_atomic(safe, str(done))
+            done, checksum = done + len(positions), zlib.crc32(content, checksum)
+            write_atomic(safe, f"{done} {checksum}")
             progress(done, len(images))
         file.truncate()
     part.replace(path)
-    safe.unlink()
 
 
-def _n_safe(part: Path, safe: Path, n_bytes: int) -> int:
-    """Return how many images of a half-written file can be relied on."""
+def _safe_part(file: Path, safe: Path, n_bytes: int) -> tuple[int, int]:
+    """Return how many images of a file can be relied on, and the CRC-32 of their bytes."""
     try:
-        done = int(safe.read_text())
-        return done if 0 <= done * n_bytes <= part.stat().st_size else 0
+        done, checksum = map(int, safe.read_text().split())
+        is_safe = done > 0 and _crc32(file, done * n_bytes) == checksum
     except (OSError, ValueError):
-        return 0
+        return 0, 0
+    return (done, checksum) if is_safe else (0, 0)
+
+
+def _crc32(file: Path, n_bytes: int) -> int:
+    """Return the checksum of a file's first bytes.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    checksum = 0
+    with file.open("rb") as stream:
+        while n_bytes:
+            block = stream.read(min(_BLOCK, n_bytes))
+            if not block:
+                raise ValueError("it is cut off")
+            checksum, n_bytes = zlib.crc32(block, checksum), n_bytes - len(block)
+    return checksum

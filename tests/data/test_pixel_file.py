@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,10 +92,10 @@ def test_a_killed_writer_is_followed_by_one_that_goes_on(tmp_path: Path) -> None
     found = decoded_file(again, 2, path)
     assert again.seen == [0, *range(512, 700)]
     assert torch.equal(found[:, 0, 0, 0], (torch.arange(700) % 251).to(torch.uint8))
-    assert sorted(f.suffix for f in tmp_path.glob("a.*")) == [".lock", ".uint8"]
+    assert sorted(f.suffix for f in tmp_path.glob("a.*")) == [".lock", ".safe", ".uint8"]
 
 
-@pytest.mark.parametrize("note", ["many", "-3", "9999"])
+@pytest.mark.parametrize("note", ["many", "-3 0", "9999 0", "5 0", "5"])
 def test_a_note_that_cannot_be_right_starts_from_the_beginning(tmp_path: Path, note: str) -> None:
     path = tmp_path / "a.uint8"
     path.with_suffix(".part").write_bytes(b"x" * 100)
@@ -102,6 +103,47 @@ def test_a_note_that_cannot_be_right_starts_from_the_beginning(tmp_path: Path, n
     path.write_bytes(b"cut off")
     found = decoded_file(Counting(), 2, path)
     assert torch.equal(found[:, 2, 1, 1], (torch.arange(700) % 251).to(torch.uint8))
+
+
+def test_a_flipped_bit_is_noticed_and_the_file_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, rng = tmp_path / "a.uint8", Random(0)  # noqa: S311 - no secret
+    whole = decoded_file(Counting(), 2, path).clone()
+    decoded_file(Counting(), 2, path)
+    assert caplog.messages == []
+    for _ in range(50):
+        content = bytearray(path.read_bytes())
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        caplog.clear()
+        assert torch.equal(decoded_file(Counting(), 2, path), whole)
+        assert [m for m in caplog.messages if "its images are decoded again" in m] == [
+            f"'{path}' is damaged or has no checksum: its images are decoded again."
+        ]
+
+
+def test_a_flipped_bit_in_what_a_killed_writer_left_starts_from_the_beginning(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.uint8"
+    with pytest.raises(KeyboardInterrupt):
+        decoded_file(Counting(last=600), 2, path)
+    content = bytearray(path.with_suffix(".part").read_bytes())
+    content[77] ^= 1
+    path.with_suffix(".part").write_bytes(content)
+    found = decoded_file(Counting(), 2, path)
+    assert torch.equal(found[:, 0, 0, 0], (torch.arange(700) % 251).to(torch.uint8))
+
+
+def test_a_file_of_an_earlier_version_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.uint8"
+    path.write_bytes(b"x" * 700 * 12)
+    found = decoded_file(Counting(), 2, path)
+    assert torch.equal(found[:, 0, 0, 0], (torch.arange(700) % 251).to(torch.uint8))
+    assert "has no checksum" in caplog.text
 
 
 def test_a_damaged_image_and_a_full_disk_are_named(

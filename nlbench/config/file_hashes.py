@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbench.encoders.frozen_names import frozen_encoder
+from nlbench.errors import DataError
 
 
 def file_hashes(
@@ -26,6 +27,26 @@ def file_hashes(
     }
     hashes = {key: _content_hash(value) for key, value in values.items() if isinstance(value, str)}
     return {key: digest for key, digest in hashes.items() if digest}
+
+
+def require_unchanged(files: Mapping[str, str], names: Mapping[str, Any]) -> None:
+    """Refuse a file that was read, but is not the one that the fingerprint counts.
+
+    A sweep resolves its runs at its start and reads their files hours later.
+
+    Args:
+        files: As `file_hashes` returned them.
+        names: What was read, by setting.
+
+    Raises:
+        DataError: if the content is another one.
+    """
+    for key, name in names.items():
+        if key in files and _content_hash(str(name)) != files[key]:
+            raise DataError(
+                f"`{key}` file '{name}' has changed since the run was configured. "
+                "Restore it, or repeat the command to run with what it says now."
+            )
 
 
 def _content_hash(name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nlbench.config.file_hashes import require_unchanged
 from nlbench.config.run_config import RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.data.images import ImageRows, StoredImages
@@ -120,8 +121,9 @@ def noisy_labels_of(config: RunConfig, data: ImageData, data_dir: Path | None) -
 
 def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> NoisyLabels:
     source = make_component("datasets", config.dataset.name, config.dataset.options)
+    label_file = source.label_file(data_dir)
     with kept(plugin_name("noises", config.noise.kind)):
-        return corrupt(
+        noisy = corrupt(
             data.train_labels,
             n_classes=data.n_classes,
             kind=config.noise.kind,
@@ -130,11 +132,16 @@ def _corrupted(config: RunConfig, data: ImageData, data_dir: Path | None) -> Noi
             features=ImageRows(data.train_images),
             subset=data.train_subset,
             dataset=data.name,
-            dataset_label_file=source.label_file(data_dir),
+            dataset_label_file=label_file,
             sample_names=data.train_ids,
             class_names=data.class_names,
             **config.noise.options,
         )
+    read = {"label_file": label_file, **config.noise.options}
+    require_unchanged(
+        config.files, {f"noise.{key}": value for key, value in read.items() if value is not None}
+    )
+    return noisy
 
 
 def validation_split(data: ImageData, config: RunConfig) -> tuple[Tensor, Tensor]:

@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from hostile_runs import one_run
 from typer.testing import CliRunner
 
 from nlbench.cli import app
+from nlbench.config.resolve import resolve
 from nlbench.contribution import read_runs
 from nlbench.contribution.evidence import evidence_of, write_evidence
 from nlbench.errors import DataError
+from nlbench.plugins.registry import make_component
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE, least_trusted
 from nlbench.results.store import RunStore
+from nlbench.runner.inputs import noisy_labels_of
 
 N_FLIPS = 400
 
@@ -90,3 +94,16 @@ def board() -> str:
     result = CliRunner().invoke(app, ["leaderboard", "--json"])
     assert "Traceback" not in result.output
     return result.output
+
+
+def test_a_label_file_that_changes_during_a_sweep_is_refused(tmp_path: Path) -> None:
+    data = make_component("datasets", "digits", {}).load(None)
+    labels = data.train_labels.copy()
+    file = tmp_path / "labels.npy"
+    np.save(file, labels)
+    config = resolve(selector="none", noise="labels", settings={"noise.labels": str(file)})
+    assert noisy_labels_of(config, data, None).labels.tolist() == labels.tolist()
+    labels[0] = (labels[0] + 1) % 10
+    np.save(file, labels)
+    with pytest.raises(DataError, match=r"`noise.labels` file '.*' has changed since the run was"):
+        noisy_labels_of(config, data, None)

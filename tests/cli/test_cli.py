@@ -227,7 +227,7 @@ def test_a_list_wraps_at_the_width_it_is_given_and_is_whole_in_a_pipe() -> None:
     narrow = process("-m", "nlbench", "list", COLUMNS="60").stdout.splitlines()
     assert max(map(len, narrow)) <= 60
     recipe = "features/cifar10n-aggre"
-    whole = process("-m", "nlbench", "list", "recipes").stdout.splitlines()
+    whole = process("-m", "nlbench", "list", "recipes", COLUMNS="").stdout.splitlines()
     assert any(line.startswith(recipe) and line.endswith("on a CPU.") for line in whole)
 
 

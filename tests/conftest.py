@@ -61,11 +61,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             (site / name).parent.mkdir(parents=True, exist_ok=True)
             (site / name).write_text(dedent(text), encoding="utf-8")
         importlib.invalidate_caches()
-        registry.discover.cache_clear()
+        registry.rediscover()
         return site
 
     yield put
-    registry.discover.cache_clear()
+    registry.rediscover()
     for name in set(sys.modules) - known:
         if str(site) in str(getattr(sys.modules[name], "__file__", "") or ""):
             del sys.modules[name]

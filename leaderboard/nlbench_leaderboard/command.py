@@ -63,7 +63,9 @@ def leaderboard(
         bool, typer.Option("--json", help="Print the ranking as JSON and write no files.")
     ] = False,
 ) -> None:
-    """Rank the recorded runs: print a table, and write a page with every seed and command.
+    """Rank the recorded runs in a table and on a page.
+
+    The page shows every seed and command.
 
     Examples:
 

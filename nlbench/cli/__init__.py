@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -23,6 +22,10 @@ from nlbench.cli.stores import cache, sync, ui
 from nlbench.cli.sweep import sweep
 from nlbench.cli.verify import verify
 from nlbench.errors import PluginError
+from nlbench.plugins.entry_points import installed
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 app = typer.Typer(
     name="nlbench",
@@ -33,7 +36,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # half of the time of `nlbench --help`
 )
 
 
@@ -78,7 +81,7 @@ app.command()(guarded(show))
 app.command()(guarded(new))
 app.command()(guarded(check))
 # Commands from outside the core, the leaderboard among them: the core does not import it.
-for _point in entry_points(group="nlbench.commands"):
+for _point in installed("nlbench.commands"):
     app.command(name=_point.name)(guarded(_outside_command(_point)))
 app.command()(guarded(export))
 app.command(name="import")(guarded(import_runs))

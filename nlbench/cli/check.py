@@ -43,7 +43,9 @@ def check(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Check a component against its contract: shapes, determinism, fairness, planted noise.
+    """Check a plugin or built-in component against its contract.
+
+    Shapes, determinism, fairness, planted noise.
 
     The exit code is 4 if a check fails, and 3 if the data or weights are not on this machine.
 

@@ -33,7 +33,7 @@ def compare(
     second: Annotated[str, typer.Argument(help="The same, to compare with it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show in what two runs differ, or which runs of two files are equal.
+    """Show in what two runs, or two files of runs, differ.
 
     Two runs: configuration, versions, environment, noisy labels, metrics, and the first epoch at
     which each curve differs. Two files of runs: equal or not, by fingerprint, and by how much.

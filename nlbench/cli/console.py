@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import errno
 import functools
+import inspect
 import io
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -43,7 +45,20 @@ def guarded(command: F) -> F:
             named = isinstance(error.filename, str | Path)
             fail(refusal(error, error.filename if named else "the output", "read or written"))
 
+    inner.__doc__ = help_text(command.__doc__ or "")
     return inner  # type: ignore[return-value]
+
+
+def help_text(docstring: str) -> str:
+    """Return a docstring as help, whose examples are not wrapped: they are there to be copied.
+
+    >>> help_text("Run it.\\n\\nExamples:\\n\\n  nlbench run\\n\\n  nlbench sweep")
+    'Run it.\\n\\n\\x08\\nExamples:\\n  nlbench run\\n  nlbench sweep'
+    """
+    text, heading, examples = inspect.cleandoc(docstring).partition("Examples:\n")
+    if not heading:
+        return text
+    return f"{text}\b\n{heading}" + "\n".join(filter(None, examples.split("\n")))
 
 
 def say_loading() -> None:
@@ -137,6 +152,14 @@ def _start_log() -> None:
         handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
         logger.addHandler(handler)
     log_library_warnings()
+
+
+def width_of_stdout() -> int:
+    """Return the columns of the terminal; a pipe or file has no width, so its lines are whole."""
+    given = os.environ.get("COLUMNS", "")
+    if not sys.stdout.isatty() and not given.isdigit():
+        return _UNLIMITED
+    return shutil.get_terminal_size().columns
 
 
 def print_table(table: Table, stderr: bool = False) -> None:

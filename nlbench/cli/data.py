@@ -38,7 +38,9 @@ def check(
         bool, typer.Option("--download", help="Download it first, where nlbench can.")
     ] = False,
 ) -> None:
-    """Read a data set, count it, decode a sample, and compare human labels with it.
+    """Read a data set and check its counts, images and labels.
+
+    Counts it, decodes a sample, and compares human labels with it.
 
     Prints the classes with their counts, what was passed over and why, copies of training images in
     the test set, and what makes results doubtful. The exit code is 3 if something is missing or

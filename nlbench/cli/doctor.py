@@ -10,7 +10,9 @@ from nlbench.cli.console import printable
 
 
 def doctor() -> None:
-    """Show versions, device, cache and stores, and what is missing or broken.
+    """Show what is installed, and what is missing or broken.
+
+    Versions, device, cache and stores.
 
     Examples:
 

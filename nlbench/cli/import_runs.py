@@ -30,7 +30,9 @@ def import_runs(
         ),
     ],
 ) -> None:
-    """Take the runs of another machine into this home, so that sweeps and the board have them.
+    """Take the runs of another machine into this home.
+
+    Sweeps and the board then have them.
 
     Every run is checked as contributed ones are: schema, fingerprint, and every metric from its
     samples. A file with anything wrong is refused whole; of a home the wrong runs are left out.

@@ -34,7 +34,9 @@ def new(
         Path | None, typer.Option(help="Folder to write into. (default: this one)")
     ] = None,
 ) -> None:
-    """Write a working component to start from: one file, or a package with tests.
+    """Write a working plugin to start from.
+
+    One file, or a package with tests.
 
     What is written passes `nlbench check` as it is: change it step by step.
 

@@ -59,7 +59,9 @@ def run(
         bool, typer.Option("--json", help="Print the run record alone, as JSON.")
     ] = False,
 ) -> None:
-    """Run one selector on one noisy data set: select, train, evaluate, record.
+    """Run one selector on one noisy data set and record it.
+
+    Selects, trains, evaluates, records.
 
     Examples:
 

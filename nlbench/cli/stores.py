@@ -26,7 +26,9 @@ def ui(
         bool, typer.Option("--open/--no-open", help="Open the first link in the browser.")
     ] = False,
 ) -> None:
-    """Open MLflow on the store that runs go to, and print a link to each board.
+    """Open MLflow on the recorded runs.
+
+    Prints a link to each board.
 
     Where the store is a server, its own pages are linked and nothing is started here.
 
@@ -143,7 +145,7 @@ def sync(
         str | None, typer.Option(help="MLflow store. (default: MLFLOW_TRACKING_URI, else local)")
     ] = None,
 ) -> None:
-    """Fill MLflow from the local records: what is missing there is uploaded.
+    """Upload to MLflow the local records that it lacks.
 
     Examples:
 
@@ -170,7 +172,9 @@ def sync(
 @cache.command("info")
 @guarded
 def info() -> None:
-    """Show what is cached: encoder, data set, rows, size; and files of decoded images.
+    """Show which embeddings and decoded images are cached.
+
+    By encoder: data sets, rows and size.
 
     Examples:
 
@@ -208,7 +212,9 @@ def clear(
         bool, typer.Option("--outdated", help="Only embeddings that are not used any more.")
     ] = False,
 ) -> None:
-    """Delete all cached embeddings and decoded images; they are computed again when needed.
+    """Delete the cached embeddings and decoded images.
+
+    They are computed again when needed.
 
     Examples:
 

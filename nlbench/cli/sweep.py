@@ -17,7 +17,7 @@ from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, Trackin
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, TaskID
 
     from nlbench.config.run_config import RunConfig
     from nlbench.config.sweep_plan import SweepPlan
@@ -219,24 +219,20 @@ def _title(config: RunConfig) -> str:
 def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
     """Print a line for every cell that ended, and on a terminal a bar for each under way."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     console = Console(stderr=True, highlight=False)
+    # On a narrow terminal the name of the run is cut, and nothing else.
+    bar_width = 10 if console.width < 100 else 30
     columns = (
-        TextColumn("{task.description}", markup=False),
+        _title_column(),
         TextColumn("{task.fields[stage]}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        BarColumn(bar_width=bar_width, table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("left"),
-        TimeRemainingColumn(),
     )
     options: dict[str, Any] = {
         "console": console, "transient": True, "disable": not console.is_terminal,
@@ -266,6 +262,22 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
         yield starting, ended
 
 
+def _title_column() -> ProgressColumn:
+    """Return the column of names, which alone gives way: rich cuts all columns that are too wide.
+
+    The column may wrap, so that it is the one to shrink, and its text may not, so that it is cut.
+    """
+    from rich.progress import ProgressColumn, Task
+    from rich.table import Column
+    from rich.text import Text
+
+    class Title(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+    return Title(table_column=Column())
+
+
 def _stage_by_stage(bar: Bar, task: TaskID) -> Progress:
     before = ""
 
@@ -287,7 +299,7 @@ def _line(number: int, n_cells: int, cell: Cell) -> str:
     else:
         result = cell.status.upper()
     width = len(str(n_cells))
-    return printable(f"[{number:>{width}}/{n_cells}] {_title(cell.config):<58} {result}")
+    return printable(f"[{number:>{width}}/{n_cells}] {_title(cell.config):<50} {result}")
 
 
 _TRACEBACK = " The traceback is in the record: "

@@ -43,7 +43,9 @@ def verify(
         Path | None, typer.Option(help="Folder that contains the data sets, to check the labels.")
     ] = None,
 ) -> None:
-    """Check files of runs: schema, fingerprint, noise hash, and every metric from its samples.
+    """Check files of runs: every metric, hash and fingerprint.
+
+    Metrics are computed again from the samples; the schema is checked, too.
 
     With --rerun N, N runs are also drawn and repeated here, in a temporary folder and without
     MLflow. Each is then equal, within rounding (with the tolerance and its reason), or differs.

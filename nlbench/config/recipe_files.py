@@ -149,6 +149,16 @@ def recipe_names() -> list[str]:
     )
 
 
+def recipe_summary(name: str) -> str:
+    """Return the summary of a shipped recipe.
+
+    Only its line is parsed: to list all recipes whole took half of the time of `nlbench list`.
+    """
+    text = (_RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
+    lines = (line for line in text.splitlines() if line.startswith("summary:"))
+    return str(yaml.safe_load(next(lines, "summary: ''"))["summary"])
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge one recipe over another by section; another component drops the old settings."""
     merged = {**base, **over}

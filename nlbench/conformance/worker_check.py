@@ -157,7 +157,7 @@ def _answer(request: _Request) -> Any:
 
 def _loaded(request: _Request) -> type[AnySelector]:
     sys.path[:] = request.path
-    registry.discover.cache_clear()
+    registry.rediscover()
     registry._plugin_files.clear()  # an earlier request may have had another file of that name
     for file in request.plugins:
         registry.add_plugin_file(file)

@@ -15,12 +15,13 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nlbench.errors import PluginError
+from nlbench.plugins.entry_points import forget_installed, installed
 from nlbench.plugins.kinds import (
     KINDS,
     WHAT_MAKES_ONE,
@@ -33,7 +34,15 @@ from nlbench.plugins.kinds import (
 )
 from nlbench.plugins.older_plugins import refuse_newer, what_moved
 
-__all__ = ["KINDS", "Component", "Kind", "component_of_file", "discover", "module_path"]
+__all__ = [
+    "KINDS",
+    "Component",
+    "Kind",
+    "component_of_file",
+    "discover",
+    "module_path",
+    "rediscover",
+]
 
 _LOOSE = "nlbench_plugin_"
 _OWN_DISTRIBUTION = "nlbench"
@@ -97,14 +106,18 @@ class Component:
         return loaded
 
 
+def rediscover() -> None:
+    """Read the installed packages again when a component is next asked for."""
+    forget_installed()
+    discover.cache_clear()
+
+
 @cache
 def discover(kind: Kind) -> dict[str, Component]:
     """Read a kind's entry points; a clash of names is kept as a problem of the later one."""
     components: dict[str, Component] = {}
     # The project's own come first, so that an outsider cannot take a built-in name.
-    points = sorted(
-        entry_points(group=f"nlbench.{kind}"), key=lambda p: (_dist(p) != _OWN_DISTRIBUTION,)
-    )
+    points = sorted(installed(f"nlbench.{kind}"), key=lambda p: _dist(p) != _OWN_DISTRIBUTION)
     for point in points:
         for component in _from_entry_point(kind, point):
             owner = components.get(component.name)
@@ -151,7 +164,13 @@ def _public_name(stem: str) -> str:
 
 
 def _dist(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "?"
+    return _name(point.dist) if point.dist else "?"
+
+
+@cache
+def _name(distribution: Distribution) -> str:
+    """Return a package's name, for which all of its metadata is parsed."""
+    return distribution.name
 
 
 def _broken(kind: Kind, name: str, owner: str, problem: str) -> Component:
@@ -214,12 +233,13 @@ def _summary(path: Path, attribute: str = "", module: str = "") -> tuple[str, st
 
     An object without a docstring has that of its module.
     """
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError, OSError) as error:
-        return "", f"{path}: {error}"
-    own = docstring_of(path, module, attribute) if attribute else ""
-    doc = own or ast.get_docstring(tree) or ""
+    doc = docstring_of(path, module, attribute) if attribute else ""
+    if not doc:
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError, OSError) as error:
+            return "", f"{path}: {error}"
+        doc = ast.get_docstring(tree) or ""
     return doc.split("\n", 1)[0].strip(), ""
 
 

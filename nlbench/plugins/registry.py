@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlbench.errors import ConfigError, PluginError, did_you_mean
-from nlbench.plugins.discovery import KINDS, Component, Kind, component_of_file, discover
+from nlbench.plugins.discovery import (
+    KINDS,
+    Component,
+    Kind,
+    component_of_file,
+    discover,
+    rediscover,
+)
 from nlbench.plugins.kinds import singular
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ __all__ = [
     "make_selector",
     "plugin_files",
     "plugin_name",
+    "rediscover",
     "selector_class",
     "selector_names",
 ]

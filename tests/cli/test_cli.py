@@ -166,6 +166,8 @@ def test_a_run_ends_with_a_link_that_opens_it_in_mlflow(first_run: tuple[Path, R
 
 # Help and start-up
 
+HEAVY = ("torch", "mlflow", "sklearn", "open_clip", "pandas", "scipy", "pyarrow", "numpy")
+
 
 def test_the_first_screen_names_every_command_and_where_to_start() -> None:
     result = nlbench("--help")
@@ -193,10 +195,40 @@ def test_looking_around_imports_nothing_heavy(words: list[str]) -> None:
     probe = (
         "import sys; from nlbench.cli import app\n"
         f"try: app({words!r})\nexcept SystemExit as end: print('code', end.code)\n"
-        "print([m for m in ('torch', 'mlflow', 'sklearn', 'open_clip') if m in sys.modules])"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     result = process("-c", probe)
     assert result.stdout.splitlines()[-2:] == ["code 0", "[]"], result.stdout + result.stderr
+
+
+def test_the_first_screen_does_not_load_what_draws_tables() -> None:
+    probe = (
+        "import sys; from nlbench.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('rich', 'pydantic', 'yaml', 'ast') if m in sys.modules])"
+    )
+    assert process("-c", probe).stdout.splitlines()[-1] == "['ast']"
+
+
+@pytest.mark.parametrize("words", [[], ["cache"], ["data"]])
+def test_no_command_is_cut_off_where_it_is_listed(words: list[str]) -> None:
+    text = process("-m", "nlbench", *words, "--help", COLUMNS="80").stdout
+    assert "..." not in text.replace("[ARGS]...", "")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_examples_in_the_help_are_whole_lines() -> None:
+    text = process("-m", "nlbench", "sweep", "--help", COLUMNS="80").stdout
+    example = "nlbench sweep --selector clipcleaner --selector small-loss --noise symmetric:0.2"
+    assert f"\n    {example} --seeds 0-4\n" in text
+
+
+def test_a_list_wraps_at_the_width_it_is_given_and_is_whole_in_a_pipe() -> None:
+    narrow = process("-m", "nlbench", "list", COLUMNS="60").stdout.splitlines()
+    assert max(map(len, narrow)) <= 60
+    recipe = "features/cifar10n-aggre"
+    whole = process("-m", "nlbench", "list", "recipes", COLUMNS="").stdout.splitlines()
+    assert any(line.startswith(recipe) and line.endswith("on a CPU.") for line in whole)
 
 
 def test_a_tab_or_typo_in_the_command_is_answered() -> None:

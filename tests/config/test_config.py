@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nlbench.config.command import reproduce_command
-from nlbench.config.recipe_files import load_recipe, recipe_names
+from nlbench.config.recipe_files import load_recipe, recipe_names, recipe_summary
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
 from nlbench.config.setting_text import parse_setting
@@ -90,6 +90,7 @@ def test_a_recipe_extends_another(tmp_path: Path) -> None:
 def test_every_shipped_recipe_says_what_it_is() -> None:
     assert {"standard/digits", "standard/folder", "quick/digits"} <= set(recipe_names())
     for name in recipe_names():
+        assert recipe_summary(name) == load_recipe(name)["summary"]
         assert load_recipe(name)["summary"]
 
 

@@ -228,7 +228,7 @@ def test_an_installed_package_is_scanned_and_a_file_dropped_in_is_found(install:
     builtin = set(selector_names()) - {"first-one"}
     assert set(selector_names()) == builtin | {"first-one"}
     (site / "shiny_lib_b" / "second_one.py").write_text(PLAIN)
-    registry.discover.cache_clear()
+    registry.rediscover()
     assert set(selector_names()) == builtin | {"first-one", "second-one"}
     assert get_selector("second-one").select(DATA).keep.all()  # type: ignore[union-attr, call-arg]
     assert find("selectors", "second-one").owner == "shiny-b (shiny_lib_b)"
@@ -255,7 +255,7 @@ def test_an_editors_lock_file_in_a_scanned_package_is_passed_over(install: Insta
     site = install("shiny-d", files, "[nlbench.selectors]\nall = shiny_lib_d\n")
     (site / "shiny_lib_d" / ".#fine.py").symlink_to("somebody@host.123")
     (site / "shiny_lib_d" / "._fine.py").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
-    registry.discover.cache_clear()
+    registry.rediscover()
     assert get_selector("fine")
     assert [n for n in components("selectors") if "#" in n or n.startswith(".")] == []
 

@@ -291,9 +291,9 @@ def own_selectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     for name in [n for n in sys.modules if n.partition(".")[0] == "nlbench_selectors"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(copied.parent))
-    registry.discover.cache_clear()
+    registry.rediscover()
     yield copied
-    registry.discover.cache_clear()
+    registry.rediscover()
     for name in [n for n in sys.modules if n.partition(".")[0] == "nlbench_selectors"]:
         del sys.modules[name]
 
@@ -303,7 +303,7 @@ def test_a_dropped_in_file_and_its_helper_are_hashed(own_selectors: Path) -> Non
     (own_selectors / "mine.py").write_text(SELECTOR.replace("import torch\n", importing))
     (own_selectors / "_helper.py").write_text("from . import _deeper\nSIGN = 1\n")
     (own_selectors / "_deeper.py").write_text("VALUE = 1\n")
-    registry.discover.cache_clear()
+    registry.rediscover()
     seen = [version("selectors", "mine")]
     edit(own_selectors / "mine.py", "score=keep", "score=-keep")
     seen.append(version("selectors", "mine"))
@@ -319,7 +319,7 @@ def test_a_dropped_in_file_and_its_helper_are_hashed(own_selectors: Path) -> Non
 
 def test_a_copy_of_a_built_in_selector_is_hashed_whatever_its_version(own_selectors: Path) -> None:
     shutil.copy(own_selectors / "clip_knn.py", own_selectors / "my_knn.py")
-    registry.discover.cache_clear()
+    registry.rediscover()
     assert version("selectors", "clip-knn") == 1
     before = version("selectors", "my-knn")
     assert str(before).startswith("code:")
@@ -329,7 +329,7 @@ def test_a_copy_of_a_built_in_selector_is_hashed_whatever_its_version(own_select
 
 def test_code_of_a_built_in_component_counts_by_its_version_alone(own_selectors: Path) -> None:
     edit(own_selectors / "clip_knn.py", "2 * data.n_classes", "3 * data.n_classes")
-    registry.discover.cache_clear()
+    registry.rediscover()
     assert version("selectors", "clip-knn") == 1
 
 

@@ -1,0 +1,24 @@
+"""What the installed packages bring to nlbench, by entry points, read once per process."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+
+def installed(group: str) -> list[EntryPoint]:
+    """Return the entry points of a group, such as ``nlbench.selectors``."""
+    return list(_all().get(group, ()))
+
+
+def forget_installed() -> None:
+    """Read the installed packages again when they are next asked for."""
+    _all.cache_clear()
+
+
+@cache
+def _all() -> dict[str, list[EntryPoint]]:
+    """Return our groups; one look at all packages takes as long as one at a single group."""
+    every = entry_points()
+    groups = (group for group in every.groups if group.startswith("nlbench."))
+    return {group: list(every.select(group=group)) for group in groups}

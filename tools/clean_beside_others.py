@@ -176,7 +176,7 @@ def measured(method: str, features: Path, labels: Ints) -> tuple[Floats, float, 
         words = [sys.executable, __file__, "--worker", method, str(features), folder]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
-            return done.stderr.strip().splitlines()[-1][:100]
+            return done.stderr.strip().splitlines()[-1][:200]
         *said, last = done.stdout.splitlines()
         print(*said, sep="\n", file=sys.stderr, end="\n" if said else "")
         facts = json.loads(last)

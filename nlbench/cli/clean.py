@@ -78,7 +78,7 @@ def clean(
         bool, typer.Option("--json", help="Print a summary alone, as JSON.")
     ] = False,
 ) -> None:
-    """Find the wrong labels of your own pictures, look at them, and correct them.
+    """Find the wrong labels of your own pictures and correct them.
 
     Every image is judged, none held out, and nothing is changed. The answer is a table here, a
     page with pictures to decide on, and labels.csv and fixes.csv with all of it.

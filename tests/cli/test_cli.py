@@ -540,8 +540,7 @@ def test_sync_fills_what_is_missing(used: RunRecord) -> None:
     result = nlbench("sync")
     assert result.exit_code == 0
     assert result.stdout.startswith("0 uploaded, 1 already there, 0 failed: sqlite:///")
-    path = RunStore().folder(used.fingerprint) / "record.json"
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": 5'))
+    RunStore().write(used.model_copy(update={"seed": 5}))
     assert nlbench("sync").stdout.startswith("1 uploaded, 0 already there, 0 failed")
 
 

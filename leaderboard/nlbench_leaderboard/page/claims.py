@@ -20,6 +20,11 @@ class Claims:
     is_claimed: bool = False
     unchecked: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_alarming(self) -> bool:
+        """Whether more is unknown than the samples, which large files leave out by choice."""
+        return bool({"selector", "noise"} & set(self.unchecked))
+
 
 def claims_of(records: Iterable[RunRecord], files: RunFiles) -> Claims:
     """Return what contributors alone say of these runs."""

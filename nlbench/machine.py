@@ -145,6 +145,24 @@ def deterministic_algorithms(device: torch.device, enabled: bool = True) -> Iter
         filling.fill_uninitialized_memory = fill
 
 
+def leaves_cores(n_threads: int, n_jobs: int, n_cores: int | None = None) -> bool:
+    """Return whether large runs side by side have cores of their own.
+
+    Args:
+        n_threads: Of torch in each run, as OMP_NUM_THREADS sets them.
+        n_jobs: Number of runs.
+        n_cores: That the process may use; counted where left out.
+
+    >>> leaves_cores(1, 4, 2), leaves_cores(2, 2, 2), leaves_cores(4, 4, 16)
+    (True, False, True)
+    """
+    if n_cores is None:
+        linux = sys.platform == "linux"
+        n_cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+    # torch takes one of the two threads of a core: half of them may be all.
+    return n_threads == 1 or (2 * n_threads < n_cores and n_threads * n_jobs <= n_cores)
+
+
 def takes_all_cores(device: torch.device, n_values: int) -> bool:
     """Return whether a run uses all CPU cores: data above the limit, unless told otherwise."""
     return device.type == "cpu" and not os.environ.get("NLBENCH_THREADS") and n_values > _SMALL

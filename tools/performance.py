@@ -7,6 +7,7 @@
     python tools/performance.py sweep                        # the demo's grid, cold and warm
     python tools/performance.py sweep --jobs 2               # the grid one by one, and two at once
     python tools/performance.py files                        # a folder known by its contents
+    python tools/performance.py plugins --rounds 5           # what processes of plugins cost
     python tools/performance.py sides --data-dir DIR         # docs/features.md: input sides
     python tools/performance.py embedding --help
     python tools/performance.py training --help
@@ -63,8 +64,10 @@ def main() -> None:
     files_section = sections.add_parser("files")
     files_section.add_argument("--n", type=int, default=1_000_000, help="files")
     files_section.add_argument("--bytes", type=int, default=1024, help="bytes of each")
+    plugins_section = sections.add_parser("plugins")
+    plugins_section.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    from timings import files, noise, selection, sides, sweep
+    from timings import files, noise, plugins, selection, sides, sweep
 
     {
         "noise": lambda: noise.run(arguments),
@@ -73,6 +76,7 @@ def main() -> None:
         "curves": lambda: selection.curves(arguments),
         "sweep": lambda: sweep.run(arguments),
         "files": lambda: files.run(arguments),
+        "plugins": lambda: plugins.run(arguments),
         "sides": lambda: sides.run(arguments),
         "instance-memory": noise.instance_memory,
         "memory": lambda: selection.memory(

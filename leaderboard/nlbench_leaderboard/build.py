@@ -124,7 +124,15 @@ def checked_formats(names: Sequence[str]) -> list[Format]:
 def _html(content: Content, formats: Collection[Format], with_runs: bool) -> Mapping[str, str]:
     beside = [kind for kind in FORMATS if kind in formats]
     names = page_names(content.boards) if with_runs else {}
-    page = to_html(content.boards, content.problems, content.across, beside, names, content.facts)
+    page = to_html(
+        content.boards,
+        content.problems,
+        content.across,
+        beside,
+        names,
+        content.facts,
+        content.files,
+    )
     return {"index.html": page}
 
 

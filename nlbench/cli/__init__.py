@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from nlbench.cli.run import run
 from nlbench.cli.stores import cache, sync, ui
 from nlbench.cli.sweep import sweep
 from nlbench.cli.verify import verify
-from nlbench.errors import PluginError
-from nlbench.plugins.entry_points import installed
+from nlbench.cli.watch import run_watched
+from nlbench.errors import PluginError, text_of
+from nlbench.plugins.entry_points import installed, is_own
+from nlbench.plugins.outsiders import outsiders
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -60,10 +63,13 @@ def _options(
 def _outside_command(point: EntryPoint) -> Callable[..., Any]:
     try:
         command: Callable[..., Any] = point.load()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too
         message = (
             f"command {point.name!r} ({point.value}) cannot be imported: "
-            f"{type(error).__name__}: {error}. Repair or uninstall the package that brings it."
+            f"{type(error).__name__}: {text_of(error)}. "
+            "Repair or uninstall the package that brings it."
         )
 
         def command() -> None:
@@ -81,7 +87,8 @@ app.command()(guarded(show))
 app.command()(guarded(new))
 app.command()(guarded(check))
 # Commands from outside the core, the leaderboard among them: the core does not import it.
-for _point in installed("nlbench.commands"):
+_commands = installed("nlbench.commands")
+for _point in filter(is_own, _commands):
     app.command(name=_point.name)(guarded(_outside_command(_point)))
 app.command()(guarded(export))
 app.command(name="import")(guarded(import_runs))
@@ -95,6 +102,18 @@ app.add_typer(data, name="data")
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, watched where there are plugins that could end its process."""
     make_output_robust()
+    owners = outsiders(sys.argv[1:])
+    if owners and sys.platform == "linux":
+        run_watched(_with_outside_commands, owners)
+    else:
+        _with_outside_commands()
+
+
+def _with_outside_commands() -> None:
+    # Imported only now: what other packages bring may end the process.
+    for point in _commands:
+        if not is_own(point):
+            app.command(name=point.name)(guarded(_outside_command(point)))
     app()

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from nlbench.errors import NlbenchError, refusal, text_of
+from nlbench.errors import NlbenchError, PluginError, refusal, text_of
 from nlbench.runner.library_warnings import log_library_warnings
 
 if TYPE_CHECKING:
@@ -44,9 +45,22 @@ def guarded(command: F) -> F:
                 raise
             named = isinstance(error.filename, str | Path)
             fail(refusal(error, error.filename if named else "the output", "read or written"))
+        except BaseException as error:
+            if isinstance(error, Exception | KeyboardInterrupt):
+                raise
+            fail(_of_a_plugin(error))
 
     inner.__doc__ = help_text(command.__doc__ or "")
     return inner  # type: ignore[return-value]
+
+
+def _of_a_plugin(error: BaseException) -> PluginError:
+    """Return the error for SystemExit and the like, which nothing of ours raises in a command."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return PluginError(
+        f"{type(error).__name__} was raised: {text_of(error)} (at {last.filename}:{last.lineno}). "
+        "A plugin must raise exceptions that derive from Exception; repair it, or leave it out."
+    )
 
 
 def help_text(docstring: str) -> str:
@@ -95,9 +109,14 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 def fail(error: NlbenchError) -> None:
     """Print an error and leave with its exit code."""
+    say_error(error)
+    raise typer.Exit(error.exit_code)
+
+
+def say_error(error: NlbenchError) -> None:
+    """Print an error on stderr."""
     typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
     typer.echo(printable(text_of(error, limit=20_000)), err=True)
-    raise typer.Exit(error.exit_code)
 
 
 def complain(problems: Sequence[str], most: int = 5) -> None:

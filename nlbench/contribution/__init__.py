@@ -12,6 +12,7 @@ from nlbench.contribution.installed_facts import (
     installed_facts_of,
 )
 from nlbench.contribution.merging import backed_runs, merged, read_folder, trusted_records
+from nlbench.contribution.not_checked import unchecked
 from nlbench.contribution.rerun import Rerun, draw_runs, rerun
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "record_differences",
     "rerun",
     "trusted_records",
+    "unchecked",
     "verify_run",
 ]

@@ -15,13 +15,13 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nlbench.errors import PluginError
-from nlbench.plugins.entry_points import forget_installed, installed
+from nlbench.plugins.entry_points import brought_by, forget_installed, installed, is_own
 from nlbench.plugins.kinds import (
     KINDS,
     WHAT_MAKES_ONE,
@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 _LOOSE = "nlbench_plugin_"
-_OWN_DISTRIBUTION = "nlbench"
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def discover(kind: Kind) -> dict[str, Component]:
     """Read a kind's entry points; a clash of names is kept as a problem of the later one."""
     components: dict[str, Component] = {}
     # The project's own come first, so that an outsider cannot take a built-in name.
-    points = sorted(installed(f"nlbench.{kind}"), key=lambda p: _dist(p) != _OWN_DISTRIBUTION)
+    points = sorted(installed(f"nlbench.{kind}"), key=lambda p: not is_own(p))
     for point in points:
         for component in _from_entry_point(kind, point):
             owner = components.get(component.name)
@@ -127,7 +126,7 @@ def discover(kind: Kind) -> dict[str, Component]:
                 message = (
                     f"the name is taken by {owner.owner}; {component.owner} needs another one."
                 )
-                clash = f"{component.name}@{_dist(point)}"
+                clash = f"{component.name}@{brought_by(point)}"
                 components[clash] = _broken(kind, clash, component.owner, message)
     return components
 
@@ -163,22 +162,12 @@ def _public_name(stem: str) -> str:
     return stem.replace("_", "-")
 
 
-def _dist(point: EntryPoint) -> str:
-    return _name(point.dist) if point.dist else "?"
-
-
-@cache
-def _name(distribution: Distribution) -> str:
-    """Return a package's name, for which all of its metadata is parsed."""
-    return distribution.name
-
-
 def _broken(kind: Kind, name: str, owner: str, problem: str) -> Component:
     return Component(kind, name, "", "", None, owner, "", problem)
 
 
 def _from_entry_point(kind: Kind, point: EntryPoint) -> list[Component]:
-    owner, own = f"{_dist(point)} ({point.value})", _dist(point) == _OWN_DISTRIBUTION
+    owner, own = f"{brought_by(point)} ({point.value})", is_own(point)
     path = module_path(point.module)
     if path is None:
         return [_broken(kind, point.name, owner, f"module {point.module!r} is not installed")]

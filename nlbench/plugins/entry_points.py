@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 
 
 def installed(group: str) -> list[EntryPoint]:
@@ -11,9 +11,30 @@ def installed(group: str) -> list[EntryPoint]:
     return list(_all().get(group, ()))
 
 
+def every_point() -> list[EntryPoint]:
+    """Return the entry points of all our groups."""
+    return [point for points in _all().values() for point in points]
+
+
+def brought_by(point: EntryPoint) -> str:
+    """Return the package that an entry point is of."""
+    return _name(point.dist) if point.dist else "?"
+
+
+def is_own(point: EntryPoint) -> bool:
+    """Return whether nlbench itself brings it."""
+    return brought_by(point) == "nlbench"
+
+
 def forget_installed() -> None:
     """Read the installed packages again when they are next asked for."""
     _all.cache_clear()
+
+
+@cache
+def _name(distribution: Distribution) -> str:
+    """Return a package's name, for which all of its metadata is parsed."""
+    return distribution.name
 
 
 @cache

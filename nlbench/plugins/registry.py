@@ -8,13 +8,14 @@ file given by ``--plugin``, whose kind is read from what it defines.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlbench.errors import ConfigError, PluginError, did_you_mean
+from nlbench.errors import ConfigError, NlbenchError, PluginError, did_you_mean, text_of
 from nlbench.plugins.discovery import (
     KINDS,
     Component,
@@ -163,6 +164,13 @@ def make_selector(
             f"{label!r}: {word} {key!r}: {', or '.join(dict.fromkeys(rules))}, "
             f"got {first['input']!r}. See `nlbench show {kind[:-1]} {label}`."
         ) from None
+    except (NlbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(
+            f"{label!r} cannot be made: {type(error).__name__}: {text_of(error)}, raised in its "
+            f"__post_init__ ({_file_of(cls)}). A value that does not fit must raise ValueError."
+        ) from error
     for key in names:
         value = getattr(instance, key)
         if isinstance(value, float) and not math.isfinite(value):
@@ -176,6 +184,10 @@ def _adapter(cls: type[AnySelector]) -> TypeAdapter[AnySelector]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
+
+
+def _file_of(cls: type[Any]) -> str:
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", cls.__module__))
 
 
 def default_of(cls: type[Any], key: str) -> Any:

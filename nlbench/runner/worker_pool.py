@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nlbench.errors import RunError
-from nlbench.machine import memory_limit_words, takes_all_cores
+from nlbench.machine import leaves_cores, memory_limit_words, takes_all_cores
 from nlbench.plugins import registry
 from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.library_warnings import logs_warnings
@@ -206,9 +206,10 @@ class Workers:
     def _warn_of_crowd(self, cell: Cell) -> None:
         """Say once that runs which take all cores gain nothing side by side.
 
-        They keep all cores: on fewer their last bits would depend on the number of jobs.
+        They keep all cores: on fewer their last bits would depend on the number of jobs. Where
+        torch was given few threads, as by OMP_NUM_THREADS=1, there is room beside them.
         """
-        if cell.record is None or self._warned:
+        if cell.record is None or self._warned or leaves_cores(self._setup.n_threads, self._n_jobs):
             return
         n_pixels = cell.record.dataset.n_train * cell.config.protocol.image_size**2
         if takes_all_cores(self._place.device, n_pixels):

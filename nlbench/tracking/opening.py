@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from nlbench.errors import NlbenchError, RunError
 from nlbench.tracking.open_errors import opening_error
-from nlbench.tracking.store import check_alive, is_http, sqlite_path, sqlite_uri
+from nlbench.tracking.store import check_alive, is_http, said_when_slow, sqlite_path, sqlite_uri
 
 LOCK_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5
@@ -24,9 +24,9 @@ CONNECT_TIMEOUT_S = 5
 _CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # The defaults, seven retries of two minutes each, block a call to a dead server for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -49,8 +49,10 @@ def open_client(uri: str, *, create: bool = True) -> Any:
     """
     for key, value in _CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    check_alive(uri)
     path = sqlite_path(uri)
+    if path is not None:  # a connection that is kept goes on writing to a file that was deleted
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    check_alive(uri)
     if path is not None and not path.exists() and not create:
         raise RunError(f"there is no MLflow store at {path}. Run `nlbench sync` to fill one.")
     try:
@@ -75,7 +77,8 @@ def _connected(uri: str) -> Any:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
+    with nullcontext() if sqlite_path(uri) else said_when_slow(uri):
+        client.search_experiments(max_results=1)
     return client
 
 

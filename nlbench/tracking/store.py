@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TypeGuard
 from urllib.parse import urlsplit, urlunsplit
@@ -15,7 +18,10 @@ from urllib.request import url2pathname
 
 from nlbench.errors import ConfigError, RunError, refusal
 
+log = logging.getLogger("nlbench")
+
 HEALTH_TIMEOUT_S = 5.0
+SAYS_SO_AFTER_S = 5.0  # that a store has not answered yet
 READ_HINT = "Check the store, or fill it again with `nlbench sync`."
 SYNC_HINT = "The local record is kept; run `nlbench sync` once the store answers."
 
@@ -31,6 +37,7 @@ _LIBRARIES = (
     "pymysql",
     "MySQLdb",
 )
+_ANY_CALL = "api/2.0/mlflow/experiments/get?experiment_id=0"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DATABASES = ("postgresql", "mysql", "mssql")
 
@@ -143,6 +150,8 @@ def public_base(uri: str) -> str | None:
 def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
     """Turn errors of MLflow and of the network into a `RunError` that says what to do.
 
+    A store that takes its time is said to, so that nobody looks at a silent screen.
+
     Args:
         uri: The store, named in the message.
         hint: The next step for the user.
@@ -151,7 +160,8 @@ def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
         RunError: instead of any error of MLflow or of the operating system.
     """
     try:
-        yield
+        with said_when_slow(uri):
+            yield
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
         if not isinstance(error, OSError) and library not in _LIBRARIES:
@@ -162,6 +172,22 @@ def guarded(uri: str, hint: str = SYNC_HINT) -> Iterator[None]:
         raise RunError(
             f"MLflow at {mask(uri)} failed: {text}. {login_hint(error)}{hint}"
         ) from error
+
+
+@contextmanager
+def said_when_slow(uri: str) -> Iterator[None]:
+    """Say once that a store has not answered for seconds, while a call waits for it."""
+    waiting = threading.Timer(SAYS_SO_AFTER_S, _say_slow, [mask(uri)])
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
+
+
+def _say_slow(name: str) -> None:
+    log.warning("MLflow at %s has not answered for %g s; waiting.", name, SAYS_SO_AFTER_S)
 
 
 def is_of_a_file(error: BaseException | None) -> TypeGuard[OSError]:
@@ -234,18 +260,23 @@ def _check_http(uri: str) -> str:
 def check_alive(uri: str) -> None:
     """Ask a server whether it is there: the answer takes seconds, a call to a dead one minutes.
 
+    Its health is asked for, and then its store, since a server whose database hangs is healthy.
+
     Raises:
         RunError: if `uri` names a server and it does not answer.
     """
     if not is_http(uri):
         return
-    url = f"{public_base(uri)}/health"
-    try:
-        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT_S):  # noqa: S310 - http(s) only
-            return
-    except urllib.error.HTTPError as error:
-        reason = f"HTTP status {error.code}"
-        error.close()
-    except (OSError, ValueError) as error:
-        reason = str(getattr(error, "reason", error))
-    raise RunError(f"no MLflow server answers at {url}: {reason}. {SYNC_HINT}")
+    for path in ("health", _ANY_CALL):
+        url = f"{public_base(uri)}/{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT_S):  # noqa: S310 - http(s) only
+                continue
+        except urllib.error.HTTPError as error:
+            error.close()
+            if path == _ANY_CALL:  # an answer, if only that it requires a login
+                continue
+            reason = f"HTTP status {error.code}"
+        except (OSError, ValueError, HTTPException) as error:
+            reason = str(getattr(error, "reason", error))
+        raise RunError(f"no MLflow server answers at {url}: {reason}. {SYNC_HINT}")

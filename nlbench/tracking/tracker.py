@@ -20,6 +20,7 @@ from nlbench.tracking.means import PARENT_TAG, Means
 from nlbench.tracking.opening import open_client
 from nlbench.tracking.reader import LoggedRun, all_runs, experiments_of, logged_run, runs_in
 from nlbench.tracking.store import (
+    SYNC_HINT,
     check_alive,
     guarded,
     is_http,
@@ -50,6 +51,7 @@ class MlflowTracker:
     def __init__(self, client: Any, uri: str, home: Path) -> None:
         self._client = client
         self._address = uri
+        self._file = _file_of(uri)
         self._artifacts = _artifact_root(uri, home)
         self._means = Means(client, self._artifacts)
         self._experiments: dict[str, str] = {}
@@ -81,6 +83,14 @@ class MlflowTracker:
         """The store's URI without credentials."""
         return mask(self._address)
 
+    def _check_alive(self) -> None:
+        check_alive(self._address)
+        if _file_of(self._address) != self._file:
+            raise RunError(
+                f"the MLflow store {self.uri} was deleted or replaced after it was opened. "
+                f"{SYNC_HINT}"
+            )
+
     def begin(self, record: RunRecord, retry_of: str | None = None) -> str:
         """Announce a run that starts now.
 
@@ -94,7 +104,7 @@ class MlflowTracker:
         Raises:
             RunError: if the store does not take it.
         """
-        check_alive(self._address)
+        self._check_alive()
         with guarded(self._address):
             run_id = self._create(record, {"nlbench.retry_of": retry_of} if retry_of else {})
             log(self._client, run_id, params=schema.params_of(record))
@@ -117,7 +127,7 @@ class MlflowTracker:
         Raises:
             RunError: if the store does not take it; the run then stays open.
         """
-        check_alive(self._address)
+        self._check_alive()
         with guarded(self._address):
             run = self._get(run_id) if run_id else None
             if run is None:
@@ -315,6 +325,15 @@ def _last_tags(record: RunRecord, experiment_id: str) -> dict[str, str]:
 def _with_fingerprint(fingerprint: str) -> str:
     hexadecimal = "".join(c for c in fingerprint if c.isalnum())
     return f"tags.`nlbench.fingerprint` = '{hexadecimal}'"
+
+
+def _file_of(uri: str) -> tuple[int, int] | None:
+    """Return which file a SQLite store is: a new one under the same name is another store."""
+    path = sqlite_path(uri)
+    if path is None or not path.exists():
+        return None
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def _artifact_root(uri: str, home: Path) -> Path | None:

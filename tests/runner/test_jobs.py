@@ -184,10 +184,12 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
         configs = [*plan("embedding"), *plan(*SELECTORS[1:])]
         with found.listening(), pytest.MonkeyPatch.context() as small:
             small.setattr("nlbench.machine._SMALL", 0)  # in this process: what it warns of
+            torch.set_num_threads(2)
             for cell in run_sweep(
                 configs, Workplace(store, CPU, tracker), on_start=found.on_start, jobs=2
             ):
                 found.cells.append(cell)
+        torch.set_num_threads(1)
         found.embedded = [int(n) for n in (folder / "embedded").read_text().split()]
         yield found
 
@@ -274,6 +276,20 @@ def test_runs_that_take_all_cores_are_told_of_once(sweep: Sweep) -> None:
     (found,) = [text for text in sweep.warnings if "uses all cores" in text]
     assert "on digits" in found
     assert "NLBENCH_THREADS=1" in found
+
+
+@pytest.mark.parametrize(("n_threads", "said"), [(1, 0), (2, 1)])
+def test_runs_of_one_thread_each_are_no_crowd(
+    n_threads: int, said: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As OMP_NUM_THREADS=1 makes them."""
+    monkeypatch.setattr("nlbench.machine._SMALL", 0)
+    monkeypatch.setattr("nlbench.machine.os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr("nlbench.machine.os.cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    configs = plan("none")
+    list(run_sweep(configs[:1], Workplace(RunStore(), CPU), jobs=2))
+    assert len([text for text in caplog.messages if "uses all cores" in text]) == said
 
 
 def test_seconds_of_runs_side_by_side_sum_to_theirs(sweep: Sweep) -> None:

@@ -21,12 +21,14 @@ from nlbench_leaderboard.formats import numbers as printed
 from nlbench_leaderboard.formats.headline import headline, rule_line
 from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.page.about import about_of
+from nlbench_leaderboard.page.claims import claims_of
 from nlbench_leaderboard.page.contents import contents_of
 from nlbench_leaderboard.page.views import knowledge_word, views_of
 from nlbench_leaderboard.ranking.across import Across
 from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, RunPlace
 from nlbench_leaderboard.ranking.matrix import matrices_of
 from nlbench_leaderboard.sources.reported import HEADING, reported_for
+from nlbench_leaderboard.sources.run_files import RunFiles
 
 _ABOUT_LINKS = (
     ("add-yours", "Add yours"),
@@ -45,16 +47,18 @@ def to_html(
     beside: Sequence[str] = (),
     run_pages: Mapping[RunPlace, str] | None = None,
     facts: InstalledFacts | None = None,
+    files: RunFiles | None = None,
 ) -> str:
     """Return the page; everything it needs is inside, and it loads nothing.
 
     It links to the files of the formats that are written `beside` it, and to the `run_pages`, which
     are named by board, row and position in the row. `facts` are what installed components say of
-    themselves: papers and licences.
+    themselves: papers and licences; `files` tell which runs were contributed.
 
     The policy in its head forbids any request and any script but its own, so that even a hole in
     the escaping could not be used.
     """
+    known = files or RunFiles()
     script = f"{asset('tables.js')}\n{asset('copy.js')}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -77,6 +81,7 @@ def to_html(
             about=about_of(boards, facts or InstalledFacts({}, {}, {})),
             about_links=_ABOUT_LINKS,
             contents=contents_of(boards),
+            claims=lambda row: claims_of((run.record for run in row.runs), known),
             next_command=printed.NEXT_COMMAND,
         )
     )

@@ -18,6 +18,7 @@ from nlbench_leaderboard.figures import run_pictures as drawn
 from nlbench_leaderboard.formats.numbers import percent
 from nlbench_leaderboard.page import mistakes
 from nlbench_leaderboard.page.board_page import asset, environment, seconds
+from nlbench_leaderboard.page.claims import Claims, claims_of
 from nlbench_leaderboard.ranking.board import (
     AGAINST_NOISY_LABELS,
     COLUMNS,
@@ -55,7 +56,8 @@ def run_pages(boards: Sequence[Board], files: RunFiles) -> Iterator[tuple[str, s
     """Return name and text of every run's page, one by one: together they may be large."""
     names, shared = page_names(boards), _Shared()
     for place, board, row, run in _all(boards):
-        view = RunView(board, row, run, files.of(run.record))
+        claims = claims_of([run.record], files)
+        view = RunView(board, row, run, files.of(run.record), claims)
         yield f"{FOLDER}/{names[place]}.html", shared.render(view, names[place])
 
 
@@ -67,6 +69,7 @@ class RunView:
     row: Row
     run: SeedRun
     beside: Beside
+    claims: Claims
 
     @property
     def record(self) -> RunRecord:

@@ -53,11 +53,17 @@ class RunFiles:
         """Return the files of a run; damaged ones are named, not raised."""
         if self._store is not None and record in self._local.get(record.fingerprint, []):
             return self._stored(self._store, record)
-        runs = self._contributed.get(record.fingerprint, [])
-        run = next((run for run in runs if run.record == record), None)
+        run = self.contributed(record)
         if run is not None:
             return Beside("a file of runs, which carries no images", run.evidence)
         return Beside("a tracking server, of which only records are read")
+
+    def contributed(self, record: RunRecord) -> ContributedRun | None:
+        """Return the run of a file of runs; None for one that was made here or on a server."""
+        if record in self._local.get(record.fingerprint, []):
+            return None
+        runs = self._contributed.get(record.fingerprint, [])
+        return next((run for run in runs if run.record == record), None)
 
     @staticmethod
     def _stored(store: RunStore, record: RunRecord) -> Beside:

@@ -1,0 +1,49 @@
+"""What of a row or run is a contributor's word alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nlbench.contribution import ContributedRun, unchecked
+from nlbench.results.record import RunRecord
+from nlbench_leaderboard.sources.run_files import RunFiles
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Whether seconds and memory were measured elsewhere, and what cannot be checked here.
+
+    `unchecked` goes from what is not checked to the reason.
+    """
+
+    is_claimed: bool = False
+    unchecked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_alarming(self) -> bool:
+        """Whether more is unknown than the samples, which large files leave out by choice."""
+        return bool({"selector", "noise"} & set(self.unchecked))
+
+
+def claims_of(records: Iterable[RunRecord], files: RunFiles) -> Claims:
+    """Return what contributors alone say of these runs."""
+    runs = [run for run in map(files.contributed, records) if run is not None]
+    missing: dict[str, str] = {}
+    for run in _one_of_each(runs):
+        missing |= unchecked(run)
+    return Claims(any(run.record.metrics for run in runs), missing)
+
+
+def _one_of_each(runs: Iterable[ContributedRun]) -> list[ContributedRun]:
+    """Return a run for each answer that `unchecked` may give: seeds of a row mostly share one."""
+    kinds = {}
+    for run in runs:
+        record, evidence = run.record, run.evidence
+        complete = evidence is not None and evidence.predicted is not None
+        versions = str(sorted(record.versions.items(), key=str))
+        kinds[
+            record.selector.name, str(record.selector.params), record.noise.kind, versions,
+            evidence is None, complete, record.metrics is None,
+        ] = run  # fmt: skip
+    return list(kinds.values())

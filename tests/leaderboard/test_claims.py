@@ -40,13 +40,12 @@ def test_seconds_and_memory_of_contributed_runs_are_claimed(
     runs: list[ContributedRun], tmp_path: Path
 ) -> None:
     page, run_page = pages(tmp_path / "theirs", runs)
-    n_rows = page.count("<tbody class=")
-    assert page.count("<small>claimed</small>") == 2 * n_rows > 0
-    assert page.count("the contributor's claim") == n_rows
+    assert page.count(">Cost, claimed</th>") == page.count('class="results"') > 0
+    assert page.count("the contributor's claim") == page.count("<tbody class=") > 0
     assert "Cost, claimed by the contributor" in run_page
     assert "not checked" not in page.lower().replace("<dt>not checked</dt>", "")
     page, run_page = pages(tmp_path / "ours", runs, local=True)
-    assert "claimed</small>" not in page
+    assert "Cost, claimed" not in page
     assert "<h3>Cost</h3>" in run_page
 
 
@@ -76,12 +75,35 @@ def test_what_cannot_be_checked_here_is_visible(
     runs: list[ContributedRun], tmp_path: Path, change: object, what: str, reason: str
 ) -> None:
     page, run_page = pages(tmp_path, [change(run) for run in runs])  # type: ignore[operator]
-    loud = " below" if what in ("noise", "selector") else ""
-    assert f'<span class="badge{loud}">not checked: {what}</span>' in page
-    assert f"not checked here: {what}, since" in page
+    if what in ("noise", "selector"):  # an alarm stands in every row that it is of
+        assert f'<span class="badge below">not checked: {what}</span>' in page
+        assert f"not checked here: {what}, since" in page
+    else:
+        assert f"Not checked here, of all these rows: {what}, since" in page
+        assert "badge" not in page.partition(f"not checked: {what}")[0][-30:]
     assert reason in page
     assert f"Not checked here: {what}, since" in run_page
     assert reason in run_page
+
+
+def test_what_not_every_row_lacks_is_said_in_its_row(tmp_path: Path) -> None:
+    every = read_runs(FILE)
+    names = sorted({run.record.method for run in every})[:2]
+    few = [run for run in every if run.record.method in names]
+    mixed = [replace(r, evidence=None) if r.record.method == names[0] else r for r in few]
+    page, _ = pages(tmp_path, mixed)
+    assert page.count('<span class="badge">not checked: results</span>') == page.count(
+        'class="results"'
+    )
+    assert "of all these rows" not in page
+    ours = [run.record for run in few if run.record.method == names[1]]
+    theirs = [run for run in few if run.record.method == names[0]]
+    files = RunFiles(None, ours, theirs)
+    records = [run.record for run in few]
+    build(content_of(rank_boards(records), (), files), tmp_path / "half", ["html"])
+    page = (tmp_path / "half" / "index.html").read_text()
+    assert page.count("<small>claimed</small>") == 2 * page.count('class="results"')
+    assert "Cost, claimed" not in page
 
 
 def test_a_run_without_samples_replaces_none_that_has_them(runs: list[ContributedRun]) -> None:

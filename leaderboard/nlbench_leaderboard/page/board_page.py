@@ -21,11 +21,11 @@ from nlbench_leaderboard.formats import numbers as printed
 from nlbench_leaderboard.formats.headline import headline, rule_line
 from nlbench_leaderboard.formats.warnings import disagreement_lines
 from nlbench_leaderboard.page.about import about_of
-from nlbench_leaderboard.page.claims import claims_of
+from nlbench_leaderboard.page.claims import Claims, claims_of, shared_claims
 from nlbench_leaderboard.page.contents import contents_of
 from nlbench_leaderboard.page.views import knowledge_word, views_of
 from nlbench_leaderboard.ranking.across import Across
-from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, RunPlace
+from nlbench_leaderboard.ranking.board import AGAINST_NOISY_LABELS, Board, Row, RunPlace
 from nlbench_leaderboard.ranking.matrix import matrices_of
 from nlbench_leaderboard.sources.reported import HEADING, reported_for
 from nlbench_leaderboard.sources.run_files import RunFiles
@@ -59,6 +59,14 @@ def to_html(
     the escaping could not be used.
     """
     known = files or RunFiles()
+
+    by_row: dict[int, Claims] = {}
+
+    def claims(row: Row) -> Claims:
+        if id(row) not in by_row:
+            by_row[id(row)] = claims_of((run.record for run in row.runs), known)
+        return by_row[id(row)]
+
     script = f"{asset('tables.js')}\n{asset('copy.js')}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -81,7 +89,8 @@ def to_html(
             about=about_of(boards, facts or InstalledFacts({}, {}, {})),
             about_links=_ABOUT_LINKS,
             contents=contents_of(boards),
-            claims=lambda row: claims_of((run.record for run in row.runs), known),
+            claims=claims,
+            shared_claims=lambda rows: shared_claims([claims(row) for row in rows if row.accuracy]),
             next_command=printed.NEXT_COMMAND,
         )
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nlbench.contribution import ContributedRun, unchecked
@@ -24,6 +24,25 @@ class Claims:
     def is_alarming(self) -> bool:
         """Whether more is unknown than the samples, which large files leave out by choice."""
         return bool({"selector", "noise"} & set(self.unchecked))
+
+    def without(self, shared: Claims) -> Claims:
+        """Return what a table does not say of all its rows."""
+        own = {k: v for k, v in self.unchecked.items() if shared.unchecked.get(k) != v}
+        return Claims(self.is_claimed and not shared.is_claimed, own)
+
+
+def shared_claims(claims: Collection[Claims]) -> Claims:
+    """Return what holds for every row of a table, which then says it once.
+
+    An alarm is repeated in its row all the same.
+    """
+    if not claims or any(claim.is_alarming for claim in claims):
+        return Claims(bool(claims) and all(claim.is_claimed for claim in claims))
+    first, *others = claims
+    same = {
+        k: v for k, v in first.unchecked.items() if all(o.unchecked.get(k) == v for o in others)
+    }
+    return Claims(all(claim.is_claimed for claim in claims), same)
 
 
 def claims_of(records: Iterable[RunRecord], files: RunFiles) -> Claims:

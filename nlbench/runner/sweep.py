@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from nlbench.config.run_config import RunConfig
 from nlbench.errors import ConfigError
 from nlbench.runner.cell import Cell, earlier_cell, outsiders, run_cell
+from nlbench.runner.pausing import why_end
 from nlbench.runner.worker_pool import Workers
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 
@@ -32,7 +33,8 @@ def run_sweep(
     plugins that nlbench does not ship have processes of their own: what such a plugin breaks, its
     process included, no other cell feels. Several sweeps with one home share the work: a cell that
     another process has comes last, when that process has finished it; where it failed or was
-    killed there, it is done here.
+    killed there, it is done here. Where the command is to end early, no cell begins any more, and
+    those under way are paused.
 
     Args:
         configs: The cells.
@@ -55,17 +57,18 @@ def run_sweep(
     all_apart = jobs > 1 or selector_timeout_s is not None
     with Workers(jobs, place, selector_timeout_s) as workers:
         yield from _until_none_is_busy(
-            lambda few: _each(few, workers, place, on_start, all_apart), configs, on_wait
+            lambda few: _each(few, workers, place, on_start, all_apart), configs, place, on_wait
         )
 
 
 def _until_none_is_busy(
     run: Callable[[Sequence[RunConfig]], Generator[Cell, None, None]],
     configs: Sequence[RunConfig],
+    place: Workplace,
     on_wait: OnWait,
 ) -> Generator[Cell, None, None]:
     left, waited = configs, False
-    while left:
+    while left and not why_end(place.deadline):
         busy: list[RunConfig] = []
         for cell in run(left):
             if cell.status == "busy":
@@ -89,6 +92,8 @@ def _each(
 ) -> Generator[Cell, None, None]:
     """Run cells here, or in processes of their own where all are or a plugin asks for it."""
     for config in configs:
+        if why_end(place.deadline):
+            break
         if not all_apart and not outsiders(config):
             while workers.under_way:  # one after the other, wherever each runs
                 yield workers.next_ended()
@@ -97,6 +102,8 @@ def _each(
         # A cell that the grid names twice is not run twice at once.
         while not workers.has_room or config.fingerprint in workers.under_way:
             yield workers.next_ended()
+        if why_end(place.deadline):
+            break
         earlier = earlier_cell(config, place)
         if earlier is None:
             workers.begin(config, on_start(config))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -52,6 +52,7 @@ class CheckpointFolder:
         self, folder: Path, made_with: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
         self._folder, self._made_with, self._say = folder, dict(made_with), say
+        self._damaged: set[int] = set()
 
     def write(self, content: Any, facts: Mapping[str, Any]) -> None:
         """Add a checkpoint; the last two stay.
@@ -66,7 +67,8 @@ class CheckpointFolder:
             torch.save(content, hashing)
         told = {"format": FORMAT, "sha256": hashing.digest.hexdigest(), **facts}
         write_atomic(path.with_suffix(".json"), json.dumps({**told, "made_with": self._made_with}))
-        self._clear({number - i for i in range(KEPT)})
+        whole = set(self._numbers(".json")) - self._damaged
+        self._clear(sorted(whole)[-KEPT:])
 
     def newest_first(self, device: torch.device) -> Iterator[Checkpoint]:
         """Yield the checkpoints that can be taken up; what is damaged or of another version is not.
@@ -74,7 +76,7 @@ class CheckpointFolder:
         Args:
             device: Where tensors go that were on a device of the same kind.
         """
-        for number in sorted(self._numbers(), reverse=True):
+        for number in sorted(self._numbers(".json"), reverse=True):
             path = self._folder / f"{number:06}.pt"
             try:
                 facts = json.loads(read_file(path.with_suffix(".json"), _MOST_FACTS))
@@ -82,6 +84,7 @@ class CheckpointFolder:
                 content = None if other else _content(path, facts["sha256"], device)
             except Exception as error:  # whatever a damaged file makes its reader raise
                 reason = " ".join(f"{error}".split())[:200] or type(error).__name__
+                self._damaged.add(number)
                 self._say(f"checkpoint '{path}' is damaged ({reason}), and is passed over.")
                 continue
             if other:
@@ -103,16 +106,16 @@ class CheckpointFolder:
             if made_with.get(name) != now
         )
 
-    def _numbers(self) -> list[int]:
-        """Return the numbers that are taken, also by half a pair."""
+    def _numbers(self, ending: str = "") -> list[int]:
+        """Return the numbers of files with an ending; of all, also of half a pair, without one."""
         try:
-            stems = {path.stem for path in entries_of(self._folder)}
+            stems = {path.stem for path in entries_of(self._folder) if path.name.endswith(ending)}
         except RefusedError as error:
             self._say(str(error))
             return []
         return [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
 
-    def _clear(self, kept: set[int]) -> None:
+    def _clear(self, kept: Iterable[int]) -> None:
         names = {f"{number:06}{end}" for number in kept for end in (".pt", ".json")}
         delete_all(path for path in self._folder.iterdir() if path.name not in names)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from nlbench.errors import NlbenchError, PluginError, refusal, text_of
+from nlbench.errors import NlbenchError, PausedError, PluginError, refusal, text_of
 from nlbench.runner.library_warnings import log_library_warnings
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def fail(error: NlbenchError) -> None:
 
 def say_error(error: NlbenchError) -> None:
     """Print an error on stderr."""
-    typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
+    if not isinstance(error, PausedError):  # as it was told to
+        typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
     typer.echo(printable(text_of(error, limit=20_000)), err=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nlbench.conformance.planted import Plan, planted_clean_labels, planted_data
-from nlbench.conformance.planted_batches import planted_batches
+from nlbench.conformance.planted_batches import TakeUp, planted_batches, same_selector
 from nlbench.conformance.planted_features import with_planted_model
 from nlbench.conformance.planted_training import PlantedDynamics, Shown, planted_training
 from nlbench.errors import PluginError
@@ -95,22 +96,39 @@ def select(
     selector_class: type[AnySelector],
     case: Case,
     dynamics: Iterator[Dynamics] | None = None,
+    take_up: TakeUp = same_selector,
 ) -> Selection:
-    """Run a fresh instance with its defaults; online selectors over a whole training."""
+    """Run a fresh instance with its defaults; online selectors over a whole training.
+
+    After every epoch `take_up` may return another instance to go on with.
+    """
     selector: Any = selector_class()
     if isinstance(selector, BoundSelector):
         return selector.select_with_truth(case.data, case.truth())
     if isinstance(selector, Selector):
         return selector.select(case.data)
     if isinstance(selector, BatchSelector):
-        return planted_batches(selector, case.data, case.inputs)
-    selection: Any = None
-    for epoch in dynamics or dynamics_for(selector_class, case.data):
-        selection = selector.select(case.data, epoch)
+        return planted_batches(selector, case.data, case.inputs, take_up)
+    answers = planted_answers(selector_class, case.data, take_up, dynamics)
+    latest: Any = deque(answers, maxlen=1).pop()
+    return latest
+
+
+def planted_answers(
+    selector_class: type[AnySelector],
+    data: TrainingData,
+    take_up: TakeUp = same_selector,
+    dynamics: Iterator[Dynamics] | None = None,
+) -> Iterator[Any]:
+    """Yield a fresh online selector's answers to a whole training, as `select` asks for them."""
+    selector: Any = selector_class()
+    for epoch in dynamics or dynamics_for(selector_class, data):
+        selection = selector.select(data, epoch)
         if isinstance(epoch, PlantedDynamics) and isinstance(selection, Selection):
-            checked_answer(selection, case.data, selector.extra_classes)
+            checked_answer(selection, data, selector.extra_classes)
             epoch.tell(selection)
-    return selection
+        yield selection
+        selector = take_up(selector, data)
 
 
 def dynamics_for(selector_class: type[AnySelector], data: TrainingData) -> Iterator[Dynamics]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,8 +34,20 @@ class BatchView:
     logits: Tensor
 
 
+# Returns the selector to go on with after an epoch.
+TakeUp = Callable[[Any, TrainingData], Any]
+
+
+def same_selector(selector: Any, data: TrainingData) -> Any:
+    """Return the same one."""
+    return selector
+
+
 def planted_batches(
-    selector: BatchSelector, data: TrainingData, inputs: Tensor | None = None
+    selector: BatchSelector,
+    data: TrainingData,
+    inputs: Tensor | None = None,
+    take_up: TakeUp = same_selector,
 ) -> Selection:
     """Train M linear classifiers as the selector weighs their batches; return its selection.
 
@@ -42,6 +55,7 @@ def planted_batches(
         selector: Asked in every step.
         data: Planted data; its noisy labels are the targets.
         inputs: (N, d) of the classifiers; the data's embeddings where left out.
+        take_up: Returns the selector to go on with after an epoch.
 
     Returns:
         What the record of a run would have as the selection.
@@ -53,6 +67,7 @@ def planted_batches(
         learn(account(view.batch, view.losses, view.logits))
         if view.batch.step == view.batch.n_steps:
             selection = account.end_epoch()
+            account.selector = take_up(account.selector, data)
     return selection
 
 

@@ -9,6 +9,7 @@ from nlbench.conformance import (
     batch_checks,
     behaviour_checks,
     class_checks,
+    resume_checks,
     worker_check,
 )
 from nlbench.conformance.harness import ConformanceFailure
@@ -72,6 +73,7 @@ CHECKS: tuple[Check, ...] = (
     behaviour_checks.check_constant_scores,
     behaviour_checks.check_planted_noise_is_found,
     behaviour_checks.check_keeps_clean_samples,
+    resume_checks.check_resumed_in_mid_training,
     worker_check.check_worker_process,
 )
 

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlbench.checkpoints import ResumeError
 from nlbench.conformance.harness import ConformanceFailure
 from nlbench.conformance.observe import random_states, require_kept_surroundings
+from nlbench.conformance.planted_stop import StoppedAfter, TakenUp
 from nlbench.conformance.planted_task import N_CLASSES, SETTINGS, planted_images, planted_task
 from nlbench.conformance.reach import path_to_labels
+from nlbench.errors import PausedError
 from nlbench.selector import Selection
 from nlbench.surroundings import watched
 from nlbench.training.loss_trainer import LossTrainer, State
@@ -95,6 +98,36 @@ def check_trainer_same_seed(trainer_class: type[Trainer]) -> None:
         raise ConformanceFailure(
             "another seed must give another training, got the same curves. Initial weights and "
             "draws come from the task's seed."
+        )
+
+
+def check_trainer_resumes(trainer_class: type[Trainer]) -> None:
+    """Stopped in mid-training and taken up by a new instance, it gives the same curves bit by bit.
+
+    A run of hours goes on from a checkpoint where its process was killed, in another process.
+    """
+    whole, way = _trained(trainer_class), StoppedAfter(3)
+    try:
+        _trained(trainer_class, checkpoints=way)
+    except PausedError:
+        pass
+    except ResumeError as error:
+        raise ConformanceFailure(f"its state must be saved, got: {error}") from None
+    if way.content is None:
+        raise ConformanceFailure(
+            "a trainer must tell `task.checkpoints` of its epochs, so that a run of hours is not "
+            "lost with its process, got none. Train by `nlbench.training.loop.run_epochs`."
+        )
+    try:
+        rest = _trained(trainer_class, checkpoints=TakenUp(way.content))
+    except ResumeError as error:
+        raise ConformanceFailure(f"its state must be put back, got: {error}") from None
+    same = torch.equal(whole.test_predictions, rest.test_predictions)
+    if whole.curves != rest.curves or not same:
+        raise ConformanceFailure(
+            "a training that was taken up must go on as if it had not been stopped, got other "
+            "curves or predictions. Keep what you remember in `make_state`, and draw from "
+            "`batch.draws`."
         )
 
 
@@ -281,6 +314,7 @@ TRAINER_CHECKS: tuple[Callable[[type[Trainer]], None], ...] = (
     check_trainer_outcome,
     check_trainer_learns,
     check_trainer_same_seed,
+    check_trainer_resumes,
     check_trainer_random_state,
     check_trainer_surroundings,
     check_trainer_sees_no_test_labels,

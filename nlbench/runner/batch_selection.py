@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ class BatchSelection:
     """Asks a batch selector and turns what it used into the record's selection.
 
     Attributes:
+        selector: The selector that is asked.
         n_networks: Networks that share the batches.
         seconds: Time spent in the selector.
         curves: ``kept_fraction`` and, where the clean labels are known, ``selection_f1``; one
@@ -30,7 +33,7 @@ class BatchSelection:
         is_clean: Tensor | None,
         calls: SelectorCalls | None = None,
     ) -> None:
-        self._selector = selector
+        self.selector = selector
         self._data = data
         self._calls = calls or SelectorCalls("")
         self.n_networks = max(1, selector.n_networks)
@@ -58,7 +61,7 @@ class BatchSelection:
         # The selector sees where the batch is, not the networks in it.
         place = Batch(batch.positions, batch.epoch, batch.step, batch.n_epochs, batch.n_steps)
         with self._calls.step():
-            weights = self._selector.choose(self._data, place, losses, logits)
+            weights = self.selector.choose(self._data, place, losses, logits)
         checked_weights(weights, losses)
         ones = torch.ones_like(weights[0], dtype=self._drawn.dtype)
         self._drawn.index_add_(0, batch.positions, ones)
@@ -85,6 +88,20 @@ class BatchSelection:
             )
         self._curves.note(keep)
         return Selection(keep=keep, score=self._score.clone())
+
+    def saved_state(self) -> Mapping[str, Any]:
+        """Return what the next epoch depends on, the selector's own state in it."""
+        return {
+            "selector": self.selector,
+            "share": self._share,
+            "score": self._score,
+            "curves": self.curves,
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there, at the beginning of an epoch."""
+        self._share, self._score = state["share"], state["score"]
+        self._curves.restore(state["curves"])
 
 
 def checked_weights(weights: object, losses: Tensor) -> None:

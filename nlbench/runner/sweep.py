@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from nlbench.config.run_config import RunConfig
 from nlbench.errors import ConfigError
 from nlbench.runner.cell import Cell, earlier_cell, outsiders, run_cell
+from nlbench.runner.pausing import why_end
 from nlbench.runner.worker_pool import Workers
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 
@@ -32,7 +33,8 @@ def run_sweep(
     plugins that nlbench does not ship have processes of their own: what such a plugin breaks, its
     process included, no other cell feels. Several sweeps with one home share the work: a cell that
     another process has comes last, when that process has finished it; where it failed or was
-    killed there, it is done here.
+    killed there, it is done here. Where the command is to end early, no cell begins any more, and
+    those under way are paused; one begins in any case, so that repeated commands get somewhere.
 
     Args:
         configs: The cells.
@@ -55,17 +57,20 @@ def run_sweep(
     all_apart = jobs > 1 or selector_timeout_s is not None
     with Workers(jobs, place, selector_timeout_s) as workers:
         yield from _until_none_is_busy(
-            lambda few: _each(few, workers, place, on_start, all_apart), configs, on_wait
+            lambda few: _each(few, workers, place, on_start, all_apart), configs, place, on_wait
         )
 
 
 def _until_none_is_busy(
     run: Callable[[Sequence[RunConfig]], Generator[Cell, None, None]],
     configs: Sequence[RunConfig],
+    place: Workplace,
     on_wait: OnWait,
 ) -> Generator[Cell, None, None]:
     left, waited = configs, False
-    while left:
+    is_first = True
+    while left and not why_end(None if is_first else place.deadline):
+        is_first = False
         busy: list[RunConfig] = []
         for cell in run(left):
             if cell.status == "busy":
@@ -88,19 +93,28 @@ def _each(
     all_apart: bool,
 ) -> Generator[Cell, None, None]:
     """Run cells here, or in processes of their own where all are or a plugin asks for it."""
+    has_begun = False
     for config in configs:
-        if not all_apart and not outsiders(config):
-            while workers.under_way:  # one after the other, wherever each runs
-                yield workers.next_ended()
-            yield earlier_cell(config, place) or run_cell(config, place, on_start(config))
-            continue
-        # A cell that the grid names twice is not run twice at once.
-        while not workers.has_room or config.fingerprint in workers.under_way:
+        apart = all_apart or bool(outsiders(config))
+        # One after the other where none has a process; a cell that is named twice, not at once.
+        while not _has_room(workers, config, apart) and not why_end(None):
             yield workers.next_ended()
         earlier = earlier_cell(config, place)
-        if earlier is None:
-            workers.begin(config, on_start(config))
-        else:
+        if earlier is not None:
             yield earlier
+        elif why_end(place.deadline if has_begun else None):
+            continue
+        elif apart:
+            workers.begin(config, on_start(config))
+            has_begun = True
+        else:
+            has_begun = True
+            yield run_cell(config, place, on_start(config))
     while workers.under_way:
         yield workers.next_ended()
+
+
+def _has_room(workers: Workers, config: RunConfig, apart: bool) -> bool:
+    if not apart:
+        return not workers.under_way
+    return workers.has_room and config.fingerprint not in workers.under_way

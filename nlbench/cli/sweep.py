@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nlbench.config.sweep_plan import SweepPlan
     from nlbench.results.store import RunStore
     from nlbench.runner.cell import Cell
+    from nlbench.runner.executors import Executor
     from nlbench.runner.sweep import OnStart
     from nlbench.runner.workplace import Progress
 
@@ -63,11 +64,16 @@ def sweep(
     device: Device = "auto",
     tracking_uri: TrackingUri = None,
     jobs: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, help="Number of parallel runs, one process each; worth it for small runs."
+            min=1,
+            help="Number of parallel runs, one process each. (default: one per GPU here, else 1; "
+            "of another executor as many as it has room for)",
         ),
-    ] = 1,
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where runs go: local, ray or slurm; the last two are extras.")
+    ] = "local",
     selector_timeout: Annotated[
         float | None,
         typer.Option(
@@ -112,11 +118,12 @@ def sweep(
     say_loading()
     from nlbench.config.setting_text import parse_setting
     from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds, shard_of
-    from nlbench.machine import resolve_device
     from nlbench.results.store import RunStore
+    from nlbench.runner.executors import SweepOrder, driver_device, open_executor, require_executor
     from nlbench.runner.sweep import run_sweep
     from nlbench.runner.workplace import Workplace, open_tracker
 
+    require_executor(executor)
     add_plugins(plugin)
     plan = load_plan(file) if file else SweepPlan()
     axes: dict[str, Any] = {
@@ -128,25 +135,43 @@ def sweep(
     plan = replace(plan, **{key: value for key, value in axes.items() if value})
     grid, store = plan.configs(data_dir), RunStore()
     configs = shard_of(grid, shard) if shard else grid
-    _announce(plan, len(grid), jobs)
+    _announce(plan, len(grid), jobs or 1)
     if shard:
         typer.echo(f"part {shard}: {counted(len(configs), 'run')} of these", err=True)
     if dry_run:
         _list(configs, store, force)
         return
-    place = Workplace(store, resolve_device(device), None, data_dir, force, deterministic)
+    where = driver_device(executor, device)
+    place = Workplace(store, where, None, data_dir, force, deterministic)
     place = replace(place, tracker=open_tracker(tracking_uri, store))
+    opened = open_executor(executor, SweepOrder(place, device, jobs, selector_timeout))
+    at_once = opened.capacity
+    if at_once > 1 and jobs is None:
+        typer.echo(f"{at_once} at once, {executor}", err=True)
     cells: list[Cell] = []
     with (
+        _saying_how_to_go_on(opened, cells, len(configs)),
         _cell_progress(len(configs)) as (starting, ended),
-        closing(
-            run_sweep(configs, place, starting, jobs, selector_timeout, _say_waiting)
-        ) as running,
+        closing(run_sweep(configs, place, starting, on_wait=_say_waiting, executor=opened)) as runs,
     ):
-        for cell in running:
+        for cell in runs:
             cells.append(cell)
             ended(len(cells), cell)
-    _summarise(cells, time.perf_counter() - started, jobs)
+    _summarise(cells, time.perf_counter() - started, at_once)
+
+
+@contextmanager
+def _saying_how_to_go_on(executor: Executor, cells: Sequence[Cell], n_cells: int) -> Iterator[None]:
+    """After Ctrl-C, say how far it got and how it goes on; what was under way is cancelled."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Stopped: {len(cells)} of {counted(n_cells, 'run')} ended, those under way were "
+            f"cancelled. The same command goes on from here. {executor.how_to_go_on()}".rstrip(),
+            err=True,
+        )
+        raise
 
 
 def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import ConfigError
-from nlbench.runner.cell import Cell, earlier_cell, outsiders, run_cell
-from nlbench.runner.worker_pool import Workers
+from nlbench.runner.cell import Cell, earlier_cell
+from nlbench.runner.executors import Executor, SweepOrder
+from nlbench.runner.local_executor import LocalExecutor
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 
 OnStart = Callable[[RunConfig], Progress]
@@ -25,14 +24,13 @@ def run_sweep(
     jobs: int = 1,
     selector_timeout_s: float | None = None,
     on_wait: OnWait = lambda configs: None,
+    executor: Executor | None = None,
 ) -> Generator[Cell, None, None]:
     """Run cell after cell and yield how each ended; an error of one does not stop the others.
 
-    What comes out does not depend on `jobs`, except for the order in which cells end. Cells with
-    plugins that nlbench does not ship have processes of their own: what such a plugin breaks, its
-    process included, no other cell feels. Several sweeps with one home share the work: a cell that
-    another process has comes last, when that process has finished it; where it failed or was
-    killed there, it is done here.
+    What comes out depends neither on `jobs` nor on the executor, except for the order in which
+    cells end. Several sweeps with one home share the work: a cell that another process has comes
+    last, when that process has finished it; where it failed or was killed there, it is done here.
 
     Args:
         configs: The cells.
@@ -43,19 +41,19 @@ def run_sweep(
         selector_timeout_s: How long a run's selector may take, the embeddings that it asks for
             included; a run that takes longer has failed. With it every cell has a process.
         on_wait: Called once, when nothing is left but cells that other processes have.
+        executor: Where cells run, with its own jobs and limits (`open_executor`); this machine
+            where left out.
 
     Raises:
         ConfigError: if `jobs` is below 1, or the seconds are not above 0.
         RunError: if no process can be started.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs must be a whole number >= 1, got {jobs}.")
-    if selector_timeout_s is not None and not 0 < selector_timeout_s < math.inf:
-        raise ConfigError(f"selector_timeout_s must be seconds > 0, got {selector_timeout_s}.")
-    all_apart = jobs > 1 or selector_timeout_s is not None
-    with Workers(jobs, place, selector_timeout_s) as workers:
+    if executor is None:
+        order = SweepOrder(place, jobs=jobs, selector_timeout_s=selector_timeout_s)
+        executor = LocalExecutor(order)
+    with executor:
         yield from _until_none_is_busy(
-            lambda few: _each(few, workers, place, on_start, all_apart), configs, on_wait
+            lambda few: _each(few, executor, place, on_start), configs, on_wait
         )
 
 
@@ -81,26 +79,17 @@ def _until_none_is_busy(
 
 
 def _each(
-    configs: Sequence[RunConfig],
-    workers: Workers,
-    place: Workplace,
-    on_start: OnStart,
-    all_apart: bool,
+    configs: Sequence[RunConfig], executor: Executor, place: Workplace, on_start: OnStart
 ) -> Generator[Cell, None, None]:
-    """Run cells here, or in processes of their own where all are or a plugin asks for it."""
+    """Submit cells as there is room; those that ended before are not run."""
     for config in configs:
-        if not all_apart and not outsiders(config):
-            while workers.under_way:  # one after the other, wherever each runs
-                yield workers.next_ended()
-            yield earlier_cell(config, place) or run_cell(config, place, on_start(config))
-            continue
         # A cell that the grid names twice is not run twice at once.
-        while not workers.has_room or config.fingerprint in workers.under_way:
-            yield workers.next_ended()
+        while not executor.has_room or config.fingerprint in executor.under_way:
+            yield executor.next_ended()
         earlier = earlier_cell(config, place)
         if earlier is None:
-            workers.begin(config, on_start(config))
+            executor.begin(config, on_start(config))
         else:
             yield earlier
-    while workers.under_way:
-        yield workers.next_ended()
+    while executor.under_way:
+        yield executor.next_ended()

@@ -11,19 +11,19 @@ import time
 from collections.abc import Collection, MutableSequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import torch
-
 from nlbench.errors import RunError
 from nlbench.machine import memory_limit_words, takes_all_cores
 from nlbench.plugins import registry
 from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.library_warnings import logs_warnings
+from nlbench.runner.shares import share_of
 from nlbench.runner.worker import WorkerSetup, serve
 from nlbench.surroundings import start_method
 
@@ -45,6 +45,7 @@ class _Worker:
     progress: Progress
     plugins: frozenset[str]
     clock: MutableSequence[float]
+    gpu: str
 
     def selector_s(self) -> float:
         """Return the seconds that the selector of the run under way has taken so far."""
@@ -73,8 +74,8 @@ class Workers:
         self, n_jobs: int, place: Workplace, selector_timeout_s: float | None = None
     ) -> None:
         self._n_jobs, self._place, self._timeout_s = n_jobs, place, selector_timeout_s
-        self._setup = WorkerSetup(
-            n_threads=torch.get_num_threads(),
+        self._setup = partial(
+            WorkerSetup,
             plugins=registry.plugin_files(),
             log_level=_log.getEffectiveLevel(),
             logs_warnings=logs_warnings(),
@@ -138,14 +139,23 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         line, its_end = context.Pipe()
         clock = context.RawArray("d", 2)
-        process = context.Process(target=serve, args=(its_end, self._setup, clock))
+        workers = [*self._idle, *self._busy.values()]
+        share = share_of(
+            self._place.device, self._n_jobs, [each.gpu for each in workers],
+            self._place.deterministic,
+        )  # fmt: skip
+        setup = self._setup(n_threads=share.n_threads)
+        process = context.Process(target=serve, args=(its_end, setup, clock))
         # Known before it is there: Ctrl-C at any moment must find it.
-        worker = self._busy[line] = _Worker(process, line, config, progress, plugins, clock)
+        worker = self._busy[line] = _Worker(
+            process, line, config, progress, plugins, clock, share.gpu
+        )
         # Ctrl-C reaches the whole process group. Only the parent answers it, and kills the others.
         resource_tracker.ensure_running()  # it would unblock the signal if the process started it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            with share.in_environment():
+                process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         its_end.close()

@@ -74,6 +74,27 @@ def sweep(
     executor: Annotated[
         str, typer.Option(help="Where runs go: local, ray or slurm; the last two are extras.")
     ] = "local",
+    slurm_partition: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Partition of the jobs. (default: Slurm's)")
+    ] = None,
+    slurm_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Time limit of a job, as sbatch takes it; a longer run goes on in the next. "
+            "(default: 60 minutes)",
+        ),
+    ] = None,
+    slurm_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory of a job, like 16G.")
+    ] = None,
+    slurm_gpus: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="GPUs of a job. (default: none)")
+    ] = None,
+    slurm_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any other long option of sbatch, repeatable."),
+    ] = None,
     selector_timeout: Annotated[
         float | None,
         typer.Option(
@@ -124,6 +145,10 @@ def sweep(
     from nlbench.runner.workplace import Workplace, open_tracker
 
     require_executor(executor)
+    options = _options_of(executor, {
+        "partition": slurm_partition, "time": slurm_time, "memory": slurm_memory,
+        "gpus": slurm_gpus, "sbatch": slurm_option,
+    })  # fmt: skip
     add_plugins(plugin)
     plan = load_plan(file) if file else SweepPlan()
     axes: dict[str, Any] = {
@@ -144,7 +169,7 @@ def sweep(
     where = driver_device(executor, device)
     place = Workplace(store, where, None, data_dir, force, deterministic)
     place = replace(place, tracker=open_tracker(tracking_uri, store))
-    opened = open_executor(executor, SweepOrder(place, device, jobs, selector_timeout))
+    opened = open_executor(executor, SweepOrder(place, device, jobs, selector_timeout, options))
     at_once = opened.capacity
     if at_once > 1 and jobs is None:
         typer.echo(f"{at_once} at once, {executor}", err=True)
@@ -158,6 +183,17 @@ def sweep(
             cells.append(cell)
             ended(len(cells), cell)
     _summarise(cells, time.perf_counter() - started, at_once)
+
+
+def _options_of(executor: str, slurm: dict[str, Any]) -> dict[str, Any]:
+    """Return the executor's own options that were given; another one's are refused."""
+    from nlbench.errors import ConfigError
+
+    given = {name: value for name, value in slurm.items() if value not in (None, [])}
+    if given and executor != "slurm":
+        flag = "option" if "sbatch" in given else min(given)
+        raise ConfigError(f"--slurm-{flag} is of --executor slurm, got --executor {executor}.")
+    return given
 
 
 @contextmanager
@@ -240,6 +276,9 @@ def _title(config: RunConfig) -> str:
     return f"{config.method}{variant}  {place}"
 
 
+_MOST_BARS = 16
+
+
 @contextmanager
 def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
     """Print a line for every cell that ended, and on a terminal a bar for each under way."""
@@ -270,7 +309,10 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
         def starting(config: RunConfig) -> Progress:
             one = under_way.get(config.fingerprint)
             if one is None:
-                one = bar.add_task(printable(_title(config)), total=None, stage="start")
+                # Of hundreds that wait in a queue, those show that have begun.
+                is_shown = len(under_way) < _MOST_BARS
+                title = printable(_title(config))
+                one = bar.add_task(title, total=None, stage="start", visible=is_shown)
                 under_way[config.fingerprint] = one
             else:
                 bar.update(one, stage="waits for another process")
@@ -311,7 +353,7 @@ def _stage_by_stage(bar: Bar, task: TaskID) -> Progress:
         if stage != before:  # seconds of one stage say nothing of the next
             bar.reset(task, completed=done, total=total, stage=stage)
             before = stage
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total, visible=True)
 
     return show
 

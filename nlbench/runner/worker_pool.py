@@ -183,6 +183,16 @@ class Workers:
                 if self._timeout_s is not None and worker.selector_s() > self._timeout_s:
                     return self._took_too_long(worker)
 
+    def end_early(self) -> None:
+        """Ask all processes by SIGTERM to end their cells early; may be called by a handler."""
+        for worker in list(self._busy.values()):
+            worker.process.terminate()
+
+    def end_now(self) -> None:
+        """Kill all processes that have a cell; `next_ended` returns these as failed."""
+        for worker in list(self._busy.values()):
+            worker.kill()
+
     def _took_too_long(self, worker: _Worker) -> Cell:
         del self._busy[worker.line]
         worker.kill()

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("nlbench")
 
-DEFAULT_TIME = "60"  # minutes: what takes longer goes on in the next job
-
 _LOOK_S = 0.5  # for results
 _ASK_S = 5.0  # between questions to Slurm, which answers everybody
 _VISIBLE_S = 30.0  # until a file of another machine must be seen here
@@ -78,7 +76,7 @@ class SlurmExecutor:
     """Runs cells as jobs of Slurm."""
 
     def __init__(self, order: SweepOrder) -> None:
-        self._parameters = parameters({"time": DEFAULT_TIME, **order.options})
+        self._parameters = parameters(order.options)
         self._order = order
         self._largest = largest_array()
         self.capacity = order.jobs or self._largest

@@ -8,11 +8,14 @@ from typing import Any
 
 from nlbench.errors import ConfigError
 
+DEFAULT_TIME = "60"
+"""Minutes; what takes longer goes on in the next job."""
+
 SIGNAL_BEFORE_S = 120
 """How long before its time limit a job is told, so that it can write a checkpoint."""
 
-_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d{1,2}))?(?::(\d{1,2}))?")
-_MEMORY = re.compile(r"\d+[KMGT]?", re.IGNORECASE)
+_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d{1,2}))?(?::(\d{1,2}))?", re.ASCII)
+_MEMORY = re.compile(r"[0-9]+[KMGT]?", re.IGNORECASE)
 _KEY = re.compile(r"[a-z][a-z-]*")
 _HAVE_OPTIONS = {
     "partition": "--slurm-partition",
@@ -40,11 +43,11 @@ def parameters(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"the Slurm executor has no option {min(unknown)!r}. It has {', '.join(sorted(known))}."
         )
-    asked: dict[str, Any] = {"signal_delay_s": SIGNAL_BEFORE_S, "cpus_per_task": 1}
+    limit = minutes(options.get("time", DEFAULT_TIME))
+    told_s = min(SIGNAL_BEFORE_S, limit * 30)  # not before half of a short limit
+    asked: dict[str, Any] = {"time": limit, "signal_delay_s": told_s, "cpus_per_task": 1}
     if "partition" in options:
         asked["partition"] = _one_word("--slurm-partition", options["partition"])
-    if "time" in options:
-        asked["time"] = minutes(options["time"])
     if "memory" in options:
         asked["mem"] = _memory(options["memory"])
     if options.get("gpus"):
@@ -123,6 +126,6 @@ def _memory(text: str) -> str:
 
 
 def _positive(key: str, text: Any) -> int:
-    if not isinstance(text, str) or not text.isdecimal() or not int(text):
+    if not isinstance(text, str) or not re.fullmatch("[0-9]+", text) or not int(text):
         raise ConfigError(f"--slurm-option {key} must be a whole number > 0, got {text!r}.")
     return int(text)

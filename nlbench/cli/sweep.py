@@ -74,6 +74,23 @@ def sweep(
     executor: Annotated[
         str, typer.Option(help="Where runs go: local, ray or slurm; the last two are extras.")
     ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one that ends with "
+            "the sweep. (default: auto)"
+        ),
+    ] = None,
+    ray_cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPUs that a run on Ray declares. (default: 1)")
+    ] = None,
+    ray_gpus: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="GPUs that a run on Ray declares, such as 0.5. (default: 1 if there are any)",
+        ),
+    ] = None,
     selector_timeout: Annotated[
         float | None,
         typer.Option(
@@ -124,6 +141,7 @@ def sweep(
     from nlbench.runner.workplace import Workplace, open_tracker
 
     require_executor(executor)
+    options = _options_of(executor, address=ray_address, cpus=ray_cpus, gpus=ray_gpus)
     add_plugins(plugin)
     plan = load_plan(file) if file else SweepPlan()
     axes: dict[str, Any] = {
@@ -144,11 +162,10 @@ def sweep(
     where = driver_device(executor, device)
     place = Workplace(store, where, None, data_dir, force, deterministic)
     place = replace(place, tracker=open_tracker(tracking_uri, store))
-    opened = open_executor(executor, SweepOrder(place, device, jobs, selector_timeout))
-    at_once = opened.capacity
-    if at_once > 1 and jobs is None:
-        typer.echo(f"{at_once} at once, {executor}", err=True)
+    order = SweepOrder(place, device, jobs, selector_timeout, configs, options)
+    opened = open_executor(executor, order)
     cells: list[Cell] = []
+    at_once = 1
     with (
         _saying_how_to_go_on(opened, cells, len(configs)),
         _cell_progress(len(configs)) as (starting, ended),
@@ -156,8 +173,26 @@ def sweep(
     ):
         for cell in runs:
             cells.append(cell)
+            at_once = max(at_once, opened.capacity)
             ended(len(cells), cell)
     _summarise(cells, time.perf_counter() - started, at_once)
+
+
+def _options_of(executor: str, **ray: Any) -> dict[str, Any]:
+    """Return the options of an executor that were given.
+
+    Raises:
+        ConfigError: if one of another executor was given.
+    """
+    from nlbench.errors import ConfigError
+
+    given = {name: value for name, value in ray.items() if value is not None}
+    if given and executor != "ray":
+        raise ConfigError(
+            f"--ray-{min(given)} is for --executor ray, got --executor {executor}. Leave it out, "
+            "or add --executor ray."
+        )
+    return given
 
 
 @contextmanager

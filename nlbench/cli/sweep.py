@@ -95,6 +95,23 @@ def sweep(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Any other long option of sbatch, repeatable."),
     ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one that ends with "
+            "the sweep. (default: auto)"
+        ),
+    ] = None,
+    ray_cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPUs that a run on Ray declares. (default: 1)")
+    ] = None,
+    ray_gpus: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="GPUs that a run on Ray declares, such as 0.5. (default: 1 if there are any)",
+        ),
+    ] = None,
     selector_timeout: Annotated[
         float | None,
         typer.Option(
@@ -145,10 +162,14 @@ def sweep(
     from nlbench.runner.workplace import Workplace, open_tracker
 
     require_executor(executor)
-    options = _options_of(executor, {
-        "partition": slurm_partition, "time": slurm_time, "memory": slurm_memory,
-        "gpus": slurm_gpus, "sbatch": slurm_option,
-    })  # fmt: skip
+    options = _options_of(
+        executor,
+        ray={"address": ray_address, "cpus": ray_cpus, "gpus": ray_gpus},
+        slurm={
+            "partition": slurm_partition, "time": slurm_time, "memory": slurm_memory,
+            "gpus": slurm_gpus, "option": slurm_option,
+        },
+    )  # fmt: skip
     add_plugins(plugin)
     plan = load_plan(file) if file else SweepPlan()
     axes: dict[str, Any] = {
@@ -169,11 +190,10 @@ def sweep(
     where = driver_device(executor, device)
     place = Workplace(store, where, None, data_dir, force, deterministic)
     place = replace(place, tracker=open_tracker(tracking_uri, store))
-    opened = open_executor(executor, SweepOrder(place, device, jobs, selector_timeout, options))
-    at_once = opened.capacity
-    if at_once > 1 and jobs is None:
-        typer.echo(f"{at_once} at once, {executor}", err=True)
+    order = SweepOrder(place, device, jobs, selector_timeout, configs, options)
+    opened = open_executor(executor, order)
     cells: list[Cell] = []
+    at_once = 1
     with (
         _saying_how_to_go_on(opened, cells, len(configs)),
         _cell_progress(len(configs)) as (starting, ended),
@@ -181,19 +201,30 @@ def sweep(
     ):
         for cell in runs:
             cells.append(cell)
+            at_once = max(at_once, opened.capacity)
             ended(len(cells), cell)
     _summarise(cells, time.perf_counter() - started, at_once)
 
 
-def _options_of(executor: str, slurm: dict[str, Any]) -> dict[str, Any]:
-    """Return the executor's own options that were given; another one's are refused."""
+def _options_of(executor: str, **by_executor: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an executor that were given.
+
+    Raises:
+        ConfigError: if one of another executor was given.
+    """
     from nlbench.errors import ConfigError
 
-    given = {name: value for name, value in slurm.items() if value not in (None, [])}
-    if given and executor != "slurm":
-        flag = "option" if "sbatch" in given else min(given)
-        raise ConfigError(f"--slurm-{flag} is of --executor slurm, got --executor {executor}.")
-    return given
+    given = {
+        name: {key: value for key, value in options.items() if value not in (None, [])}
+        for name, options in by_executor.items()
+    }
+    for name, options in given.items():
+        if options and name != executor:
+            raise ConfigError(
+                f"--{name}-{min(options)} is for --executor {name}, got --executor {executor}. "
+                f"Leave it out, or add --executor {name}."
+            )
+    return given.get(executor, {})
 
 
 @contextmanager

@@ -6,7 +6,7 @@ is imported only when the executor is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,6 +34,7 @@ class SweepOrder:
         device: As typed. Executors on other machines resolve it where the cell runs.
         jobs: The most cells at once; None leaves it to the executor.
         selector_timeout_s: The most seconds that a cell's selector may take.
+        configs: All cells that may be submitted: what files and plugins they need.
         options: The executor's own, by name; those that were not given are missing.
     """
 
@@ -41,6 +42,7 @@ class SweepOrder:
     device: str = "auto"
     jobs: int | None = None
     selector_timeout_s: float | None = None
+    configs: Sequence[RunConfig] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

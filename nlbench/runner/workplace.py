@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -16,6 +16,8 @@ from nlbench.errors import RunError
 from nlbench.results.store import RunStore
 
 if TYPE_CHECKING:
+    from nlbench.config.run_config import RunConfig
+    from nlbench.data.image_data import ImageData
     from nlbench.tracking import MlflowTracker
 
 log = logging.getLogger("nlbench")
@@ -26,6 +28,16 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """Ignore how far a run is."""
+
+
+class Shared(Protocol):
+    """What the machines of one sweep make once and share."""
+
+    def data(self, config: RunConfig) -> ImageData | None:
+        """Return a run's data set as another machine read it; None where it is not shared."""
+
+    def embeddings(self, folder: Path) -> EmbeddingCache:
+        """Return this machine's cache, which takes from the others what they have."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Workplace:
         data_dir: The folder that contains the data sets.
         force: Whether finished runs are repeated.
         deterministic: Whether a GPU gives the same bits every time, at a cost.
+        shared: What other machines share with this one; None where it works alone.
     """
 
     store: RunStore
@@ -47,16 +60,18 @@ class Workplace:
     data_dir: Path | None = None
     force: bool = False
     deterministic: bool = False
+    shared: Shared | None = None
 
     @property
     def embeddings(self) -> EmbeddingCache:
         """The cache of embeddings."""
-        return EmbeddingCache(cache_dir(self.store.home))
+        folder = cache_dir(self.store.home)
+        return EmbeddingCache(folder) if self.shared is None else self.shared.embeddings(folder)
 
     @property
     def pixel_folder(self) -> Path:
         """Where images go that do not fit in memory."""
-        return pixel_folder(self.embeddings.folder.parent)
+        return pixel_folder(cache_dir(self.store.home))
 
 
 def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker | None:

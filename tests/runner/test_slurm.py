@@ -231,7 +231,7 @@ def test_a_job_that_somebody_cancels_has_failed_and_nobody_waits_for_it(
 
     options = {"partition": "usual", "time": "2:30:00", "memory": "700M", "gpus": 1}
     (cell,) = run(
-        plan("slow"), tmp_path / "home", cancel, sbatch=["comment=of mine", "nice"], **options
+        plan("slow"), tmp_path / "home", cancel, option=["comment=of mine", "nice"], **options
     )
 
     assert cell.status == "failed"

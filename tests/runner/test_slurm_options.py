@@ -54,14 +54,14 @@ def test_memory_that_sbatch_would_not_take_is_refused(text: str) -> None:
 )
 def test_a_free_option_that_is_not_the_users_is_refused(line: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        parameters({"sbatch": [line]})
+        parameters({"option": [line]})
 
 
 def test_options_come_to_sbatch_as_they_are_meant() -> None:
     asked = parameters(
         {
             "partition": "short", "time": "1-0", "memory": "16g", "gpus": 2,
-            "sbatch": ["--account=vision", "exclusive", "cpus_per_task=8", "signal-delay-s=300"],
+            "option": ["--account=vision", "exclusive", "cpus_per_task=8", "signal-delay-s=300"],
         }
     )  # fmt: skip
     assert asked == {
@@ -87,7 +87,7 @@ def test_an_option_of_slurm_without_slurm_is_refused(words: tuple[str, str]) -> 
     done = CliRunner().invoke(app, ["sweep", "--dry-run", *words])
 
     assert done.exit_code == 2
-    assert f"{words[0]} is of --executor slurm" in done.output
+    assert f"{words[0]} is for --executor slurm" in done.output
 
 
 def test_where_there_is_no_slurm_the_message_says_where_to_go(

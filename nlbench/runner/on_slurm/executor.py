@@ -79,7 +79,7 @@ class SlurmExecutor:
         self._parameters = parameters(order.options)
         self._order = order
         self._largest = largest_array()
-        self.capacity = order.jobs or self._largest
+        self.capacity = order.jobs or min(self._largest, len(order.configs) or self._largest)
         # An array keeps to `jobs` by itself; two of them would not.
         self._begin_again_below = 1 if order.jobs else self._largest // 2 + 1
         self._folder = order.place.store.home / "slurm" / f"{int(time.time())}-{os.getpid()}"

@@ -31,13 +31,13 @@ def parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return submitit's parameters of the jobs.
 
     Args:
-        options: `partition`, `time`, `memory` as sbatch takes them, `gpus` a number, and `sbatch`,
+        options: `partition`, `time`, `memory` as sbatch takes them, `gpus` a number, and `option`,
             lines of ``key=value`` or ``key``; those that were not given are missing.
 
     Raises:
         ConfigError: for an option that is not one of these, or a wrong value.
     """
-    known = {"partition", "time", "memory", "gpus", "sbatch"}
+    known = {"partition", "time", "memory", "gpus", "option"}
     unknown = set(options) - known
     if unknown:
         raise ConfigError(
@@ -52,7 +52,7 @@ def parameters(options: Mapping[str, Any]) -> dict[str, Any]:
         asked["mem"] = _memory(options["memory"])
     if options.get("gpus"):
         asked["gpus_per_node"] = options["gpus"]
-    more = free_options(options.get("sbatch", ()))
+    more = free_options(options.get("option", ()))
     for key, name in (("cpus-per-task", "cpus_per_task"), ("signal-delay-s", "signal_delay_s")):
         if key in more:
             asked[name] = _positive(key, more.pop(key))

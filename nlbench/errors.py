@@ -46,6 +46,12 @@ class DivergedError(RunError):
     curves: Mapping[str, list[float | None]] = {}
 
 
+class PausedError(NlbenchError):
+    """A run that was told to end early and goes on with the same command (exit code 75)."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
 class ConfigError(NlbenchError, ValueError):
     """An option, name or value is wrong (exit code 2)."""
 

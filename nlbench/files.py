@@ -6,9 +6,10 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from nlbench.errors import RefusedError, refusals
 
@@ -40,23 +41,34 @@ def write_atomic(path: Path, content: str | bytes, *, is_synced: bool = True) ->
     Raises:
         RefusedError: if the operating system does not take it; what was there stays.
     """
-    with refusals(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = content.encode() if isinstance(content, str) else content
-        # Not the whole name: with more behind it a long one would be too long.
-        prefix = f".{path.name[:40]}."
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                if is_synced:
-                    os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    data = content.encode() if isinstance(content, str) else content
+    with refusals(path), atomic_stream(path, is_synced=is_synced) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def atomic_stream(path: Path, *, is_synced: bool = True) -> Iterator[IO[bytes]]:
+    """Write a file piece by piece; it takes its place at the end, or after an error not at all.
+
+    Args:
+        path: The file; folders that are missing are made.
+        is_synced: As in `write_atomic`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not the whole name: with more behind it a long one would be too long.
+    prefix = f".{path.name[:40]}."
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            if is_synced:
+                os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def entries_of(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ FLOORS = (
     "files",
     "machine",
     "surroundings",
+    "checkpoints",
     "data",
     "scoring",
     "selector",

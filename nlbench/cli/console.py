@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from nlbench.errors import NlbenchError, refusal, text_of
+from nlbench.errors import NlbenchError, PausedError, refusal, text_of
 from nlbench.runner.library_warnings import log_library_warnings
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 def fail(error: NlbenchError) -> None:
     """Print an error and leave with its exit code."""
-    typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
+    if not isinstance(error, PausedError):  # as it was told to
+        typer.secho("Error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
     typer.echo(printable(text_of(error, limit=20_000)), err=True)
     raise typer.Exit(error.exit_code)
 

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nlbench.cli.console import print_table, printable
-from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri
+from nlbench.cli.options import (
+    EVERY,
+    CheckpointEvery,
+    DataDir,
+    Deterministic,
+    Device,
+    MaxTime,
+    Plugins,
+    TrackingUri,
+    most_seconds,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
     from nlbench.results.record import RunRecord
@@ -55,13 +66,17 @@ def run(
     tracking_uri: TrackingUri = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
     deterministic: Deterministic = False,
+    max_time: MaxTime = None,
+    checkpoint_every: CheckpointEvery = EVERY,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run record alone, as JSON.")
     ] = False,
 ) -> None:
     """Run one selector on one noisy data set and record it.
 
-    Selects, trains, evaluates, records.
+    Selects, trains, evaluates, records. A run that was killed goes on from its last checkpoint when
+    the same command is given again. One that ends early, for --max-time, SIGTERM or SIGUSR1, has
+    the exit code 75.
 
     Examples:
 
@@ -74,6 +89,8 @@ def run(
       nlbench run --selector clipcleaner --set temperature=0.01 --set trainer.lr=0.1
 
       nlbench run --plugin my_idea.py --selector my-idea --json > record.json
+
+      nlbench run --recipe standard/cifar10 --max-time 50m
     """
     from nlbench.cli.console import quiet_stdout, run_progress, say_loading
 
@@ -82,15 +99,19 @@ def run(
     from nlbench.config.setting_text import parse_setting
     from nlbench.errors import NlbenchError
     from nlbench.results.store import RunStore
+    from nlbench.runner.pausing import pausing_on_signals
 
+    max_time_s = most_seconds(max_time)
+    checkpoint_every_s = seconds_of(checkpoint_every, "--checkpoint-every")
     try:
-        with run_progress() as shown, quiet_stdout(as_json):
+        with run_progress() as shown, quiet_stdout(as_json), pausing_on_signals():
             progress = _Noticed(shown)
             record = nlbench.run(
                 selector, dataset, noise, noise_rate, seed, trainer=trainer, epochs=epochs,
                 recipe=recipe, settings=dict(parse_setting(text) for text in settings or []),
                 plugins=plugin or (), data_dir=data_dir, device=device, tracking_uri=tracking_uri,
                 force=force, deterministic=deterministic, progress=progress,
+                max_time_s=max_time_s, checkpoint_every_s=checkpoint_every_s,
             )  # fmt: skip
     except NlbenchError as error:
         if as_json and error.record is not None:

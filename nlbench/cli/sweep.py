@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlbench.cli.console import counted, percent, printable, say_loading
-from nlbench.cli.options import DataDir, Deterministic, Device, Plugins, TrackingUri, add_plugins
+from nlbench.cli.options import (
+    EVERY,
+    CheckpointEvery,
+    DataDir,
+    Deterministic,
+    Device,
+    MaxTime,
+    Plugins,
+    TrackingUri,
+    add_plugins,
+    most_seconds,
+    seconds_of,
+)
+from nlbench.errors import PausedError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -120,6 +133,8 @@ def sweep(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat finished runs.")] = False,
     deterministic: Deterministic = False,
+    max_time: MaxTime = None,
+    checkpoint_every: CheckpointEvery = EVERY,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Only the I-th of N parts of the grid, I from 1 to N."),
@@ -132,7 +147,9 @@ def sweep(
 
     Finished cells are skipped, killed and failed ones are done again, and the failure of one cell
     stops no other. Several sweeps at once with one home share the work, and each ends when all of
-    its cells are finished. The exit code is 1 if any cell failed.
+    its cells are finished. The exit code is 1 if any cell failed. A cell that was killed goes on
+    from its last checkpoint. A sweep that ends early, for --max-time, SIGTERM or SIGUSR1, has the
+    exit code 75: the same command goes on.
 
     Examples:
 
@@ -151,6 +168,8 @@ def sweep(
       nlbench sweep grid.yaml --dry-run
 
       nlbench sweep grid.yaml --shard 2/8
+
+      nlbench sweep grid.yaml --max-time 50m
     """
     started = time.perf_counter()  # before the heavy imports: they are part of the price
     say_loading()
@@ -158,8 +177,9 @@ def sweep(
     from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds, shard_of
     from nlbench.results.store import RunStore
     from nlbench.runner.executors import SweepOrder, driver_device, open_executor, require_executor
+    from nlbench.runner.pausing import pausing_on_signals
     from nlbench.runner.sweep import run_sweep
-    from nlbench.runner.workplace import Workplace, open_tracker
+    from nlbench.runner.workplace import Workplace, deadline_after, open_tracker
 
     require_executor(executor)
     options = _options_of(
@@ -170,6 +190,8 @@ def sweep(
             "gpus": slurm_gpus, "option": slurm_option,
         },
     )  # fmt: skip
+    max_time_s = most_seconds(max_time)
+    checkpoint_every_s = seconds_of(checkpoint_every, "--checkpoint-every")
     add_plugins(plugin)
     plan = load_plan(file) if file else SweepPlan()
     axes: dict[str, Any] = {
@@ -188,7 +210,10 @@ def sweep(
         _list(configs, store, force)
         return
     where = driver_device(executor, device)
-    place = Workplace(store, where, None, data_dir, force, deterministic)
+    place = Workplace(
+        store, where, None, data_dir, force, deterministic,
+        checkpoint_every_s=checkpoint_every_s, deadline=deadline_after(max_time_s),
+    )  # fmt: skip
     place = replace(place, tracker=open_tracker(tracking_uri, store))
     order = SweepOrder(place, device, jobs, selector_timeout, configs, options)
     opened = open_executor(executor, order)
@@ -196,6 +221,7 @@ def sweep(
     at_once = 1
     with (
         _saying_how_to_go_on(opened, cells, len(configs)),
+        pausing_on_signals(),
         _cell_progress(len(configs)) as (starting, ended),
         closing(run_sweep(configs, place, starting, on_wait=_say_waiting, executor=opened)) as runs,
     ):
@@ -203,7 +229,7 @@ def sweep(
             cells.append(cell)
             at_once = max(at_once, opened.capacity)
             ended(len(cells), cell)
-    _summarise(cells, time.perf_counter() - started, at_once)
+    _summarise(cells, len(configs), time.perf_counter() - started, at_once)
 
 
 def _options_of(executor: str, **by_executor: dict[str, Any]) -> dict[str, Any]:
@@ -274,8 +300,10 @@ def _list(configs: Sequence[RunConfig], store: RunStore, force: bool) -> None:
     typer.echo(f"{parts}. Without --dry-run {counted(n_left, 'run')} would be done.", err=True)
 
 
-def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
-    counts = Counter(cell.status for cell in cells)
+def _summarise(cells: list[Cell], n_asked: int, total_s: float, jobs: int) -> None:
+    counts: Counter[str] = Counter(cell.status for cell in cells)
+    if len(cells) < n_asked:
+        counts["not begun"] = n_asked - len(cells)
     parts = ", ".join(f"{n} {status}" for status, n in counts.items())
     typer.echo(parts or "nothing to run", err=True)
     if any(cell.wall_s for cell in cells):
@@ -293,6 +321,9 @@ def _summarise(cells: list[Cell], total_s: float, jobs: int) -> None:
         typer.secho(title, fg=typer.colors.RED, err=True)
         for text in _reason(cell):
             typer.echo(f"    {text}", err=True)
+    if counts["paused"] or counts["not begun"]:
+        typer.echo("The sweep ends early. The same command goes on.", err=True)
+        raise typer.Exit(PausedError.exit_code)
     if bad:
         typer.echo("Repeat the same command to run them again.", err=True)
         raise typer.Exit(1)
@@ -354,8 +385,9 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
                 bar.remove_task(under_way.pop(cell.config.fingerprint))
             bar.update(whole, completed=number)
             console.print(_line(number, n_cells, cell), markup=False, soft_wrap=True)
+            style = "red" if cell.status == "failed" else "dim"
             for text in _reason(cell):
-                console.print(f"    {text}", markup=False, soft_wrap=True, style="red")
+                console.print(f"    {text}", markup=False, soft_wrap=True, style=style)
 
         yield starting, ended
 
@@ -405,7 +437,7 @@ _TRACEBACK = " The traceback is in the record: "
 
 def _reason(cell: Cell) -> tuple[str, ...]:
     """Return why a cell has no result, and how to see more of it; nothing where it has one."""
-    if cell.status != "failed":
+    if cell.status not in ("failed", "paused"):
         return ()
     reason, _, command = printable(cell.message).partition("\n")[0].partition(_TRACEBACK)
     return (reason, f"see {command.rstrip('.')}") if command else (reason,)

@@ -6,7 +6,14 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from nlbench.errors import DataError
 from nlbench.files import require_bounded
@@ -181,6 +188,8 @@ class RunRecord(_Part):
     `versions` says which code made it, part by part (`nlbench.plugins.versions`); it is empty in
     records that were made before versions were kept. `warnings` are what libraries warned of while
     they built the encoders, and what a plugin changed around itself: such numbers may be wrong.
+    `resumed` is how often the run went on from a checkpoint; where that is never, it is not
+    written, so that records are the same as before there were checkpoints.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -205,8 +214,16 @@ class RunRecord(_Part):
     command: str = ""
     error: ErrorInfo | None = None
     attempt: int = 1
+    resumed: Annotated[int, Field(ge=0)] = 0
     started_at: str = ""
     finished_at: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        if not self.resumed:
+            content.pop("resumed", None)
+        return content
 
     @property
     def label(self) -> str:

@@ -5,6 +5,7 @@ Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
     runs/<fingerprint>/record.json     the RunRecord; there only when the run ended by itself
     runs/<fingerprint>/running.json    there while the run is under way; left behind by SIGKILL
     runs/<fingerprint>/started.json    the same as a RunRecord, from when its data is read
+    runs/<fingerprint>/checkpoints/    the last two of a run that has not ended well
     runs/<fingerprint>/selection.parquet, predictions.parquet, gallery.json
     mlflow/mlflow.db, mlflow/artifacts/
     cache/embeddings/
@@ -24,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nlbench.errors import BusyError, NlbenchError, refusals
+from nlbench.errors import BusyError, NlbenchError, PausedError, refusals
 from nlbench.files import entries_of, home_dir, write_atomic
 from nlbench.results.digests import has_digests
 from nlbench.results.gallery import GALLERY_FILE
@@ -202,6 +203,8 @@ class RunStore:
             self.mark(claim)
             try:
                 yield claim
+            except PausedError:
+                raise  # as after a kill: the next attempt goes on
             except Exception:
                 # It failed by itself; only a process that dies leaves the marker behind.
                 _forget(marker)

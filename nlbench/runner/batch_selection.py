@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,6 +87,20 @@ class BatchSelection:
             )
         self._curves.note(keep)
         return Selection(keep=keep, score=self._score.clone())
+
+    def saved_state(self) -> Mapping[str, Any]:
+        """Return what the next epoch depends on, the selector's own state in it."""
+        return {
+            "selector": self._selector,
+            "share": self._share,
+            "score": self._score,
+            "curves": self.curves,
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there, at the beginning of an epoch."""
+        self._share, self._score = state["share"], state["score"]
+        self._curves.restore(state["curves"])
 
 
 def checked_weights(weights: object, losses: Tensor) -> None:

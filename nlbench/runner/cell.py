@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import BusyError, NlbenchError, text_of
+from nlbench.errors import BusyError, NlbenchError, PausedError, text_of
 from nlbench.plugins.kinds import Kind
 from nlbench.plugins.registry import plugin_name
 from nlbench.results.record import RunRecord
 from nlbench.runner.run import earlier_record, run_config
 from nlbench.runner.workplace import Progress, Workplace
 
-CellStatus = Literal["finished", "already finished", "failed", "busy"]
+CellStatus = Literal["finished", "already finished", "failed", "paused", "busy"]
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,6 @@ def run_cell(config: RunConfig, place: Workplace, progress: Progress) -> Cell:
 
 def _not_run(config: RunConfig, error: NlbenchError) -> Cell:
     status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
+    if isinstance(error, PausedError):
+        status = "paused"
     return Cell(config, status, message=text_of(error))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nlbench.checkpoints import ResumeError, stateful_parts
 from nlbench.errors import PluginError
 from nlbench.runner.equal_keep import keep_top_share_after_warmup
 from nlbench.runner.selection_curves import SelectionCurves
@@ -54,6 +57,7 @@ class OnlineSelection:
         self._round = 1
         self._histories = [_History(selector) for _ in range(self.n_networks)]
         self._previous: list[Selection | None] = [None] * self.n_networks
+        self._made_again: frozenset[str] = frozenset()
         self._curves = SelectionCurves(is_clean)
         self.curves = self._curves.curves
 
@@ -61,6 +65,8 @@ class OnlineSelection:
         """Return what the first epoch trains on: before it there are no dynamics."""
         with self._calls.call():
             answer = self._selector.first(self._data)
+        with self._calls.call(patches=False), suppress(Exception):  # `saved_state` says it
+            self._made_again = stateful_parts(self._selector, "the selector")
         answer = checked_answer(answer, self._data, self.extra_classes)
         if answer.restart:
             raise PluginError(
@@ -110,6 +116,33 @@ class OnlineSelection:
         self._begin_round(answers)
         return answers
 
+    def saved_state(self) -> Mapping[str, Any]:
+        """Return what the next answer depends on, the selector's own state in it.
+
+        Raises:
+            ResumeError: if a network or optimiser of the selector would not be made again.
+        """
+        made = stateful_parts(self._selector, "the selector")
+        if made - self._made_again:
+            raise ResumeError(
+                f"{min(made - self._made_again)} was made after the first epoch, and cannot be "
+                "put back. Make it in `first`, or write `saved_state` and `restore_state`."
+            )
+        return {
+            "selector": self._selector,
+            "round": self._round,
+            "histories": [history.rows for history in self._histories],
+            "previous": self._previous,
+            "curves": self.curves,
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; `first` was called before."""
+        self._round, self._previous = state["round"], state["previous"]
+        for history, rows in zip(self._histories, state["histories"], strict=True):
+            history.rows = rows
+        self._curves.restore(state["curves"])
+
     def _begin_round(self, answers: Sequence[Selection]) -> None:
         asked = [answer.restart for answer in answers]
         if not any(asked):
@@ -132,7 +165,7 @@ class _History:
     def __init__(self, selector: OnlineSelector) -> None:
         self._observes = selector.observes
         n = max(1, selector.history_epochs)
-        self._rows: dict[str, deque[Tensor]] = {
+        self.rows: dict[str, deque[Tensor]] = {
             name: deque(maxlen=n) for name in ("losses", *_HISTORIES) if self._keeps(name)
         }
 
@@ -147,18 +180,18 @@ class _History:
             "prediction history": lambda: logits.argmax(dim=1),
             **looks,
         }
-        for name, rows in self._rows.items():
+        for name, rows in self.rows.items():
             rows.append(latest[name]())
         stacked = {
             name: partial(_stacked, tuple(rows))
-            for name, rows in self._rows.items()
+            for name, rows in self.rows.items()
             if name != "losses"
         }
         return {**looks, **stacked}
 
     def losses(self) -> Tensor:
         """Return (H, N)."""
-        return _stacked(tuple(self._rows["losses"]))
+        return _stacked(tuple(self.rows["losses"]))
 
 
 def _stacked(rows: tuple[Tensor, ...]) -> Tensor:
@@ -178,6 +211,11 @@ class RelabelAccuracy:
         self._noisy_labels = noisy_labels
         self._clean_labels = clean_labels
         self.curves: dict[str, list[float | None]] = {}
+
+    def restore(self, curves: Mapping[str, list[float | None]]) -> None:
+        """Go on with these."""
+        self.curves.clear()
+        self.curves.update(curves)
 
     def __call__(self, epoch: int, keep: Tensor, labels: Tensor) -> None:
         """Take note of the next epoch's samples and labels."""

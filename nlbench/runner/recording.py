@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 import traceback
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from nlbench.config.code_versions import loose_files
 from nlbench.config.command import reproduce_command
@@ -19,7 +15,7 @@ from nlbench.config.run_config import PROTOCOL_VERSION, RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.errors import DivergedError, PluginError, text_of
 from nlbench.files import readable, require_bounded
-from nlbench.machine import PeakMemory, describe_environment, device_name
+from nlbench.machine import describe_environment, device_name
 from nlbench.noise.corrupt import NoisyLabels
 from nlbench.plugins import registry
 from nlbench.results.metrics import score_histogram
@@ -31,39 +27,12 @@ from nlbench.results.record import (
     ProtocolInfo,
     RunRecord,
     SelectorInfo,
-    Times,
     TrainerInfo,
 )
+from nlbench.runner.attempt import Attempt, now
 from nlbench.runner.inputs import Inputs
 from nlbench.runner.steps import Choice, Result
 from nlbench.runner.workplace import Workplace
-
-
-@dataclass(frozen=True, eq=False)
-class Attempt:
-    """One try at a run: which, and since when.
-
-    Attributes:
-        number: Of the tries at this fingerprint, from 1.
-        started_at: In UTC, as ISO 8601.
-        began: The same by `time.perf_counter`.
-        memory: The peak since then.
-    """
-
-    number: int
-    started_at: str
-    began: float
-    memory: PeakMemory
-
-    @classmethod
-    def begin(cls, number: int, device: torch.device) -> Attempt:
-        """Start the clock."""
-        return cls(number, now(), time.perf_counter(), PeakMemory(device))
-
-    def times(self, **seconds: float) -> Times:
-        """Return the seconds by stage, with the total and the peak memory so far."""
-        total_s = time.perf_counter() - self.began
-        return Times(**seconds, total_s=total_s, peak_memory_mb=self.memory.mib())
 
 
 def running_record(attempt: Attempt, inputs: Inputs) -> RunRecord:
@@ -103,12 +72,7 @@ def finished_record(
         score_histogram=score_histogram(result.selection.score, is_clean),
         diagnostics=_diagnostics(choice, result),
         warnings=[readable(text) for text in choice.bank.warnings],
-        times=attempt.times(
-            data_s=inputs.read_s + choice.read_s + result.read_s,
-            embed_s=result.embed_s,
-            select_s=result.select_s,
-            train_s=result.train_s,
-        ),
+        times=attempt.times(**result.times),
         finished_at=now(),
     )
 
@@ -130,6 +94,7 @@ def _identity(attempt: Attempt, inputs: Inputs) -> dict[str, Any]:
         "config": config.canonical(),
         "command": reproduce_command(config, _plugin_paths(config), place.data_dir),
         "attempt": attempt.number,
+        "resumed": attempt.n_resumed,
         "started_at": attempt.started_at,
     }
 
@@ -263,8 +228,3 @@ def _plugin_paths(config: RunConfig) -> list[str]:
         str(path.relative_to(here) if path.is_relative_to(here) else path)
         for path in loose_files(config)
     ]
-
-
-def now() -> str:
-    """Return the time in UTC as ISO 8601 with milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -6,13 +6,21 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nlbench.config.code_versions import refuse_edited
 from nlbench.config.resolve import resolve
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import DataError, NlbenchError, RefusedError, RunError, text_of
+from nlbench.errors import (
+    DataError,
+    NlbenchError,
+    PausedError,
+    RefusedError,
+    RunError,
+    text_of,
+)
 from nlbench.machine import (
     deterministic_algorithms,
     memory_limit_words,
@@ -24,10 +32,20 @@ from nlbench.results.gallery import write_gallery
 from nlbench.results.record import RunRecord
 from nlbench.results.samples import SelectedSamples, write_predictions, write_selection
 from nlbench.results.store import RunStore
+from nlbench.runner.attempt import Attempt
+from nlbench.runner.checkpointing import Checkpointing
 from nlbench.runner.inputs import Inputs, prepare
-from nlbench.runner.recording import Attempt, failed_record, finished_record, running_record
+from nlbench.runner.recording import failed_record, finished_record, running_record
+from nlbench.runner.resuming import RunCheckpoints
 from nlbench.runner.steps import Choice, Result, evaluate, select, train
-from nlbench.runner.workplace import Progress, Workplace, no_progress, open_tracker
+from nlbench.runner.workplace import (
+    CHECKPOINT_EVERY_S,
+    Progress,
+    Workplace,
+    deadline_after,
+    no_progress,
+    open_tracker,
+)
 from nlbench.surroundings import noting
 from nlbench.tracking.run_log import RunLog
 
@@ -55,6 +73,8 @@ def run(
     force: bool = False,
     deterministic: bool = False,
     home: str | Path | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    max_time_s: float | None = None,
     progress: Progress = no_progress,
 ) -> RunRecord:
     """Run one selector on one noisy data set, or return the record of an earlier run.
@@ -78,6 +98,9 @@ def run(
         deterministic: Bit-identical results on a GPU, slower; a finished run without it is not
             repeated unless forced.
         home: Where records go; `NLBENCH_HOME` where left out.
+        checkpoint_every_s: Seconds between checkpoints, at least; 0 for every epoch. A run that
+            was killed goes on from the last one when it is asked for again.
+        max_time_s: After so many seconds it ends early, with a checkpoint, at an epoch's end.
         progress: Called with (stage, done, total).
 
     Returns:
@@ -87,6 +110,7 @@ def run(
         ConfigError, DataError, PluginError: if a name, setting, file or plugin is wrong.
         RunError: if the selector or the training failed; the failed record is in the store and in
             the error's `record`.
+        PausedError: if it ended early.
     """
     for file in plugins:
         registry.add_plugin_file(Path(file))
@@ -96,7 +120,10 @@ def run(
         trainer=trainer, epochs=epochs, recipe=recipe, settings=settings, data_dir=where,
     )  # fmt: skip
     store = RunStore(None if home is None else Path(home))
-    place = Workplace(store, resolve_device(device), None, where, force, deterministic)
+    place = Workplace(
+        store, resolve_device(device), None, where, force, deterministic,
+        checkpoint_every_s, deadline_after(max_time_s),
+    )  # fmt: skip
     earlier = earlier_record(config, place)
     if earlier is not None:
         return earlier
@@ -136,6 +163,7 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
     Raises:
         NlbenchError: if the run failed; where it got as far as the selector, the failed record
             is in the store and in the error's `record`.
+        PausedError: if it ended early; it goes on when it is asked for again.
     """
     refuse_edited(config)
     with place.store.claim(config.fingerprint) as claim:
@@ -149,12 +177,16 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
         started = running_record(attempt, inputs)
         place.store.write_started(started)
         log_run.begin(started)
+        checkpoints = RunCheckpoints(config, place, claim)
         try:
-            record = _run(attempt, inputs, claim.folder, progress)
+            run_from = partial(_run, inputs, claim.folder, progress)
+            record = checkpoints.go_on(attempt, run_from)
             place.store.write(record)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):  # Ctrl-C: the run counts as interrupted
+            # Ctrl-C, too: the run counts as interrupted.
+            if isinstance(error, KeyboardInterrupt | PausedError):
                 raise
+            checkpoints.failed(error)
             record = failed_record(attempt, inputs, error)
             failure = _as_nlbench_error(error, record)
             try:
@@ -164,6 +196,7 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
                 raise _unrecorded(failure, second) from error
             log_run.finish(record)
             raise failure from error
+        checkpoints.discard()
         log_run.finish(record)
         return record
 
@@ -181,18 +214,18 @@ def _prepared(config: RunConfig, place: Workplace) -> Inputs:
         ) from error
 
 
-def _run(attempt: Attempt, inputs: Inputs, folder: Path, progress: Progress) -> RunRecord:
+def _run(inputs: Inputs, folder: Path, progress: Progress, checkpoints: Checkpointing) -> RunRecord:
     place = inputs.workplace
     with (
         suitable_threads(place.device, inputs.n_pixels),
         deterministic_algorithms(place.device, place.deterministic),
         noting() as notes,
     ):
-        choice = select(inputs, progress)
-        result = train(inputs, choice, progress)
+        choice = select(inputs, progress, checkpoints.chosen_before())
+        result = train(inputs, choice, checkpoints, progress)
     choice.bank.warnings.extend(notes)
     metrics = evaluate(inputs, result)
-    record = finished_record(attempt, inputs, choice, result, metrics)
+    record = finished_record(checkpoints.attempt, inputs, choice, result, metrics)
     _write_samples(folder, inputs, choice, result)
     return record
 

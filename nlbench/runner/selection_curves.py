@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 
@@ -24,6 +26,11 @@ class SelectionCurves:
             total = float(keep.sum() + self._is_clean.sum())
             self.curves["selection_f1"].append(2 * hits / total if total else 0.0)
         self.curves["kept_fraction"].append(float(keep.float().mean()))
+
+    def restore(self, curves: Mapping[str, list[float | None]]) -> None:
+        """Go on with these."""
+        self.curves.clear()
+        self.curves.update(curves)
 
     def clear(self) -> None:
         """Begin again: curves are of the training that is measured."""

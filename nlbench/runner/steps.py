@@ -18,10 +18,12 @@ from nlbench.plugins.registry import make_component, plugin_name
 from nlbench.results.metrics import accuracy_per_class, evaluate_selection
 from nlbench.results.record import Metrics, SelectionMetrics, TestMetrics
 from nlbench.runner.batch_selection import BatchSelection
+from nlbench.runner.checkpointing import Checkpointing, Parts
 from nlbench.runner.equal_keep import keep_top_share
 from nlbench.runner.inputs import Inputs
 from nlbench.runner.network_images import network_encoder, network_images
 from nlbench.runner.online_selection import OnlineSelection, RelabelAccuracy
+from nlbench.runner.pausing import pausable
 from nlbench.runner.selector_calls import SelectorCalls
 from nlbench.runner.workplace import Progress, no_progress
 from nlbench.selector import (
@@ -77,18 +79,14 @@ class Result:
         training: Curves, predictions and the last selection.
         test_labels: (M,) on the device.
         curves: Those of `training` with the online selector's and the relabelled samples'.
-        read_s: Seconds for the test images, or for the network's embeddings of them.
-        embed_s, select_s: Seconds of the whole run for the selector's embeddings and the selector.
-        train_s: Seconds of training alone.
+        times: Seconds of this process by the record's names: ``data_s``, ``embed_s``,
+            ``select_s``, ``train_s``.
     """
 
     training: TrainingOutcome
     test_labels: Tensor
     curves: dict[str, list[float | None]]
-    read_s: float
-    embed_s: float
-    select_s: float
-    train_s: float
+    times: dict[str, float]
 
     @property
     def selection(self) -> Selection:
@@ -96,8 +94,15 @@ class Result:
         return self.training.selection
 
 
-def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
+def select(
+    inputs: Inputs, progress: Progress = no_progress, before: Selection | None = None
+) -> Choice:
     """Show the selector what it may see, and return its first answer.
+
+    Args:
+        inputs: What the run starts from.
+        progress: Told of the stages.
+        before: What it answered in an earlier process; it is not asked again.
 
     Raises:
         ConfigError: if the selector needs what nobody knows about this data.
@@ -123,7 +128,7 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
         in_batches = BatchSelection(selector, view, _is_clean(inputs), calls)
         selection = in_batches.first()
     else:
-        selection = _answer(inputs, selector, view, calls)
+        selection = before or _answer(inputs, selector, view, calls)
     elapsed = time.perf_counter() - started
     return Choice(
         fit_images, learned, learned_val, selection, online, in_batches, view, bank, read_s,
@@ -131,8 +136,14 @@ def select(inputs: Inputs, progress: Progress = no_progress) -> Choice:
     )  # fmt: skip
 
 
-def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> Result:
-    """Train on the selection; an online selector answers after every epoch."""
+def train(
+    inputs: Inputs, choice: Choice, checkpoints: Checkpointing, progress: Progress = no_progress
+) -> Result:
+    """Train on the selection; an online selector answers after every epoch.
+
+    Raises:
+        PausedError: if the run is to end early.
+    """
     data, config, device = inputs.data, inputs.config, inputs.workplace.device
     trainer = make_component("trainers", config.trainer.name, config.trainer.params)
     noisy_labels, online = inputs.noisy_labels(inputs.fit), choice.online
@@ -144,6 +155,20 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
     test_labels = torch.from_numpy(data.test_labels).to(device)
     relabelling = RelabelAccuracy(noisy_labels, inputs.clean_labels)
     started = time.perf_counter()
+
+    def times(outcome: TrainingOutcome) -> dict[str, float]:
+        """Return the seconds so far, of this process."""
+        late_embedding = choice.bank.seconds - choice.embed_s
+        return {
+            "data_s": inputs.read_s + choice.read_s + read_s,
+            "embed_s": choice.bank.seconds,
+            "select_s": choice.select_s + outcome.reselect_s - late_embedding,
+            "train_s": time.perf_counter() - started - outcome.reselect_s,
+        }
+
+    checkpoints.parts = Parts(
+        asked, choice.selection, choice.view, choice.bank.warnings, relabelling, times
+    )
     task = TrainingTask(
         images=choice.network_images,
         noisy_labels=noisy_labels,
@@ -163,24 +188,20 @@ def train(inputs: Inputs, choice: Choice, progress: Progress = no_progress) -> R
         seed=config.seed,
         device=device,
         progress=partial(progress, "train"),
+        checkpoints=checkpoints,
     )
     # Also what a selector did in its steps, of which only torch's switches are looked at there.
     plugins = (
         plugin_name("trainers", config.trainer.name),
         plugin_name("selectors", config.selector.name) if asked else "",
     )
-    with kept(" with ".join(filter(None, plugins))):
+    with kept(" with ".join(filter(None, plugins))), pausable():
         outcome: TrainingOutcome = trainer.train(task)
-    elapsed = time.perf_counter() - started
-    late_embedding = choice.bank.seconds - choice.embed_s
     return Result(
         training=outcome,
         test_labels=test_labels,
         curves={**outcome.curves, **(asked.curves if asked else {}), **relabelling.curves},
-        read_s=read_s,
-        embed_s=choice.bank.seconds,
-        select_s=choice.select_s + outcome.reselect_s - late_embedding,
-        train_s=elapsed - outcome.reselect_s,
+        times=times(outcome),
     )
 
 

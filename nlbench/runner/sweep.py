@@ -9,6 +9,7 @@ from nlbench.config.run_config import RunConfig
 from nlbench.runner.cell import Cell, earlier_cell
 from nlbench.runner.executors import Executor, SweepOrder
 from nlbench.runner.local_executor import LocalExecutor
+from nlbench.runner.pausing import why_end
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 
 OnStart = Callable[[RunConfig], Progress]
@@ -31,6 +32,7 @@ def run_sweep(
     What comes out depends neither on `jobs` nor on the executor, except for the order in which
     cells end. Several sweeps with one home share the work: a cell that another process has comes
     last, when that process has finished it; where it failed or was killed there, it is done here.
+    Where the command is to end early, no cell begins any more, and those under way are paused.
 
     Args:
         configs: The cells.
@@ -53,17 +55,18 @@ def run_sweep(
         executor = LocalExecutor(order)
     with executor:
         yield from _until_none_is_busy(
-            lambda few: _each(few, executor, place, on_start), configs, on_wait
+            lambda few: _each(few, executor, place, on_start), configs, place, on_wait
         )
 
 
 def _until_none_is_busy(
     run: Callable[[Sequence[RunConfig]], Generator[Cell, None, None]],
     configs: Sequence[RunConfig],
+    place: Workplace,
     on_wait: OnWait,
 ) -> Generator[Cell, None, None]:
     left, waited = configs, False
-    while left:
+    while left and not why_end(place.deadline):
         busy: list[RunConfig] = []
         for cell in run(left):
             if cell.status == "busy":
@@ -83,9 +86,13 @@ def _each(
 ) -> Generator[Cell, None, None]:
     """Submit cells as there is room; those that ended before are not run."""
     for config in configs:
+        if why_end(place.deadline):
+            break
         # A cell that the grid names twice is not run twice at once.
         while not executor.has_room or config.fingerprint in executor.under_way:
             yield executor.next_ended()
+        if why_end(place.deadline):
+            break
         earlier = earlier_cell(config, place)
         if earlier is None:
             executor.begin(config, on_start(config))

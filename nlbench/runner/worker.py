@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nlbench.runner.library_warnings import log_library_warnings
+from nlbench.runner.pausing import pausing_on_signals
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ def serve(connection: Connection, setup: WorkerSetup, clock: MutableSequence[flo
         place, address = connection.recv()
         if address is not None:
             place = replace(place, tracker=open_tracker(address, place.store))
-        while True:
-            line.say("cell", run_cell(connection.recv(), place, progress))
+        with pausing_on_signals(is_quiet=True):
+            while True:
+                line.say("cell", run_cell(connection.recv(), place, progress))
     except EOFError:
         return
 

@@ -23,6 +23,7 @@ from nlbench.machine import memory_limit_words, takes_all_cores
 from nlbench.plugins import registry
 from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.library_warnings import logs_warnings
+from nlbench.runner.pausing import asked_by_signal, pausable
 from nlbench.runner.shares import share_of
 from nlbench.runner.worker import WorkerSetup, serve
 from nlbench.surroundings import start_method
@@ -46,6 +47,7 @@ class _Worker:
     plugins: frozenset[str]
     clock: MutableSequence[float]
     gpu: str
+    was_asked: bool = False
 
     def selector_s(self) -> float:
         """Return the seconds that the selector of the run under way has taken so far."""
@@ -171,7 +173,13 @@ class Workers:
         Raises:
             RunError: if no process can be started at all.
         """
+        with pausable():
+            return self._next_ended()
+
+    def _next_ended(self) -> Cell:
         while True:
+            if asked_by_signal():
+                self._pass_on()
             for line in wait(list(self._busy), _LOOK_S):
                 cell = self._listen(self._busy[line])  # type: ignore[index]
                 if cell is not None:
@@ -182,6 +190,14 @@ class Workers:
                     return self._died(worker)
                 if self._timeout_s is not None and worker.selector_s() > self._timeout_s:
                     return self._took_too_long(worker)
+
+    def _pass_on(self) -> None:
+        """Ask every process to end early, once: they answer the signal as this one does."""
+        for worker in self._busy.values():
+            if not worker.was_asked and worker.process.pid is not None:
+                worker.was_asked = True
+                with suppress(OSError):
+                    os.kill(worker.process.pid, signal.SIGTERM)
 
     def end_early(self) -> None:
         """Ask all processes by SIGTERM to end their cells early; may be called by a handler."""
@@ -245,6 +261,8 @@ class Workers:
         worker.process.join(_PATIENCE_S)
         worker.kill()  # where only its line was cut, and what it had started
         how = _how_it_ended(worker.process.exitcode)
+        if worker.was_asked:
+            return Cell(worker.config, "paused", message=f"the process of this run {how}.")
         if not self._one_could_start:
             raise RunError(
                 f"the processes for --jobs cannot start: the first one {how}. A script needs "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 
 from nlbench.data.pixel_file import pixel_folder
 from nlbench.encoders.cache import EmbeddingCache, cache_dir
-from nlbench.errors import RunError
+from nlbench.errors import ConfigError, RunError
 from nlbench.results.store import RunStore
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from nlbench.tracking import MlflowTracker
 
 log = logging.getLogger("nlbench")
+
+CHECKPOINT_EVERY_S = 30.0
 
 # Called with (stage, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -52,6 +56,9 @@ class Workplace:
         force: Whether finished runs are repeated.
         deterministic: Whether a GPU gives the same bits every time, at a cost.
         shared: What other machines share with this one; None where it works alone.
+        checkpoint_every_s: Seconds between two checkpoints of a run, at least; each is written at
+            an epoch's end. 0 for every epoch.
+        deadline: When to end early, by `time.monotonic`; None for never.
     """
 
     store: RunStore
@@ -60,6 +67,8 @@ class Workplace:
     data_dir: Path | None = None
     force: bool = False
     deterministic: bool = False
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    deadline: float | None = None
     shared: Shared | None = None
 
     @property
@@ -72,6 +81,19 @@ class Workplace:
     def pixel_folder(self) -> Path:
         """Where images go that do not fit in memory."""
         return pixel_folder(cache_dir(self.store.home))
+
+
+def deadline_after(seconds: float | None) -> float | None:
+    """Return when so many seconds are over, by `time.monotonic`; None for never.
+
+    Raises:
+        ConfigError: if they are not above 0.
+    """
+    if seconds is None:
+        return None
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"max_time_s must be seconds > 0, got {seconds}.")
+    return time.monotonic() + seconds
 
 
 def open_tracker(uri: str | None, store: RunStore) -> MlflowTracker | None:

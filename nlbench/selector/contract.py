@@ -9,12 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nlbench.checkpoints import Resumable
 from nlbench.selector.dynamics import Batch, Dynamics, Observation
 from nlbench.selector.selection import Selection
 from nlbench.selector.training_data import Knowledge, TrainingData
 
 
-class _Component(ABC):  # noqa: B024 - its subclasses differ in what they answer
+class _Component(Resumable, ABC):  # its subclasses differ in what they answer
     """What all kinds of selector share. A concrete selector is a dataclass."""
 
     knowledge: ClassVar[tuple[Knowledge, ...]] = ()
@@ -87,6 +88,8 @@ class OnlineSelector(_Component):
     A method that retrains from scratch says in `rounds` how many trainings it takes, the one that
     is measured included, and answers with `restart=True` at the end of the others. The last round
     has all epochs of the protocol; the rounds before it are the cost of the method.
+
+    What it keeps from one epoch to the next as attributes goes into checkpoints (`saved_state`).
 
     Attributes:
         history_epochs: How many of the latest epochs the histories hold.

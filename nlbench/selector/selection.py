@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nlbench.checkpoints import storable
 from nlbench.errors import PluginError
 from nlbench.selector.training_data import TrainingData
 
 _ROW_SUM_TOLERANCE = 1e-3
 
 
+@storable
 @dataclass(frozen=True, eq=False)
 class Selection:
     """A selector's answer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,45 +14,13 @@ from nlbench.errors import DivergedError, PluginError
 from nlbench.selector import Selection
 from nlbench.training.divergence import curves_to_the_end, diverged, is_broken, require_finite
 from nlbench.training.evaluate import predict
-from nlbench.training.observed import TrainingOutputs, looks_of
-from nlbench.training.order import BatchOrder
+from nlbench.training.learner import Learner
+from nlbench.training.observed import looks_of
 from nlbench.training.precision import Precision
+from nlbench.training.progress import TrainingProgress
 from nlbench.training.task import TrainingBatch, TrainingOutcome, TrainingTask
 
-# (epochs done, the selector's selection, logits of all training samples by each of the learner's
-# networks) -> what to train on next.
-Refine = Callable[[int, Selection, Sequence[Tensor]], Selection]
 _CURVES = ("train_loss", "test_accuracy", "noisy_val_accuracy")
-
-
-@dataclass(eq=False)
-class Learner:
-    """What learns from one order of batches: mostly one network.
-
-    Attributes:
-        network: On the device.
-        step: Takes a batch, updates the weights, returns the detached loss.
-        batches: Where the order of samples comes from.
-        refine: A trainer's own choice of the next training set, made from the selector's.
-        partners: Networks that learn from the same batches.
-        peers: Networks of the other learners.
-        unlabelled: Where the order of dropped samples comes from, for trainers that use them.
-        seen: Predictions and margins in training mode, where somebody looks at them.
-    """
-
-    network: nn.Module
-    step: Callable[[TrainingBatch], Tensor]
-    batches: BatchOrder
-    refine: Refine | None = None
-    partners: tuple[nn.Module, ...] = ()
-    peers: tuple[nn.Module, ...] = ()
-    unlabelled: BatchOrder | None = None
-    seen: TrainingOutputs | None = None
-
-    @property
-    def networks(self) -> tuple[nn.Module, ...]:
-        """All networks that learn from its batches, the first one first."""
-        return (self.network, *self.partners)
 
 
 def run_epochs(
@@ -62,6 +30,7 @@ def run_epochs(
     batch_size: int,
     precision: Precision = "float32",
     rebuild: Callable[[], Sequence[Learner]] | None = None,
+    memory: dict[str, Any] | None = None,
 ) -> TrainingOutcome:
     """Train for `n_epochs` of N // batch_size steps each, whatever the selection keeps.
 
@@ -72,6 +41,7 @@ def run_epochs(
         batch_size: Samples per step; at most N.
         precision: Of the steps, which evaluation shares.
         rebuild: Makes the learners anew, for selectors that retrain from scratch.
+        memory: What the trainer itself changes from epoch to epoch, for checkpoints.
 
     Returns:
         Curves ``train_loss``, ``test_accuracy``, ``noisy_val_accuracy``, and the predictions of
@@ -79,34 +49,31 @@ def run_epochs(
         equals).
     """
     outcome = TrainingOutcome(selection=task.selection, precision=precision)
-    autocast = precision == "bfloat16"
-    start = [task.selection] * len(learners)
-    while again := _round(task, learners, start, n_epochs, batch_size, outcome, autocast):
-        if rebuild is None:
-            raise PluginError("this trainer cannot restart. Train with another one.")
-        start, learners = again, rebuild()
-        outcome.n_rounds += 1
+    at = TrainingProgress(learners, [task.selection] * len(learners), outcome, memory)
+    with at.draws_kept():
+        if task.checkpoints is not None:
+            task.checkpoints.begin(at)
+        while _round(task, at, n_epochs, batch_size):
+            if rebuild is None:
+                raise PluginError("this trainer cannot restart. Train with another one.")
+            at.restart(rebuild())
+            if task.checkpoints is not None:
+                task.checkpoints.reached(at, n_epochs)
     for name, images in task.other_tests.items():
-        logits = _predicted(task, learners[0].network, images, autocast)
+        logits = _predicted(task, at.learners[0].network, images, precision == "bfloat16")
         outcome.other_predictions[name] = logits.argmax(dim=1)
     return outcome
 
 
-def _round(
-    task: TrainingTask,
-    learners: Sequence[Learner],
-    current: list[Selection],
-    n_epochs: int,
-    batch_size: int,
-    outcome: TrainingOutcome,
-    autocast: bool,
-) -> list[Selection] | None:
-    """Train once, from the first epoch to the last or to a restart; return what a restart is on."""
-    outcome.curves = {name: [] for name in _CURVES}
-    best_noisy_val = -1.0
-    for epoch in range(1, n_epochs + 1):
+def _round(task: TrainingTask, at: TrainingProgress, n_epochs: int, batch_size: int) -> bool:
+    """Train to the last epoch or to a restart; return whether a restart was asked for."""
+    outcome, learners = at.outcome, at.learners
+    autocast = outcome.precision == "bfloat16"
+    if at.epoch == 0:
+        outcome.curves = {name: [] for name in _CURVES}
+    for epoch in range(at.epoch + 1, n_epochs + 1):
         try:
-            losses = _train_learners(task, learners, current, batch_size, epoch, n_epochs)
+            losses = _train_learners(task, learners, at.current, batch_size, epoch, n_epochs)
             outcome.n_steps += len(losses[0])
             outcome.test_predictions = _test(task, learners, outcome, autocast, losses)
         except DivergedError as error:
@@ -114,15 +81,18 @@ def _round(
             raise
         noisy_val = _noisy_val(task, learners[0].network, autocast)
         outcome.curves["noisy_val_accuracy"].append(noisy_val)
-        if noisy_val is not None and noisy_val > best_noisy_val:
-            best_noisy_val = noisy_val
+        if noisy_val is not None and noisy_val > at.best_noisy_val:
+            at.best_noisy_val = noisy_val
             outcome.test_predictions_noisy_val = outcome.test_predictions
         outcome.curves["train_loss"].append(float(losses[0].mean()))
-        current = _next_sets(task, learners, epoch, outcome, autocast)
+        at.current = _next_sets(task, learners, epoch, outcome, autocast)
+        at.epoch = epoch
         task.progress(epoch, n_epochs)
-        if current[0].restart:
-            return current
-    return None
+        if at.current[0].restart:
+            return True
+        if task.checkpoints is not None and epoch < n_epochs:
+            task.checkpoints.reached(at, n_epochs)
+    return False
 
 
 def _train_learners(

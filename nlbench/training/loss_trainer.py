@@ -14,7 +14,7 @@ from nlbench.errors import PluginError
 from nlbench.selector import Selection
 from nlbench.training.augment import augmented_input
 from nlbench.training.divergence import diverged
-from nlbench.training.loop import Learner, Refine
+from nlbench.training.learner import Learner, Refine
 from nlbench.training.observed import IN_TRAINING, TrainingOutputs
 from nlbench.training.precision import choose_precision
 from nlbench.training.sgd import SgdTrainer
@@ -173,6 +173,8 @@ class LossTrainer(SgdTrainer):
 
         learner = Learner(networks[0], step, self.order(task, self.stream("order", seeds[0])))
         learner.partners, learner.seen = tuple(networks[1:]), seen
+        steps = [*optimisers, *schedules]
+        learner.memory = {"steps": steps, "draws": [views, draws], "state": state}
         learner.refine = refine or self._refine(task, state)
         if self.uses_unlabelled:
             learner.unlabelled = self.order(task, self.stream("unlabelled", seeds[0]))

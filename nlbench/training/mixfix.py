@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from nlbench.selector import Selection
 from nlbench.training.augment import Augmentation
 from nlbench.training.class_balance import ClassBalancedOrder
-from nlbench.training.loop import Refine
+from nlbench.training.learner import Refine
 from nlbench.training.mixup import mixup_loss
 from nlbench.training.order import BatchOrder
 from nlbench.training.sgd import SgdTrainer
@@ -152,7 +152,7 @@ class MixFix(SgdTrainer):
 
             return refine
 
-        outcome = self.fit(task, refine_of)
+        outcome = self.fit(task, refine_of, {"counts": counts})
         outcome.curves |= counts
         return outcome
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlbench.checkpoints import Resumable
 from nlbench.selector import Selection
 
 
-class BatchOrder:
+class BatchOrder(Resumable):
     """Endless positions of kept samples: every pass is a fresh permutation, weights aside.
 
     The number of steps never depends on how many samples are kept.

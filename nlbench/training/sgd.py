@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -18,7 +18,8 @@ from nlbench.errors import ConfigError, PluginError
 from nlbench.seeds import derive_seed
 from nlbench.training.augment import Augmentation, augmented_input
 from nlbench.training.crops import CentreCropped
-from nlbench.training.loop import Learner, Refine, run_epochs
+from nlbench.training.learner import Learner, Refine
+from nlbench.training.loop import run_epochs
 from nlbench.training.networks import make_network
 from nlbench.training.order import BatchOrder
 from nlbench.training.precision import choose_precision
@@ -119,27 +120,43 @@ class SgdTrainer(Trainer):
         return BatchOrder(draws)
 
     def fit(
-        self, task: TrainingTask, refine_of: Callable[[int], Refine | None] = lambda index: None
+        self,
+        task: TrainingTask,
+        refine_of: Callable[[int], Refine | None] | None = None,
+        memory: dict[str, Any] | None = None,
     ) -> TrainingOutcome:
         """Set up the networks and run the epochs.
 
         Args:
             task: Data and selection.
             refine_of: For the index of each network, the trainer's own choice of its next set.
+            memory: What such choices keep from epoch to epoch, by name; it goes into checkpoints.
+                Empty where they keep nothing; without it a run with such choices has none.
         """
         batch_size = min(self.batch_size, len(task.images))
+        choice_of = refine_of or (lambda index: None)
 
         def build() -> list[Learner]:
-            learners = [self._learner(task, i, refine_of(i)) for i in range(task.n_networks)]
+            learners = [self._learner(task, i, choice_of(i)) for i in range(task.n_networks)]
             for learner in learners:
                 others = (other for other in learners if other is not learner)
                 learner.peers = tuple(n for other in others for n in other.networks)
+                if refine_of is not None and memory is None:
+                    learner.memory = None
             return learners
 
         learners = build()
         precision = choose_precision(task.device, learners[0].network)
         with _seeded_layers(task.device, derive_seed("layers", self.network, task.seed)):
-            return run_epochs(task, learners, self.epochs, batch_size, precision, build)
+            return run_epochs(
+                task,
+                learners,
+                self.epochs,
+                batch_size,
+                precision,
+                build,
+                {"trainer": self, **(memory or {})},
+            )
 
     def peer_seed(self, task: TrainingTask, index: int) -> int:
         """Return the seed of a network: the first is the same whether or not it has peers."""
@@ -200,7 +217,9 @@ class SgdTrainer(Trainer):
             schedule.step()
             return loss.detach()
 
-        return Learner(network, step, self.order(task, self.stream("order", seed)), refine)
+        learner = Learner(network, step, self.order(task, self.stream("order", seed)), refine)
+        learner.memory = {"steps": [optimiser, schedule], "draws": [views, draws]}
+        return learner
 
     def _refuse_weighed(self, batch: TrainingBatch) -> None:
         """Refuse what a loss of its own for the whole batch cannot take."""

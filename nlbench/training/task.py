@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from nlbench.checkpoints import Resumable
 from nlbench.data.images import StoredImages
 from nlbench.selector import Batch, Selection
 from nlbench.training.precision import Precision
@@ -45,6 +46,29 @@ class BatchChoice(Protocol):
         """Return what was used in the epoch that has ended."""
 
 
+class Training(Protocol):
+    """A training between two epochs, as checkpoints see it."""
+
+    epoch: int
+    outcome: TrainingOutcome
+
+    def saved(self) -> Any:
+        """Return all that the next epoch depends on, as plain data."""
+
+    def restore(self, plain: Any, /) -> None:
+        """Take over what `saved` returned."""
+
+
+class Checkpoints(Protocol):
+    """What a trainer tells of its way, so that it can go on after its process was killed."""
+
+    def begin(self, training: Training, /) -> None:
+        """Put back what an earlier process saved, where there is such a thing."""
+
+    def reached(self, training: Training, n_epochs: int, /) -> None:
+        """Save it where that is due; raises `PausedError` where the run is to end early."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingTask:
     """The input of a trainer.
@@ -67,6 +91,8 @@ class TrainingTask:
             with (epoch, (N,) bool kept, (N,) int64 labels) of what the first network gets next.
         seed: The run's seed.
         progress: Called with (epochs done, epochs).
+        checkpoints: Told when training begins, and after every epoch that another one follows;
+            `run_epochs` does it.
     """
 
     images: StoredImages
@@ -87,6 +113,7 @@ class TrainingTask:
     extra_classes: int = 0
     on_labels: Callable[[int, Tensor, Tensor], None] = lambda epoch, keep, labels: None
     progress: Callable[[int, int], None] = lambda done, total: None
+    checkpoints: Checkpoints | None = None
 
     @property
     def n_outputs(self) -> int:
@@ -141,7 +168,7 @@ class TrainingOutcome:
     precision: Precision = "float32"
 
 
-class Trainer(ABC):
+class Trainer(Resumable, ABC):
     """A way to train on a selection; a dataclass whose fields are its settings.
 
     Attributes:
@@ -158,7 +185,7 @@ class Trainer(ABC):
     def train(self, task: TrainingTask) -> TrainingOutcome:
         """Train and evaluate after every epoch."""
 
-    def check(self, image_size: int) -> None:  # noqa: B027, many have nothing to refuse
+    def check(self, image_size: int) -> None:
         """Refuse settings that do not fit images of this side, before anything is computed.
 
         Raises:

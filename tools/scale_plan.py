@@ -152,31 +152,32 @@ def print_neighbours(small: bool) -> None:
     """Print the recall of an index, and what it changes in a selection."""
     sizes = (2000,) if small else (10_000, 30_000, 100_000, 300_000)
     probes = (1, 4) if small else (1, 4, 16, 64)
-    k, n_queries = (20, 200) if small else (200, 1000)
-    every = [found for n in sizes for found in neighbours.recalls(n, k, probes, n_queries)]
-    rows = [
-        [f"{one.n:,}", f"{one.n_cells:,}", str(one.n_probes), f"{100 * one.compared:.2f} %",
-         f"{one.recall:.3f}", f"{one.iou:.3f}"]
-        for one in every
-    ]  # fmt: skip
-    head = ["N", "cells", "probes", "compared", "recall", "IoU of what is kept"]
-    print(table(head, rows))
+    k, n_queries = (20, 200) if small else (200, 500)
+    _row("N", "cells", "probes", "compared", "recall", "IoU of what is kept")
+    _row(*["---:"] * 6)
+    for n in sizes:
+        for one in neighbours.recalls(n, k, probes, n_queries):
+            _row(f"{one.n:,}", f"{one.n_cells:,}", str(one.n_probes),
+                 f"{100 * one.compared:.2f} %", f"{one.recall:.3f}", f"{one.iou:.3f}")  # fmt: skip
+
+
+def _row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def print_mlflow(small: bool) -> None:
     """Print seconds and bytes of MLflow's local store as it grows."""
     files = sorted(RECORDS.glob("digits-*.json"), key=lambda path: path.stat().st_size)
-    rows = []
+    _row("runs, means too", "logged", "s each", "list all, s", "a page of 100, s",
+         "database, kB a run", "files, kB a run", "files a run")  # fmt: skip
+    _row(*["---:"] * 8)
     with tempfile.TemporaryDirectory() as folder:
         for file in files[:1] if small else [*files, RECORDS / "photos-pair.json"]:
             n_new, sync_s = tracking.fill(Path(folder), file)
             one = tracking.look(Path(folder), sync_s)
-            rows.append([f"{one.n_runs:,}", f"+ {n_new}", f"{one.sync_s:.2f}", f"{one.list_s:.2f}",
-                         f"{one.page_s:.2f}", f"{one.database / 1000:.1f}",
-                         f"{one.artifacts / 1000:.1f}", f"{one.n_files:.1f}"])  # fmt: skip
-    head = ["runs, means too", "logged", "s each", "list all, s", "a page of 100, s",
-            "database, kB a run", "files, kB a run", "files a run"]  # fmt: skip
-    print(table(head, rows))
+            _row(f"{one.n_runs:,}", f"+ {n_new}", f"{one.sync_s:.2f}", f"{one.list_s:.2f}",
+                 f"{one.page_s:.2f}", f"{one.database / 1000:.1f}", f"{one.artifacts / 1000:.1f}",
+                 f"{one.n_files:.1f}")  # fmt: skip
 
 
 def _size(n_bytes: float) -> str:

@@ -65,6 +65,29 @@ class Slow(Selector):
 '''
 
 
+# As slow as a large training, where the note says so; what it keeps depends on all epochs so far.
+TRAINED = '''"""Keeps what has a small loss, some seconds an epoch."""
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from nlbench import OnlineSelector, Selection
+
+NOTE = Path(__file__).with_name("seconds")
+
+
+@dataclass(frozen=True)
+class Trained(OnlineSelector):
+    """Keep the smaller half of the losses."""
+
+    def select(self, data, dynamics):
+        """Keep the smaller half."""
+        if NOTE.exists():
+            time.sleep(float(NOTE.read_text()))
+        losses = dynamics.losses
+        return Selection(keep=losses <= losses.median(), score=-losses)
+'''
+
+
 def unavailable(reason: str) -> None:
     """Skip at a desk; where these tests are the gate (CI), a missing Slurm is a failure."""
     if os.environ.get("CI"):
@@ -175,6 +198,26 @@ def test_a_job_hit_by_its_time_limit_goes_on_in_the_next(
     assert cell.record is not None
     assert cell.record.attempt == 2
     assert time.monotonic() - began < 290, "the first try did not run to its end"
+
+
+@pytest.mark.slurm
+def test_a_training_longer_than_its_job_goes_on_from_its_checkpoint(
+    slurm: SlurmNode, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "trained.py"
+    plugin.write_text(TRAINED, encoding="utf-8")
+    registry.add_plugin_file(plugin)
+    configs = plan("trained", epochs=30)
+    (alone,) = run_sweep(configs, Workplace(RunStore(tmp_path / "alone"), CPU))
+    plugin.with_name("seconds").write_text("2")  # 60 s, and each job has 30
+
+    (cell,) = run(configs, tmp_path / "home", time="1")
+
+    assert cell.status == "finished", cell.message
+    assert cell.record is not None
+    assert cell.record.resumed >= 1, "it did not begin anew"
+    assert cell.record.curves == alone.record.curves  # type: ignore[union-attr]
+    assert metrics(cell.record) == metrics(alone.record)
 
 
 @pytest.mark.slurm

@@ -75,7 +75,9 @@ def _centres(rows: Rows, n_cells: int) -> Rows:
     from sklearn.cluster import MiniBatchKMeans
 
     sample = rows[np.random.default_rng(2).permutation(len(rows))[: 40 * n_cells]]
-    fitted = MiniBatchKMeans(n_cells, random_state=0, n_init=1, batch_size=4096).fit(sample)
+    fitted = MiniBatchKMeans(n_cells, random_state=0, n_init=1, batch_size=4096, max_iter=8).fit(
+        sample
+    )
     centres: Rows = fitted.cluster_centers_.astype(np.float32)
     return centres
 

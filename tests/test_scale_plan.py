@@ -68,7 +68,7 @@ def test_a_cell_longer_than_its_limit_ends_with_checkpoints_alone(schedule: Any)
 def test_an_index_that_looks_everywhere_finds_every_neighbour(neighbours: Any) -> None:
     n_cells = round(4 * 1000**0.5)
 
-    few, every = neighbours.recalls(1000, 10, (1, n_cells), 100)
+    few, every = neighbours.recalls(neighbours.drawn(1000), 10, (1, n_cells), 100)
 
     assert every.recall == 1.0
     assert every.iou == 1.0

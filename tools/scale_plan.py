@@ -3,7 +3,7 @@
     python tools/scale_plan.py storage
     python tools/scale_plan.py hours
     python tools/scale_plan.py queue
-    python tools/scale_plan.py neighbours
+    python tools/scale_plan.py neighbours --data-dir DIR    # needs nlbench[photos] and CIFAR-10N
     python tools/scale_plan.py mlflow
     python tools/scale_plan.py all --small      # every section in a minute; numbers of no use
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("section", choices=[*SECTIONS, "all"])
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--data-dir", type=Path, help="neighbours: CIFAR-10's photographs, too")
+    parser.add_argument("--home", type=Path, help="mlflow: a home to fill and keep")
     asked = parser.parse_args()
     print(machine("cpu"))
     for name in SECTIONS if asked.section == "all" else [asked.section]:
         print(f"\n## {name}\n")
-        SECTIONS[name](asked.small)
+        if name == "neighbours":
+            print_neighbours(asked.small, asked.data_dir)
+        elif name == "mlflow":
+            print_mlflow(asked.small, asked.home)
+        else:
+            SECTIONS[name](asked.small)
 
 
 def print_storage(small: bool) -> None:
@@ -148,16 +156,19 @@ _SITUATIONS = (
 )
 
 
-def print_neighbours(small: bool) -> None:
+def print_neighbours(small: bool, data_dir: Path | None = None) -> None:
     """Print the recall of an index, and what it changes in a selection."""
     sizes = (2000,) if small else (10_000, 30_000, 100_000, 300_000)
     probes = (1, 4) if small else (1, 4, 16, 64)
     k, n_queries = (20, 200) if small else (200, 500)
-    _row("N", "cells", "probes", "compared", "recall", "IoU of what is kept")
-    _row(*["---:"] * 6)
-    for n in sizes:
-        for one in neighbours.recalls(n, k, probes, n_queries):
-            _row(f"{one.n:,}", f"{one.n_cells:,}", str(one.n_probes),
+    _row("embeddings", "N", "cells", "probes", "compared", "recall", "IoU of what is kept")
+    _row(*["---:"] * 7)
+    givens = [("drawn", partial(neighbours.drawn, n)) for n in sizes]
+    if data_dir is not None:
+        givens.insert(0, ("photographs", partial(neighbours.photographs, data_dir)))
+    for name, given in givens:
+        for one in neighbours.recalls(given(), k, probes, n_queries):
+            _row(name, f"{one.n:,}", f"{one.n_cells:,}", str(one.n_probes),
                  f"{100 * one.compared:.2f} %", f"{one.recall:.3f}", f"{one.iou:.3f}")  # fmt: skip
 
 
@@ -165,19 +176,19 @@ def _row(*cells: str) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def print_mlflow(small: bool) -> None:
-    """Print seconds and bytes of MLflow's local store as it grows."""
+def print_mlflow(small: bool, home: Path | None = None) -> None:
+    """Print seconds and bytes of MLflow's local store as it grows; one that has runs is kept."""
     files = sorted(RECORDS.glob("digits-*.json"), key=lambda path: path.stat().st_size)
-    _row("runs, means too", "logged", "s each", "list all, s", "a page of 100, s",
+    _row("runs, means too", "logged", "processor s each", "list all, s", "a page of 100, s",
          "database, kB a run", "files, kB a run", "files a run")  # fmt: skip
     _row(*["---:"] * 8)
     with tempfile.TemporaryDirectory() as folder:
         for file in files[:1] if small else [*files, RECORDS / "photos-pair.json"]:
-            n_new, sync_s = tracking.fill(Path(folder), file)
-            one = tracking.look(Path(folder), sync_s)
-            _row(f"{one.n_runs:,}", f"+ {n_new}", f"{one.sync_s:.2f}", f"{one.list_s:.2f}",
-                 f"{one.page_s:.2f}", f"{one.database / 1000:.1f}", f"{one.artifacts / 1000:.1f}",
-                 f"{one.n_files:.1f}")  # fmt: skip
+            n_new, sync_s = tracking.fill(home or Path(folder), file)
+            one = tracking.look(home or Path(folder))
+            _row(f"{one.n_runs:,}", f"+ {n_new}", f"{sync_s:.2f}" if n_new else "",
+                 f"{one.list_s:.2f}", f"{one.page_s:.2f}", f"{one.database / 1000:.1f}",
+                 f"{one.artifacts / 1000:.1f}", f"{one.n_files:.1f}")  # fmt: skip
 
 
 def _size(n_bytes: float) -> str:

@@ -191,8 +191,8 @@ def test_a_job_hit_by_its_time_limit_goes_on_in_the_next(
     registry.add_plugin_file(slow)
     began = time.monotonic()
 
-    # Slurm counts in minutes, and says it 30 s before.
-    (cell,) = run(plan("slow"), tmp_path / "home", time="1")
+    # Slurm counts in minutes, and says it 30 s before, or up to a minute sooner.
+    (cell,) = run(plan("slow"), tmp_path / "home", time="2", option=["signal-delay-s=30"])
 
     assert cell.status == "finished", cell.message
     assert cell.record is not None
@@ -209,9 +209,9 @@ def test_a_training_longer_than_its_job_goes_on_from_its_checkpoint(
     registry.add_plugin_file(plugin)
     configs = plan("trained", epochs=30)
     (alone,) = run_sweep(configs, Workplace(RunStore(tmp_path / "alone"), CPU))
-    plugin.with_name("seconds").write_text("2")  # 60 s, and each job has 30
+    plugin.with_name("seconds").write_text("4")  # 120 s, and each job has 90
 
-    (cell,) = run(configs, tmp_path / "home", time="1")
+    (cell,) = run(configs, tmp_path / "home", time="3")
 
     assert cell.status == "finished", cell.message
     assert cell.record is not None

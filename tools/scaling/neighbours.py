@@ -8,11 +8,17 @@ asked is its recall, not its speed, which is told as the share of the vectors th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from nlbench.config.resolve import resolve
+from nlbench.results.store import RunStore
+from nlbench.runner.inputs import prepare
+from nlbench.runner.steps import select
+from nlbench.runner.workplace import Workplace
 from nlbench.scoring import consistency
 
 Rows = npt.NDArray[np.float32]
@@ -38,13 +44,30 @@ class Recall:
     iou: float
 
 
-def recalls(n: int, k: int, probes: tuple[int, ...], n_queries: int) -> list[Recall]:
-    """Return the recall for each number of probes, on drawn embeddings with 40 % wrong labels."""
+Given = tuple[torch.Tensor, torch.Tensor, int]
+"""Embeddings (N, d), noisy labels (N,), and K."""
+
+
+def drawn(n: int) -> Given:
+    """Return drawn embeddings with 40 % wrong labels: classes that neighbours hardly tell apart."""
     from synthetic import synthetic
 
-    n_classes = 10
-    data, _ = synthetic(n, n_classes)
-    vectors, labels = data.embeddings("image"), data.noisy_labels
+    data, _ = synthetic(n, 10)
+    return data.embeddings("image"), data.noisy_labels, 10
+
+
+def photographs(data_dir: Path) -> Given:
+    """Return the embeddings of CIFAR-10's images that the recipes of frozen features have."""
+    config = resolve(selector="none", recipe="features/cifar10n-worse", data_dir=data_dir)
+    place = Workplace(RunStore(), torch.device("cpu"), data_dir=data_dir)
+    view = select(prepare(config, place)).view
+    return view.embeddings("image"), view.noisy_labels, view.n_classes
+
+
+def recalls(given: Given, k: int, probes: tuple[int, ...], n_queries: int) -> list[Recall]:
+    """Return the recall for each number of probes."""
+    vectors, labels, n_classes = given
+    n = len(vectors)
     queries = torch.randperm(n, generator=torch.Generator().manual_seed(1))[:n_queries]
     exact = _exact(vectors, queries, k)
     rows = vectors.numpy()

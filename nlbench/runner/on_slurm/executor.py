@@ -27,6 +27,7 @@ from nlbench.runner.executors import SweepOrder
 from nlbench.runner.on_slurm.job import FRUITLESS, CellJob, Ended, read_progress
 from nlbench.runner.on_slurm.options import parameters
 from nlbench.runner.on_slurm.queue import ENDED, cancel, largest_array, states_of
+from nlbench.runner.pausing import pausable, why_end
 from nlbench.runner.workplace import Progress, Workplace
 from nlbench.tracking.run_log import RunLog
 
@@ -86,7 +87,8 @@ class SlurmExecutor:
         self._waiting: deque[_Job] = deque()
         self._busy: deque[RunConfig] = deque()
         self._jobs: dict[str, _Job] = {}
-        self._asked_at, self._is_silent, self._any_failed = 0.0, False, False
+        self._asked_at = 0.0
+        self._is_silent = self._any_failed = self._is_ending = False
 
     def __enter__(self) -> SlurmExecutor:
         return self
@@ -134,16 +136,31 @@ class SlurmExecutor:
         Raises:
             RunError: if Slurm does not take the jobs.
         """
-        while True:
-            if self._busy:
-                return Cell(self._busy.popleft(), "busy")
-            while self._waiting and self._submit():
-                pass
-            cell = self._result() or self._lost()
-            if cell is not None:
-                self._any_failed |= cell.status == "failed"
-                return cell
-            time.sleep(_LOOK_S)
+        with pausable():
+            while True:
+                cell = self._look()
+                if cell is not None:
+                    self._any_failed |= cell.status == "failed"
+                    return cell
+                time.sleep(_LOOK_S)
+
+    def _look(self) -> Cell | None:
+        if self._busy:
+            return Cell(self._busy.popleft(), "busy")
+        why = why_end(self._order.place.deadline)
+        if why:
+            return self._result() or self._paused(why)
+        while self._waiting and self._submit():
+            pass
+        return self._result() or self._lost()
+
+    def _paused(self, why: str) -> Cell:
+        """Cancel all jobs, once, and return one cell after the other as ended early."""
+        if not self._is_ending:
+            self._is_ending = True
+            self._cancel(list(self._jobs))
+        config = (self._jobs.popitem()[1] if self._jobs else self._waiting.pop()).config
+        return Cell(config, "paused", message=f"its job was cancelled ({why}).")
 
     def how_to_go_on(self) -> str:
         """Return where the jobs' own words are."""
@@ -181,7 +198,10 @@ class SlurmExecutor:
         return CellJob(
             config=job.config,
             place=replace(
-                place, tracker=None, data_dir=None if data_dir is None else data_dir.absolute()
+                place,
+                tracker=None,
+                deadline=None,  # of the driver's clock
+                data_dir=None if data_dir is None else data_dir.absolute(),
             ),
             device=self._order.device,
             plugins=tuple(path.absolute() for path in registry.plugin_files()),
@@ -206,8 +226,7 @@ class SlurmExecutor:
         try:
             ended = Ended(*job.submitted.result())
         except Exception as error:  # whatever kept the job from running its cell, as text
-            reason = text_of(error).strip().splitlines()[-1]
-            message = f"its job failed: {reason}. Its log: {job.submitted.paths.stderr}"
+            message = f"its job failed: {_last_of(error)}. Its log: {job.submitted.paths.stderr}"
             return Cell(job.config, "failed", message=message)
         return home_again(job.config, self._order.place, ended, job.attempt_before)
 
@@ -269,6 +288,12 @@ class SlurmExecutor:
     def _all_ended(self, job_ids: list[str]) -> bool:
         states = states_of(job_ids)
         return all(states.get(job_id, "COMPLETED") in ENDED for job_id in job_ids)
+
+
+def _last_of(error: Exception) -> str:
+    """Return what a job raised: submitit has its traceback, with lines of dashes around it."""
+    parts = re.split(r"^-{10,}\n", str(error), flags=re.MULTILINE)
+    return parts[len(parts) > 1].strip().splitlines()[-1] if str(error) else type(error).__name__
 
 
 def home_again(config: RunConfig, place: Workplace, ended: Ended, attempt_before: int) -> Cell:

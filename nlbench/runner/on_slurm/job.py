@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nlbench.errors import RunError, text_of
 from nlbench.files import write_atomic
 
 if TYPE_CHECKING:
@@ -63,11 +64,17 @@ class CellJob:
 
     def __call__(self) -> Ended:
         """Run the cell; where Slurm ends the job before, it does not return."""
+        from nlbench.runner.cell import Cell
         from nlbench.runner.on_slurm.signals import Signals
 
         before = self._reached()
         signals = Signals(self.told_before_s - _MARGIN_S)
-        cell = self._run(signals)
+        try:
+            cell = self._run(signals)
+        except RunError as error:  # its process was told before it had begun
+            if not signals.told:
+                raise
+            cell = Cell(self.config, "failed", message=text_of(error))
         if cell.status in ("finished", "already finished", "busy") or not signals.told:
             return Ended(cell.status, cell.message, cell.wall_s)
         self.n_fruitless = 0 if self._reached() != before else self.n_fruitless + 1
@@ -102,7 +109,9 @@ class CellJob:
 
     def _reached(self) -> tuple[str, ...]:
         """Return what tells how far the run can go on from: its newest checkpoint, embeddings."""
-        folder = self.place.store.folder(self.config.fingerprint) / "checkpoints"
+        from nlbench.runner.resuming import FOLDER
+
+        folder = self.place.store.folder(self.config.fingerprint) / FOLDER
         files = sorted((path.stat().st_mtime_ns, path.name) for path in _files(folder))
         said = read_progress(self.progress_file)
         embedded = str(said) if said.get("stage") == "embed" else ""
@@ -116,7 +125,7 @@ def _files(folder: Path) -> list[Path]:
 def _too_short(n_jobs: int) -> str:
     return (
         f"{n_jobs} jobs in a row reached their time limit, or were preempted, before the run had "
-        "a new checkpoint. Raise --slurm-time, or write checkpoints more often."
+        "a new checkpoint. Raise --slurm-time, or lower --checkpoint-every."
     )
 
 

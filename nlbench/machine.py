@@ -1,4 +1,4 @@
-"""The machine: devices, threads, memory, versions; without names of hosts, users or paths."""
+"""The machine: its name, devices, threads, memory, versions; without users or paths."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     Raises:
         ConfigError: if the name is unknown, or the device asked for is not there.
     """
-    kind, colon, index = name.partition(":")
-    is_name = kind in ("auto", "cpu", "cuda", "mps")
-    if not is_name or (colon and not (kind == "cuda" and index.isdecimal())):
-        raise ConfigError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}.")
+    require_device_name(name)
+    kind, _, index = name.partition(":")
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if kind == "auto":
         return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
@@ -45,6 +43,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     if kind == "mps" and not has_mps:
         raise ConfigError("--device mps: torch sees no Metal device here. Use --device auto.")
     return torch.device(name)
+
+
+def require_device_name(name: str) -> None:
+    """Refuse what is not a device's name, whatever devices this machine has.
+
+    Raises:
+        ConfigError: with the names there are.
+    """
+    kind, colon, index = name.partition(":")
+    is_name = kind in ("auto", "cpu", "cuda", "mps")
+    if not is_name or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise ConfigError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}.")
 
 
 def device_name(device: torch.device) -> str:
@@ -231,7 +241,7 @@ def cpu_name() -> str:
 
 
 def describe_environment(device: str, deterministic: bool = False) -> dict[str, Any]:
-    """Return the environment part of a record.
+    """Return the environment part of a record; `machine` alone names a host and stays at home.
 
     Args:
         device: In words.
@@ -239,6 +249,7 @@ def describe_environment(device: str, deterministic: bool = False) -> dict[str, 
     """
     return {
         "python": platform.python_version(),
+        "machine": platform.node(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
         "cpu": cpu_name(),

@@ -113,9 +113,13 @@ def _travelling(record: RunRecord, store: RunStore, evidence: bool) -> Contribut
     from nlbench.tracking.schema import hide_home
 
     needed = evidence and record.metrics is not None
-    command = without_place(record.command)
+    # Names of hosts are nobody's business elsewhere; what the numbers depend on stays.
+    changed = {
+        "command": without_place(record.command),
+        "environment": {k: v for k, v in record.environment.items() if k != "machine"},
+    }
     return ContributedRun(
-        Record.from_json(hide_home(record.model_copy(update={"command": command}).to_json())),
+        Record.from_json(hide_home(record.model_copy(update=changed).to_json())),
         evidence_of(store.folder(record.fingerprint)) if needed else None,
     )
 

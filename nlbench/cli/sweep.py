@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nlbench.config.sweep_plan import SweepPlan
     from nlbench.results.store import RunStore
     from nlbench.runner.cell import Cell
+    from nlbench.runner.executors import Executor
     from nlbench.runner.sweep import OnStart
     from nlbench.runner.workplace import Progress
 
@@ -76,11 +77,54 @@ def sweep(
     device: Device = "auto",
     tracking_uri: TrackingUri = None,
     jobs: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, help="Number of parallel runs, one process each; worth it for small runs."
+            min=1,
+            help="Number of parallel runs, one process each. (default: one per GPU here, else 1; "
+            "of another executor as many as it has room for)",
         ),
-    ] = 1,
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where runs go: local, ray or slurm; the last two are extras.")
+    ] = "local",
+    slurm_partition: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Partition of the jobs. (default: Slurm's)")
+    ] = None,
+    slurm_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Time limit of a job, as sbatch takes it; a longer run goes on in the next. "
+            "(default: 60 minutes)",
+        ),
+    ] = None,
+    slurm_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory of a job, like 16G.")
+    ] = None,
+    slurm_gpus: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="GPUs of a job. (default: none)")
+    ] = None,
+    slurm_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any other long option of sbatch, repeatable."),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one that ends with "
+            "the sweep. (default: auto)"
+        ),
+    ] = None,
+    ray_cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPUs that a run on Ray declares. (default: 1)")
+    ] = None,
+    ray_gpus: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="GPUs that a run on Ray declares, such as 0.5. (default: 1 if there are any)",
+        ),
+    ] = None,
     selector_timeout: Annotated[
         float | None,
         typer.Option(
@@ -131,12 +175,21 @@ def sweep(
     say_loading()
     from nlbench.config.setting_text import parse_setting
     from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds, shard_of
-    from nlbench.machine import resolve_device
     from nlbench.results.store import RunStore
+    from nlbench.runner.executors import SweepOrder, driver_device, open_executor, require_executor
     from nlbench.runner.pausing import pausing_on_signals
     from nlbench.runner.sweep import run_sweep
     from nlbench.runner.workplace import Workplace, deadline_after, open_tracker
 
+    require_executor(executor)
+    options = _options_of(
+        executor,
+        ray={"address": ray_address, "cpus": ray_cpus, "gpus": ray_gpus},
+        slurm={
+            "partition": slurm_partition, "time": slurm_time, "memory": slurm_memory,
+            "gpus": slurm_gpus, "option": slurm_option,
+        },
+    )  # fmt: skip
     max_time_s = most_seconds(max_time)
     checkpoint_every_s = seconds_of(checkpoint_every, "--checkpoint-every")
     add_plugins(plugin)
@@ -150,29 +203,68 @@ def sweep(
     plan = replace(plan, **{key: value for key, value in axes.items() if value})
     grid, store = plan.configs(data_dir), RunStore()
     configs = shard_of(grid, shard) if shard else grid
-    _announce(plan, len(grid), jobs)
+    _announce(plan, len(grid), jobs or 1)
     if shard:
         typer.echo(f"part {shard}: {counted(len(configs), 'run')} of these", err=True)
     if dry_run:
         _list(configs, store, force)
         return
+    where = driver_device(executor, device)
     place = Workplace(
-        store, resolve_device(device), None, data_dir, force, deterministic,
-        checkpoint_every_s, deadline_after(max_time_s),
+        store, where, None, data_dir, force, deterministic,
+        checkpoint_every_s=checkpoint_every_s, deadline=deadline_after(max_time_s),
     )  # fmt: skip
     place = replace(place, tracker=open_tracker(tracking_uri, store))
+    order = SweepOrder(place, device, jobs, selector_timeout, configs, options)
+    opened = open_executor(executor, order)
     cells: list[Cell] = []
+    at_once = 1
     with (
+        _saying_how_to_go_on(opened, cells, len(configs)),
         pausing_on_signals(),
         _cell_progress(len(configs)) as (starting, ended),
-        closing(
-            run_sweep(configs, place, starting, jobs, selector_timeout, _say_waiting)
-        ) as running,
+        closing(run_sweep(configs, place, starting, on_wait=_say_waiting, executor=opened)) as runs,
     ):
-        for cell in running:
+        for cell in runs:
             cells.append(cell)
+            at_once = max(at_once, opened.capacity)
             ended(len(cells), cell)
-    _summarise(cells, len(configs), time.perf_counter() - started, jobs)
+    _summarise(cells, len(configs), time.perf_counter() - started, at_once)
+
+
+def _options_of(executor: str, **by_executor: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an executor that were given.
+
+    Raises:
+        ConfigError: if one of another executor was given.
+    """
+    from nlbench.errors import ConfigError
+
+    given = {
+        name: {key: value for key, value in options.items() if value not in (None, [])}
+        for name, options in by_executor.items()
+    }
+    for name, options in given.items():
+        if options and name != executor:
+            raise ConfigError(
+                f"--{name}-{min(options)} is for --executor {name}, got --executor {executor}. "
+                f"Leave it out, or add --executor {name}."
+            )
+    return given.get(executor, {})
+
+
+@contextmanager
+def _saying_how_to_go_on(executor: Executor, cells: Sequence[Cell], n_cells: int) -> Iterator[None]:
+    """After Ctrl-C, say how far it got and how it goes on; what was under way is cancelled."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Stopped: {len(cells)} of {counted(n_cells, 'run')} ended, those under way were "
+            f"cancelled. The same command goes on from here. {executor.how_to_go_on()}".rstrip(),
+            err=True,
+        )
+        raise
 
 
 def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:
@@ -246,6 +338,9 @@ def _title(config: RunConfig) -> str:
     return f"{config.method}{variant}  {place}"
 
 
+_MOST_BARS = 16
+
+
 @contextmanager
 def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
     """Print a line for every cell that ended, and on a terminal a bar for each under way."""
@@ -276,7 +371,10 @@ def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
         def starting(config: RunConfig) -> Progress:
             one = under_way.get(config.fingerprint)
             if one is None:
-                one = bar.add_task(printable(_title(config)), total=None, stage="start")
+                # Of hundreds that wait in a queue, those show that have begun.
+                is_shown = len(under_way) < _MOST_BARS
+                title = printable(_title(config))
+                one = bar.add_task(title, total=None, stage="start", visible=is_shown)
                 under_way[config.fingerprint] = one
             else:
                 bar.update(one, stage="waits for another process")
@@ -318,7 +416,7 @@ def _stage_by_stage(bar: Bar, task: TaskID) -> Progress:
         if stage != before:  # seconds of one stage say nothing of the next
             bar.reset(task, completed=done, total=total, stage=stage)
             before = stage
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total, visible=True)
 
     return show
 

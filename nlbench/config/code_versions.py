@@ -45,9 +45,14 @@ def code_versions(
 
 def loose_files(config: RunConfig) -> tuple[Path, ...]:
     """Return the files given by ``--plugin`` that a run uses, whatever kind they are of."""
-    parts = _parts(_names_in(config), config.selector.params, config.protocol)
-    found = (registry.find(*place) for place in parts.values())
+    found = components_of(config)
     return tuple(dict.fromkeys(c.path for c in found if c.is_loose and c.path is not None))
+
+
+def components_of(config: RunConfig) -> tuple[registry.Component, ...]:
+    """Return every component that a run uses, of whatever kind."""
+    parts = _parts(_names_in(config), config.selector.params, config.protocol)
+    return tuple(registry.find(*place) for place in parts.values())
 
 
 def _parts(

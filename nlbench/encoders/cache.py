@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from nlbench.encoders.older_cache import take_over
 from nlbench.encoders.shards import (
     UNREADABLE,
     DamagedShardError,
-    Numbers,
     Shard,
     drop_damaged,
     in_shards,
@@ -85,7 +84,7 @@ class EmbeddingCache:
             RefusedError: if the entry cannot be read or written.
         """
         data_key, data = identity.get("data_key", ""), identity.get("data", "")
-        encoder = {name: value for name, value in identity.items() if name not in _OF_DATA}
+        encoder = _encoder_in(identity)
         entry = self.folder / _sha256(canonical_json(encoder))
         with refusals(entry):
             entry.mkdir(parents=True, exist_ok=True)
@@ -96,27 +95,31 @@ class EmbeddingCache:
             wanted = WantedRows(known.keys, known.numbers[slice(None) if rows is None else rows])
             with self._lock(entry), refusals(entry, "read"):
                 take_over(self.folder, entry, identity, known, encoder)
-                _read_stored(entry, wanted)
-            parts = in_shards(wanted.missing())
-            if parts:
-                self._add(entry, wanted, known, parts, compute, encoder)
+                read_stored(entry, wanted)
+            if len(wanted.missing()):
+                self._add(entry, wanted, known, compute, identity)
         return wanted.values
 
     def _add(
-        self, entry: Path, wanted: WantedRows, known: KnownImages, parts: Sequence[Numbers],
-        compute: Compute, encoder: dict[str, str],
+        self, entry: Path, wanted: WantedRows, known: KnownImages, compute: Compute,
+        identity: Mapping[str, str],
     ) -> None:  # fmt: skip
-        """Compute these keys' embeddings; each part is on the disk before the next is taken."""
+        """Compute what is missing; each part is on the disk before the next is taken."""
+        encoder, parts = _encoder_in(identity), in_shards(wanted.missing())
         first = known.first_positions()
         values = compute([torch.from_numpy(first[part]) for part in parts])
         # The iterator stops by itself: `strict` asks it for one more.
         for part, value in zip(parts, values, strict=True):
             shard = Shard(known.keys[part], value)
             with self._lock(entry):
-                write_shard(entry, shard, encoder)
+                path = write_shard(entry, shard, encoder)
+            self._written(path, identity)
             wanted.take(shard)
         with self._lock(entry):
             merge_small(entry, encoder)
+
+    def _written(self, path: Path, identity: Mapping[str, str]) -> None:
+        """Hear of a shard that is on the disk; a cache that shares with others tells them."""
 
     def info(self) -> list[dict[str, str | int]]:
         """Return what is stored: encoder, data sets, rows and bytes of each entry.
@@ -188,7 +191,7 @@ def _held(path: Path, timeout: float = -1) -> Iterator[None]:
         lock.release()
 
 
-def _read_stored(entry: Path, wanted: WantedRows) -> None:
+def read_stored(entry: Path, wanted: WantedRows) -> None:
     """Fill in what is stored; of shards without a row that is asked for only the keys are read."""
     for left in entry.glob(".*"):  # what a killed writer left half-written
         left.unlink(missing_ok=True)
@@ -200,6 +203,10 @@ def _read_stored(entry: Path, wanted: WantedRows) -> None:
         else:
             if shard is not None:
                 wanted.take(shard)
+
+
+def _encoder_in(identity: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in identity.items() if name not in _OF_DATA}
 
 
 def _describe(entry: Path) -> dict[str, str | int]:

@@ -33,7 +33,8 @@ from nlbench.results.record import RunRecord
 from nlbench.results.record_file import read_record, write_record
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
 
-_BESIDE = (SELECTION_FILE, PREDICTIONS_FILE, GALLERY_FILE)
+BESIDE = (SELECTION_FILE, PREDICTIONS_FILE, GALLERY_FILE)
+"""The files beside a record, which are written before it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class RunStore:
             RefusedError: if the operating system does not take it.
         """
         path = self.folder(record.fingerprint) / "record.json"
-        write_record(path, record, [path.with_name(name) for name in _BESIDE])
+        write_record(path, record, [path.with_name(name) for name in BESIDE])
         with suppress(OSError):  # the record is what counts
             self._started(record.fingerprint).unlink(missing_ok=True)
         return path

@@ -81,22 +81,32 @@ def prepare(config: RunConfig, workplace: Workplace) -> Inputs:
         ConfigError, DataError: if the data is missing or damaged, or the noise does not fit it.
     """
     started = time.perf_counter()
-    options = tuple(sorted(config.dataset.options.items()))
-    # The content and the working directory are part of the key: the same words may name other
-    # files by now.
-    key = (tuple(config.dataset.content.items()), str(Path.cwd()))
-    data = load_data(config.dataset.name, options, workplace.data_dir, key)
+    data = None if workplace.shared is None else workplace.shared.data(config)
+    data = data_of(config, workplace.data_dir) if data is None else data
     check_space(data, config.protocol.image_size, workplace.pixel_folder)
     noisy = noisy_labels_of(config, data, workplace.data_dir)
     fit, val = validation_split(data, config)
     return Inputs(config, workplace, data, noisy, fit, val, time.perf_counter() - started)
 
 
+def data_of(config: RunConfig, data_dir: Path | None) -> ImageData:
+    """Read the data set of a run; a sweep reads it once.
+
+    Raises:
+        ConfigError, DataError: if the data is missing or damaged.
+    """
+    options = tuple(sorted(config.dataset.options.items()))
+    # The content and the working directory are part of the key: the same words may name other
+    # files by now.
+    key = (tuple(config.dataset.content.items()), str(Path.cwd()))
+    return load_data(config.dataset.name, options, data_dir, key)
+
+
 @lru_cache(maxsize=2)
 def load_data(
     name: str, options: tuple[tuple[str, Any], ...], data_dir: Path | None, key: Hashable
 ) -> ImageData:
-    """Read a data set; a sweep reads it once."""
+    """Read a data set, the last two of which are kept."""
     with kept(plugin_name("datasets", name)):
         data: ImageData = make_component("datasets", name, dict(options)).load(data_dir)
     if data.unreadable:

@@ -99,6 +99,27 @@ def _identity(attempt: Attempt, inputs: Inputs) -> dict[str, Any]:
     }
 
 
+def as_configured(
+    record: RunRecord, config: RunConfig, place: Workplace, attempt: int
+) -> RunRecord:
+    """Return a record that was made elsewhere, with its files named as they are named here.
+
+    Args:
+        record: Made from a copy of `config` whose files lie where the run took place.
+        config: What was asked for here.
+        place: Here.
+        attempt: Of the tries at this fingerprint, as they are counted here.
+    """
+    return record.model_copy(
+        update={
+            "selector": _selector_info(config),
+            "trainer": _trainer_info(config),
+            "command": reproduce_command(config, _plugin_paths(config), place.data_dir),
+            "attempt": attempt,
+        }
+    )
+
+
 def _environment(place: Workplace) -> dict[str, Any]:
     repeatable = place.deterministic or place.device.type == "cpu"
     return describe_environment(device_name(place.device), repeatable)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 
 from nlbench.config.run_config import RunConfig
-from nlbench.errors import ConfigError
-from nlbench.runner.cell import Cell, earlier_cell, outsiders, run_cell
+from nlbench.runner.cell import Cell, earlier_cell
+from nlbench.runner.executors import Executor, SweepOrder
+from nlbench.runner.local_executor import LocalExecutor
 from nlbench.runner.pausing import why_end
-from nlbench.runner.worker_pool import Workers
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 
 OnStart = Callable[[RunConfig], Progress]
@@ -26,15 +25,15 @@ def run_sweep(
     jobs: int = 1,
     selector_timeout_s: float | None = None,
     on_wait: OnWait = lambda configs: None,
+    executor: Executor | None = None,
 ) -> Generator[Cell, None, None]:
     """Run cell after cell and yield how each ended; an error of one does not stop the others.
 
-    What comes out does not depend on `jobs`, except for the order in which cells end. Cells with
-    plugins that nlbench does not ship have processes of their own: what such a plugin breaks, its
-    process included, no other cell feels. Several sweeps with one home share the work: a cell that
-    another process has comes last, when that process has finished it; where it failed or was
-    killed there, it is done here. Where the command is to end early, no cell begins any more, and
-    those under way are paused; one begins in any case, so that repeated commands get somewhere.
+    What comes out depends neither on `jobs` nor on the executor, except for the order in which
+    cells end. Several sweeps with one home share the work: a cell that another process has comes
+    last, when that process has finished it; where it failed or was killed there, it is done here.
+    Where the command is to end early, no cell begins any more, and those under way are paused; one
+    begins in any case, so that repeated commands get somewhere.
 
     Args:
         configs: The cells.
@@ -45,19 +44,19 @@ def run_sweep(
         selector_timeout_s: How long a run's selector may take, the embeddings that it asks for
             included; a run that takes longer has failed. With it every cell has a process.
         on_wait: Called once, when nothing is left but cells that other processes have.
+        executor: Where cells run, with its own jobs and limits (`open_executor`); this machine
+            where left out.
 
     Raises:
         ConfigError: if `jobs` is below 1, or the seconds are not above 0.
         RunError: if no process can be started.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs must be a whole number >= 1, got {jobs}.")
-    if selector_timeout_s is not None and not 0 < selector_timeout_s < math.inf:
-        raise ConfigError(f"selector_timeout_s must be seconds > 0, got {selector_timeout_s}.")
-    all_apart = jobs > 1 or selector_timeout_s is not None
-    with Workers(jobs, place, selector_timeout_s) as workers:
+    if executor is None:
+        order = SweepOrder(place, jobs=jobs, selector_timeout_s=selector_timeout_s)
+        executor = LocalExecutor(order)
+    with executor:
         yield from _until_none_is_busy(
-            lambda few: _each(few, workers, place, on_start, all_apart), configs, place, on_wait
+            lambda few: _each(few, executor, place, on_start), configs, place, on_wait
         )
 
 
@@ -86,35 +85,23 @@ def _until_none_is_busy(
 
 
 def _each(
-    configs: Sequence[RunConfig],
-    workers: Workers,
-    place: Workplace,
-    on_start: OnStart,
-    all_apart: bool,
+    configs: Sequence[RunConfig], executor: Executor, place: Workplace, on_start: OnStart
 ) -> Generator[Cell, None, None]:
-    """Run cells here, or in processes of their own where all are or a plugin asks for it."""
+    """Submit cells as there is room; those that ended before are not run."""
     has_begun = False
     for config in configs:
-        apart = all_apart or bool(outsiders(config))
-        # One after the other where none has a process; a cell that is named twice, not at once.
-        while not _has_room(workers, config, apart) and not why_end(None):
-            yield workers.next_ended()
+        # A cell that the grid names twice is not run twice at once.
+        while not _has_room(executor, config) and not why_end(None):
+            yield executor.next_ended()
         earlier = earlier_cell(config, place)
         if earlier is not None:
             yield earlier
-        elif why_end(place.deadline if has_begun else None):
-            continue
-        elif apart:
-            workers.begin(config, on_start(config))
+        elif not why_end(place.deadline if has_begun else None):
+            executor.begin(config, on_start(config))
             has_begun = True
-        else:
-            has_begun = True
-            yield run_cell(config, place, on_start(config))
-    while workers.under_way:
-        yield workers.next_ended()
+    while executor.under_way:
+        yield executor.next_ended()
 
 
-def _has_room(workers: Workers, config: RunConfig, apart: bool) -> bool:
-    if not apart:
-        return not workers.under_way
-    return workers.has_room and config.fingerprint not in workers.under_way
+def _has_room(executor: Executor, config: RunConfig) -> bool:
+    return executor.has_room and config.fingerprint not in executor.under_way

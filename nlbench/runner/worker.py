@@ -25,7 +25,7 @@ class WorkerSetup:
     """What a worker process must know before it loads anything heavy.
 
     Attributes:
-        n_threads: torch's threads for large data: the parent's, for the same bits.
+        n_threads: torch's threads for large data; on a CPU the parent's, for the same bits.
         plugins: Files that define extra selectors.
         log_level: Of the logger "nlbench".
         logs_warnings: Whether the parent sends warnings of libraries to the log.

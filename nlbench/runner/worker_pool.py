@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, MutableSequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,6 +26,7 @@ from nlbench.plugins import registry
 from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.pausing import asked_by_signal, pausable
+from nlbench.runner.shares import share_of
 from nlbench.runner.worker import WorkerSetup, serve
 from nlbench.surroundings import start_method
 
@@ -46,6 +48,7 @@ class _Worker:
     progress: Progress
     plugins: frozenset[str]
     clock: MutableSequence[float]
+    gpu: str
     was_asked: bool = False
 
     def selector_s(self) -> float:
@@ -75,8 +78,8 @@ class Workers:
         self, n_jobs: int, place: Workplace, selector_timeout_s: float | None = None
     ) -> None:
         self._n_jobs, self._place, self._timeout_s = n_jobs, place, selector_timeout_s
-        self._setup = WorkerSetup(
-            n_threads=torch.get_num_threads(),
+        self._setup = partial(
+            WorkerSetup,
             plugins=registry.plugin_files(),
             log_level=_log.getEffectiveLevel(),
             logs_warnings=logs_warnings(),
@@ -140,14 +143,23 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         line, its_end = context.Pipe()
         clock = context.RawArray("d", 2)
-        process = context.Process(target=serve, args=(its_end, self._setup, clock))
+        workers = [*self._idle, *self._busy.values()]
+        share = share_of(
+            self._place.device, self._n_jobs, [each.gpu for each in workers],
+            self._place.deterministic,
+        )  # fmt: skip
+        setup = self._setup(n_threads=share.n_threads)
+        process = context.Process(target=serve, args=(its_end, setup, clock))
         # Known before it is there: Ctrl-C at any moment must find it.
-        worker = self._busy[line] = _Worker(process, line, config, progress, plugins, clock)
+        worker = self._busy[line] = _Worker(
+            process, line, config, progress, plugins, clock, share.gpu
+        )
         # Ctrl-C reaches the whole process group. Only the parent answers it, and kills the others.
         resource_tracker.ensure_running()  # it would unblock the signal if the process started it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            with share.in_environment():
+                process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         its_end.close()
@@ -189,6 +201,16 @@ class Workers:
                 with suppress(OSError):
                     os.kill(worker.process.pid, signal.SIGTERM)
 
+    def end_early(self) -> None:
+        """Ask all processes by SIGTERM to end their cells early; may be called by a handler."""
+        for worker in list(self._busy.values()):
+            worker.process.terminate()
+
+    def end_now(self) -> None:
+        """Kill all processes that have a cell; `next_ended` returns these as failed."""
+        for worker in list(self._busy.values()):
+            worker.kill()
+
     def _took_too_long(self, worker: _Worker) -> Cell:
         del self._busy[worker.line]
         worker.kill()
@@ -225,7 +247,11 @@ class Workers:
         They keep all cores: on fewer their last bits would depend on the number of jobs. Where
         torch was given few threads, as by OMP_NUM_THREADS=1, there is room beside them.
         """
-        if cell.record is None or self._warned or leaves_cores(self._setup.n_threads, self._n_jobs):
+        if (
+            cell.record is None
+            or self._warned
+            or leaves_cores(torch.get_num_threads(), self._n_jobs)
+        ):
             return
         n_pixels = cell.record.dataset.n_train * cell.config.protocol.image_size**2
         if takes_all_cores(self._place.device, n_pixels):

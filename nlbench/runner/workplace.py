@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -18,6 +18,8 @@ from nlbench.errors import ConfigError, RunError
 from nlbench.results.store import RunStore
 
 if TYPE_CHECKING:
+    from nlbench.config.run_config import RunConfig
+    from nlbench.data.image_data import ImageData
     from nlbench.tracking import MlflowTracker
 
 log = logging.getLogger("nlbench")
@@ -32,6 +34,16 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Ignore how far a run is."""
 
 
+class Shared(Protocol):
+    """What the machines of one sweep make once and share."""
+
+    def data(self, config: RunConfig) -> ImageData | None:
+        """Return a run's data set as another machine read it; None where it is not shared."""
+
+    def embeddings(self, folder: Path) -> EmbeddingCache:
+        """Return this machine's cache, which takes from the others what they have."""
+
+
 @dataclass(frozen=True)
 class Workplace:
     """What all runs of a command share.
@@ -43,6 +55,7 @@ class Workplace:
         data_dir: The folder that contains the data sets.
         force: Whether finished runs are repeated.
         deterministic: Whether a GPU gives the same bits every time, at a cost.
+        shared: What other machines share with this one; None where it works alone.
         checkpoint_every_s: Seconds between two checkpoints of a run, at least; each is written at
             an epoch's end. 0 for every epoch.
         deadline: When to end early, by `time.monotonic`; None for never.
@@ -56,16 +69,18 @@ class Workplace:
     deterministic: bool = False
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     deadline: float | None = None
+    shared: Shared | None = None
 
     @property
     def embeddings(self) -> EmbeddingCache:
         """The cache of embeddings."""
-        return EmbeddingCache(cache_dir(self.store.home))
+        folder = cache_dir(self.store.home)
+        return EmbeddingCache(folder) if self.shared is None else self.shared.embeddings(folder)
 
     @property
     def pixel_folder(self) -> Path:
         """Where images go that do not fit in memory."""
-        return pixel_folder(self.embeddings.folder.parent)
+        return pixel_folder(cache_dir(self.store.home))
 
 
 def deadline_after(seconds: float | None) -> float | None:

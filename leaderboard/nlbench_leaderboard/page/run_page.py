@@ -153,6 +153,11 @@ class RunView:
         return drawn.histogram(self.record.score_histogram)
 
     @property
+    def environment(self) -> dict[str, Any]:
+        """Where the run took place, without the name of the machine: pages are for everyone."""
+        return {k: v for k, v in self.record.environment.items() if k != "machine"}
+
+    @property
     def images(self) -> list[tuple[str, int, list[dict[str, Any]]]]:
         """Per group of the gallery its title, how many there are, and the images to show."""
         return [

@@ -1,0 +1,126 @@
+"""Runs that took place elsewhere, put into the driver's home: files, record, MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from nlbench.config.run_config import RunConfig
+from nlbench.errors import NlbenchError, text_of
+from nlbench.files import read_if_there, write_atomic
+from nlbench.results.record import RunRecord
+from nlbench.results.store import BESIDE, RunStore
+from nlbench.runner.cell import Cell, CellStatus
+from nlbench.runner.recording import as_configured
+from nlbench.runner.run import earlier_record
+from nlbench.runner.workplace import Workplace
+from nlbench.tracking.run_log import RunLog
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What comes home of one cell, as plain content that any wire takes.
+
+    Attributes:
+        status: How it ended there.
+        record: As JSON; "" where the run did not get as far as a record.
+        message: Why it failed.
+        wall_s: Seconds it took there.
+        files: Content of the files beside the record, by name.
+    """
+
+    status: CellStatus
+    record: str = ""
+    message: str = ""
+    wall_s: float = 0.0
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def packed(cell: Cell, store: RunStore) -> Delivery:
+    """Return a cell that ended here with the files that its run left in a store."""
+    folder = store.folder(cell.config.fingerprint)
+    record = cell.record or store.read(cell.config.fingerprint)
+    contents = {name: read_if_there(folder / name) for name in BESIDE}
+    return Delivery(
+        cell.status,
+        "" if record is None else record.to_json(),
+        cell.message,
+        cell.wall_s,
+        {name: content for name, content in contents.items() if content is not None},
+    )
+
+
+class Homecoming:
+    """The driver's side of one cell elsewhere: holds its claim, and MLflow is written from here.
+
+    Raises:
+        BusyError: if another live process has the fingerprint.
+    """
+
+    def __init__(self, config: RunConfig, place: Workplace) -> None:
+        self.config, self._place = config, place
+        self._held = ExitStack()
+        claim = self._held.enter_context(place.store.claim(config.fingerprint))
+        self._claim, self._log = claim, RunLog(place.tracker, place.store, claim)
+        self._has_begun = False
+
+    def earlier(self) -> Cell | None:
+        """Return what another process finished before the claim was ours, and end it."""
+        record = earlier_record(self.config, self._place)
+        if record is None:
+            return None
+        self._held.close()
+        return Cell(self.config, "already finished", record)
+
+    def begun(self, record: str) -> None:
+        """Note a run that has its inputs, as JSON; of one that a machine repeats, the first."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        started = self._ours(record)
+        self._place.store.write_started(started)
+        self._log.begin(started)
+
+    def ended(self, delivery: Delivery) -> Cell:
+        """Write what came home; a home that does not take it has the cell fail."""
+        try:
+            record = self._kept(delivery) if delivery.record else None
+        except NlbenchError as error:
+            return self.failed(f"its result cannot be kept: {text_of(error)}")
+        self._held.close()
+        if delivery.status == "failed":  # as of a cell that failed here
+            return Cell(self.config, "failed", message=delivery.message)
+        return Cell(self.config, delivery.status, record, delivery.message, delivery.wall_s)
+
+    def failed(self, message: str) -> Cell:
+        """Return the cell as failed without a record, such as one whose machine is lost."""
+        self._log.abandon(message)
+        self._held.close()
+        return Cell(self.config, "failed", message=message)
+
+    def cancel(self) -> None:
+        """Let go of the claim; the run counts as interrupted, as after Ctrl-C here."""
+        stop = KeyboardInterrupt()
+        try:
+            self._held.__exit__(KeyboardInterrupt, stop, None)
+        except KeyboardInterrupt as error:
+            if error is not stop:
+                raise
+
+    def _kept(self, delivery: Delivery) -> RunRecord:
+        record, folder = self._ours(delivery.record), self._claim.folder
+        for name in BESIDE:
+            if name in delivery.files:
+                write_atomic(folder / name, delivery.files[name])
+        self._place.store.write(record)
+        if not self._has_begun:
+            self._log.begin(record)
+        self._log.finish(record)
+        return record
+
+    def _ours(self, record: str) -> RunRecord:
+        return as_configured(
+            RunRecord.from_json(record, source=f"the result of run {self.config.fingerprint[:12]}"),
+            self.config, self._place, self._claim.attempt,
+        )  # fmt: skip

@@ -1,0 +1,221 @@
+"""A connection to a Ray cluster: what is sent there, what a cell takes of it, how it fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from nlbench.config.run_config import RunConfig
+from nlbench.errors import RunError, text_of
+from nlbench.files import cache_dir
+from nlbench.plugins import registry
+from nlbench.runner.executors import SweepOrder
+from nlbench.runner.library_warnings import logs_warnings
+from nlbench.runner.on_ray.node_share import data_key
+from nlbench.runner.on_ray.options import RayOptions
+from nlbench.runner.on_ray.post import News, Post
+from nlbench.runner.on_ray.shipping import Parcel
+from nlbench.runner.on_ray.task import NodeOrder, read_data, run_on_node
+
+log = logging.getLogger("nlbench")
+
+_RETRIES = 3  # of a cell whose process or machine dies
+_LOOK_AGAIN_S = 2.0  # at how large the cluster is
+_HEAD = {"node:__internal_head__": 0.001}
+_MISSES_NLBENCH = ("No module named 'nlbench", "failed to import")
+
+
+class Cluster:
+    """One sweep's connection; `open` and `close` come once each, in this order."""
+
+    def __init__(self, order: SweepOrder, options: RayOptions) -> None:
+        self._order, self._options = order, options
+        self._folder = Path(tempfile.mkdtemp(prefix="nlbench-parcel-"))
+        self._slots, self._looked_at = 1, -_LOOK_AGAIN_S
+        self._data: dict[str, Any] = {}
+
+    def open(self) -> None:
+        """Connect, and send plugins and files.
+
+        Raises:
+            RunError: if no cluster answers, or it has no room for a single cell.
+        """
+        try:
+            self._parcel = Parcel(self._folder, self._order.configs)
+            self._connect()
+            self._post = _remote(Post).options(num_cpus=0, resources=_HEAD).remote()
+            self._node_order = ray.put(self._for_nodes())
+            self._gpus = self._gpus_of_a_cell()
+            self.slots()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Disconnect; what still runs there ends with the connection."""
+        with suppress(Exception):
+            ray.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _connect(self) -> None:
+        address = self._options.address
+        if address == "local":
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        try:
+            ray.init(
+                address=address, namespace="nlbench", log_to_driver=False,
+                logging_level=logging.ERROR, runtime_env=self._environment(), **local,
+            )  # fmt: skip
+        except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
+            raise RunError(
+                f"no Ray cluster answers at --ray-address {address}: {_first_line(error)} Start "
+                "one with `ray start --head`, check the address, or use --ray-address local."
+            ) from error
+
+    def _environment(self) -> dict[str, Any]:
+        """Return Ray's runtime environment: files, and the settings that numbers may depend on."""
+        own = ("NLBENCH_HOME", "NLBENCH_CACHE")  # a node's, not ours
+        names = [n for n in os.environ if n.startswith("NLBENCH_") and n not in own]
+        variables = {name: os.environ[name] for name in names}
+        if not self._options.is_outside:
+            variables["NLBENCH_CACHE"] = str(cache_dir(self._order.place.store.home))
+        environment: dict[str, Any] = {"working_dir": str(self._folder), "env_vars": variables}
+        if self._parcel.packages:
+            environment["py_modules"] = [str(path) for path in self._parcel.packages]
+        return environment
+
+    def _for_nodes(self) -> NodeOrder:
+        place = self._order.place
+        return NodeOrder(
+            device=self._order.device,
+            data_dir=None if place.data_dir is None else place.data_dir.absolute(),
+            working_dir=str(Path.cwd()),
+            deterministic=place.deterministic,
+            n_threads=self._options.cpus or torch.get_num_threads(),
+            plugins=self._parcel.plugins,
+            log_level=log.getEffectiveLevel(),
+            logs_warnings=logs_warnings(),
+        )
+
+    def _gpus_of_a_cell(self) -> float:
+        if self._options.gpus is not None:
+            return self._options.gpus
+        has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+        return (
+            1.0
+            if self._order.device == "cuda" or (self._order.device == "auto" and has_gpus)
+            else 0.0
+        )
+
+    def slots(self) -> int:
+        """Return how many cells the cluster has room for; machines come and go.
+
+        Raises:
+            RunError: if it has no room for one, or is lost.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_AGAIN_S:
+            return self._slots
+        self._looked_at = now
+        share = {"CPU": float(self._options.cpus or 1), "GPU": self._gpus}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._slots = sum(
+            int(min(node.get(kind, 0.0) / n for kind, n in share.items() if n)) for node in nodes
+        )
+        if not self._slots:
+            needs = " and ".join(f"{n:g} {kind}" for kind, n in share.items() if n)
+            raise RunError(
+                f"no machine of the Ray cluster has {needs} for a run. Look at `ray status`; "
+                "--ray-cpus, --ray-gpus and --device decide what a run needs."
+            )
+        return self._slots
+
+    def submit(self, config: RunConfig, plugins: list[str]) -> Any:
+        """Submit a cell and return the reference to its `Delivery`."""
+        addressed = self._parcel.addressed(config)
+        task = self._task(run_on_node, plugins)
+        return task.remote(self._node_order, addressed, self._data_of(addressed), self._post)
+
+    def _data_of(self, config: RunConfig) -> dict[str, Any]:
+        """Return the reference to a data set, which one task reads for the whole cluster."""
+        if registry.find("datasets", config.dataset.name).is_loose:
+            return {}  # its classes are known only where its file is loaded
+        key = data_key(config)
+        if key not in self._data:
+            self._data[key] = self._task(read_data, []).remote(self._node_order, config)
+        return {key: self._data[key]}
+
+    def _task(self, function: Any, plugins: list[str]) -> Any:
+        # Another environment is another process: what a plugin breaks, no other cell feels.
+        apart = {"runtime_env": {"env_vars": {"NLBENCH_CELL_OF": " ".join(plugins)}}}
+        return _remote(function).options(
+            num_cpus=self._options.cpus or 1, num_gpus=self._gpus, max_retries=_RETRIES,
+            retry_exceptions=False, **(apart if plugins else {}),
+        )  # fmt: skip
+
+    def news(self) -> list[News]:
+        """Return what cells have said since the last call.
+
+        Raises:
+            RunError: if the cluster is lost.
+        """
+        try:
+            news: list[News] = ray.get(self._post.take.remote())
+        except ray.exceptions.RayError as error:
+            raise self._lost(error) from error
+        return news
+
+    def cancel(self, reference: Any) -> None:
+        """End a cell, whose process is killed."""
+        with suppress(Exception):  # it has ended, or the cluster is lost
+            ray.cancel(reference, force=True)
+
+    def refuse_to_go_on(self, error: Exception) -> None:
+        """Raise where no other cell would fare better.
+
+        Raises:
+            RunError: if the machines lack nlbench.
+        """
+        text = str(error)
+        if any(words in text for words in _MISSES_NLBENCH):
+            raise RunError(
+                "the machines of the Ray cluster cannot import nlbench: "
+                f"{_last_line(error)} Install this version on each: pip install 'nlbench[ray]'."
+            ) from error
+
+    def words(self, error: Exception) -> str:
+        """Return why a cell has not come home."""
+        if isinstance(error, ray.exceptions.RayTaskError):  # what run_cell does not catch
+            return f"{type(error.cause).__name__}: {text_of(error.cause)}"
+        return (
+            f"its process or machine was lost {_RETRIES + 1} times: {_first_line(error)} If memory "
+            "ran out, lower --jobs or raise --ray-cpus, so that fewer runs share a machine."
+        )
+
+    def _lost(self, error: Exception) -> RunError:
+        return RunError(
+            f"the Ray cluster is lost: {_first_line(error)} What came home is kept; start the "
+            "cluster again and repeat the same command."
+        )
+
+
+def _remote(thing: Any) -> Any:
+    return ray.remote(thing)
+
+
+def _first_line(error: BaseException) -> str:
+    return (text_of(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."
+
+
+def _last_line(error: BaseException) -> str:
+    return (text_of(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".") + "."

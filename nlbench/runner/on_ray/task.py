@@ -1,0 +1,182 @@
+"""A cell on a node: what Ray runs there, in a process that has run only cells of its kind.
+
+Imported on the node before anything heavy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlbench.runner.library_warnings import log_library_warnings
+from nlbench.runner.on_ray.telling import Teller
+
+if TYPE_CHECKING:
+    from nlbench.config.run_config import RunConfig
+    from nlbench.results.record import RunRecord
+    from nlbench.runner.homecoming import Delivery
+    from nlbench.runner.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class NodeOrder:
+    """What every cell of a sweep has in common on a node.
+
+    Attributes:
+        device: As typed; resolved on the node.
+        data_dir: Absolute; the node must have it, too.
+        working_dir: The driver's, which names of data are relative to.
+        deterministic: As in `Workplace`.
+        n_threads: torch's threads for large data.
+        plugins: The loose files, below the folder that came along.
+        log_level: Of the logger "nlbench".
+        logs_warnings: Whether warnings of libraries go to the log.
+    """
+
+    device: str
+    data_dir: Path | None
+    working_dir: str
+    deterministic: bool
+    n_threads: int
+    plugins: tuple[str, ...]
+    log_level: int
+    logs_warnings: bool
+
+
+@dataclass
+class _Process:
+    """What this process keeps from one cell to the next."""
+
+    came_along: Path | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+_process = _Process()
+
+
+def run_on_node(
+    order: NodeOrder, config: RunConfig, data: Mapping[str, Any], post: Any
+) -> Delivery:
+    """Run one cell and return what goes home; its home on the node is deleted afterwards.
+
+    Args:
+        order: What all cells have in common.
+        config: The cell; its files are named below the folder that came along.
+        data: A reference to its data set, by key; empty where the node reads it.
+        post: The actor that takes news.
+    """
+    from nlbench.runner.cell import run_cell
+    from nlbench.runner.homecoming import packed
+    from nlbench.runner.on_ray.shipping import opened
+
+    config = opened(config, _get_ready(order))
+    with Teller(post, config.fingerprint, order.log_level) as teller, _home() as home:
+        place = _workplace(order, home, data, post, teller)
+        return packed(run_cell(config, place, teller.progress), place.store)
+
+
+def read_data(order: NodeOrder, config: RunConfig) -> Any:
+    """Return a data set, which Ray keeps for all nodes."""
+    from nlbench.runner.inputs import data_of
+    from nlbench.runner.on_ray.shipping import opened
+
+    return data_of(opened(config, _get_ready(order)), order.data_dir)
+
+
+def _get_ready(order: NodeOrder) -> Path:
+    """Set this process up, once: threads as the driver has them, plugins, the log.
+
+    Returns:
+        The folder that came along, which Ray starts a process in.
+    """
+    if _process.came_along is not None:
+        return _process.came_along
+    came_along = Path.cwd()
+    with suppress(OSError):  # it is on another disk: only relative names of data need it
+        os.chdir(order.working_dir)
+    if order.logs_warnings:
+        log_library_warnings()
+    logger = logging.getLogger("nlbench")
+    logger.setLevel(order.log_level)
+    logger.propagate = False
+
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from nlbench.plugins import registry
+
+    # Ray gives a process one thread; a run's last bits depend on their number.
+    torch.set_num_threads(order.n_threads)
+    threadpool_limits(order.n_threads)
+    for name in order.plugins:
+        registry.add_plugin_file(came_along / name)
+    _process.came_along = came_along
+    return came_along
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """Give a cell a home of its own, in a folder that goes with it."""
+    above = node_folder() / "cells"
+    above.mkdir(parents=True, exist_ok=True)
+    _sweep_up(above)
+    home = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=above))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def node_folder() -> Path:
+    """Return where nlbench writes on a node; it stays, for the cache in it."""
+    return Path(tempfile.gettempdir()) / f"nlbench-ray-{os.getuid()}"
+
+
+def _sweep_up(above: Path) -> None:
+    """Delete the homes of processes that were killed."""
+    for home in above.iterdir():
+        pid = home.name.partition("-")[0]
+        if pid.isdecimal() and not _lives(int(pid)):
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _workplace(
+    order: NodeOrder, home: Path, data: Mapping[str, Any], post: Any, teller: Teller
+) -> Workplace:
+    from nlbench.machine import resolve_device
+    from nlbench.results.store import RunStore
+    from nlbench.runner.on_ray.node_share import NodeShare
+    from nlbench.runner.selector_calls import use_clock
+    from nlbench.runner.workplace import Workplace
+
+    class Store(RunStore):
+        def write_started(self, record: RunRecord) -> None:
+            super().write_started(record)
+            teller.tell("started", record.to_json())
+
+    use_clock(teller.clock)
+    os.environ.setdefault("NLBENCH_CACHE", str(node_folder() / "cache"))
+    return Workplace(
+        Store(home),
+        resolve_device(order.device),
+        data_dir=order.data_dir,
+        deterministic=order.deterministic,
+        shared=NodeShare(data, _process.data, post),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from contextlib import suppress
@@ -30,6 +31,7 @@ log = logging.getLogger("nlbench")
 
 _RETRIES = 3  # of a cell whose process or machine dies
 _LOOK_AGAIN_S = 2.0  # at how large the cluster is
+_KNOCK_S = 10.0
 _HEAD = {"node:__internal_head__": 0.001}
 _MISSES_NLBENCH = ("No module named 'nlbench", "failed to import")
 
@@ -72,6 +74,7 @@ class Cluster:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
+            _knock(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
             ray.init(
                 address=address, namespace="nlbench", log_to_driver=False,
                 logging_level=logging.ERROR, runtime_env=self._environment(), **local,
@@ -207,6 +210,17 @@ class Cluster:
             f"the Ray cluster is lost: {_first_line(error)} What came home is kept; start the "
             "cluster again and repeat the same command."
         )
+
+
+def _knock(address: str) -> None:
+    """Refuse a HOST:PORT where nobody listens: Ray would try for minutes.
+
+    Raises:
+        OSError: if nobody listens.
+    """
+    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 def _remote(thing: Any) -> Any:

@@ -61,6 +61,4 @@ def _fetched(reference: Any) -> ImageData:
             raise error.cause from None
         raise
     # Arrays from the object store are read-only, which torch warns of; labels are small.
-    return replace(
-        data, train_labels=data.train_labels.copy(), test_labels=data.test_labels.copy()
-    )
+    return replace(data, train_labels=data.train_labels.copy(), test_labels=data.test_labels.copy())

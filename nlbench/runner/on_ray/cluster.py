@@ -8,7 +8,8 @@ import shutil
 import socket
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from nlbench.config.run_config import RunConfig
 from nlbench.errors import RunError, text_of
 from nlbench.files import cache_dir
 from nlbench.plugins import registry
+from nlbench.runner.delivery import Delivery
 from nlbench.runner.executors import SweepOrder
 from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.on_ray.node_share import data_key
@@ -166,6 +168,27 @@ class Cluster:
             retry_exceptions=False, **(apart if plugins else {}),
         )  # fmt: skip
 
+    def ended(self, references: list[Any], patience_s: float) -> list[Any]:
+        """Wait for one of several cells; none where none ends in time.
+
+        Raises:
+            RunError: if the cluster is lost.
+        """
+        with self._connected():
+            done: list[Any] = ray.wait(references, num_returns=1, timeout=patience_s)[0]
+        return done
+
+    def delivery(self, reference: Any) -> Delivery:
+        """Return what came home of a cell that has ended.
+
+        Raises:
+            RayError: if its process or machine is lost, or it raised what is no error of ours.
+            RunError: if the cluster is lost.
+        """
+        with self._connected():
+            delivery: Delivery = ray.get(reference)
+        return delivery
+
     def news(self) -> list[News]:
         """Return what cells have said since the last call.
 
@@ -173,10 +196,18 @@ class Cluster:
             RunError: if the cluster is lost.
         """
         try:
-            news: list[News] = ray.get(self._post.take.remote())
+            with self._connected():
+                news: list[News] = ray.get(self._post.take.remote())
         except ray.exceptions.RayError as error:
             raise self._lost(error) from error
         return news
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:  # a client's; others never return
+            raise self._lost(error) from error
 
     def cancel(self, reference: Any) -> None:
         """End a cell, whose process is killed."""

@@ -15,7 +15,7 @@ from nlbench.config.run_config import RunConfig
 from nlbench.errors import BusyError, NlbenchError, text_of
 from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.executors import SweepOrder
-from nlbench.runner.homecoming import Delivery, Homecoming
+from nlbench.runner.homecoming import Homecoming
 from nlbench.runner.on_ray.cluster import Cluster
 from nlbench.runner.on_ray.options import RayOptions
 from nlbench.runner.on_ray.post import News
@@ -111,7 +111,7 @@ class RayExecutor:
             RunError: if the cluster is lost, or its machines lack nlbench.
         """
         while not self._landed:
-            done, _ = ray.wait(list(self._flying), num_returns=1, timeout=_LOOK_S)
+            done = self._cluster.ended(list(self._flying), _LOOK_S)
             self._hear()
             for reference in done:
                 self._landed.append(self._home(reference))
@@ -125,7 +125,7 @@ class RayExecutor:
     def _home(self, reference: Any) -> Cell:
         flying = self._flying.pop(reference)
         try:
-            delivery: Delivery = ray.get(reference)
+            delivery = self._cluster.delivery(reference)
         except ray.exceptions.RayError as error:
             self._cluster.refuse_to_go_on(error)
             return flying.home.failed(self._cluster.words(error))

@@ -21,7 +21,7 @@ from nlbench.runner.on_ray.telling import Teller
 if TYPE_CHECKING:
     from nlbench.config.run_config import RunConfig
     from nlbench.results.record import RunRecord
-    from nlbench.runner.homecoming import Delivery
+    from nlbench.runner.delivery import Delivery
     from nlbench.runner.workplace import Workplace
 
 

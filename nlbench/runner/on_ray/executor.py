@@ -90,19 +90,19 @@ class RayExecutor:
         """Submit a cell, unless another process has it or has finished it."""
         try:
             home = Homecoming(config, self._order.place)
+            earlier = home.earlier()
         except BusyError as error:
             self._landed.append(Cell(config, "busy", message=text_of(error)))
             return
         except NlbenchError as error:
             self._landed.append(Cell(config, "failed", message=text_of(error)))
             return
-        earlier = home.earlier()
         if earlier is not None:
             self._landed.append(earlier)
-            return
-        progress("queue", 0, 1)
-        reference = self._cluster.submit(config, sorted(outsiders(config)))
-        self._flying[reference] = _Flying(home, progress)
+        else:
+            progress("queue", 0, 1)
+            reference = self._cluster.submit(config, sorted(outsiders(config)))
+            self._flying[reference] = _Flying(home, progress)
 
     def next_ended(self) -> Cell:
         """Wait for a cell to come home.

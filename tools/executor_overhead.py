@@ -24,9 +24,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,13 +59,20 @@ def main() -> None:
     parser.add_argument("--words", default="", help="more words for `nlbench sweep`")
     arguments = parser.parse_args()
     found: dict[tuple[str, int], list[Measured]] = defaultdict(list)
-    for number in range(arguments.rounds):
-        for jobs in arguments.jobs:
-            for executor in arguments.executors:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for number in range(arguments.rounds):
+            for jobs, executor in product(arguments.jobs, arguments.executors):
                 words = shlex.split(arguments.words)
                 one = measured(executor, jobs, [str(arguments.grid), *words])
-                print(number, executor, jobs, one, file=sys.stderr, flush=True)
+                print(number + 1, executor, jobs, one, file=sys.stderr, flush=True)
                 found[executor, jobs].append(one)
+    except KeyboardInterrupt:
+        print("stopped: the table has what was measured", file=sys.stderr)
+    _print_table(found)
+
+
+def _print_table(found: Mapping[tuple[str, int], list[Measured]]) -> None:
     print("| executor | at once | cells a minute | overhead a cell | a run | start "
           "| driver | each worker | rest |")  # fmt: skip
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 START_S = 120.0
+# No telemetry; and no token, which Ray would write into the home of whoever runs the tests.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 def free_ports(n: int) -> list[int]:
@@ -37,7 +39,7 @@ class Node:
             k: v for k, v in os.environ.items() if not k.startswith(("NLBENCH_", "RAY_"))
         }
         environment |= {
-            "RAY_USAGE_STATS_ENABLED": "0",
+            **QUIET,
             "TMPDIR": str(self.folder),
             "NLBENCH_CACHE": str(self.folder / "cache"),
             "TEST_NODE_OF_NLBENCH": str(self.folder),

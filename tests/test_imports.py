@@ -48,6 +48,9 @@ LIGHT = (
     "plugins",
     "results.record",
     "results.store",
+    "runner.delivery",
+    "runner.on_ray.post",
+    "runner.on_ray.task",
     "runner.worker",
 )
 LEADERBOARD_MAY_USE = {

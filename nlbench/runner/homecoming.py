@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from nlbench.config.run_config import RunConfig
 from nlbench.errors import NlbenchError, text_of
 from nlbench.files import read_if_there, write_atomic
 from nlbench.results.record import RunRecord
 from nlbench.results.store import BESIDE, RunStore
-from nlbench.runner.cell import Cell, CellStatus
+from nlbench.runner.cell import Cell
+from nlbench.runner.delivery import Delivery
 from nlbench.runner.recording import as_configured
 from nlbench.runner.run import earlier_record
 from nlbench.runner.workplace import Workplace
 from nlbench.tracking.run_log import RunLog
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What comes home of one cell, as plain content that any wire takes.
-
-    Attributes:
-        status: How it ended there.
-        record: As JSON; "" where the run did not get as far as a record.
-        message: Why it failed.
-        wall_s: Seconds it took there.
-        files: Content of the files beside the record, by name.
-    """
-
-    status: CellStatus
-    record: str = ""
-    message: str = ""
-    wall_s: float = 0.0
-    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def packed(cell: Cell, store: RunStore) -> Delivery:

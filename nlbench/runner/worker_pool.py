@@ -26,7 +26,7 @@ from nlbench.plugins import registry
 from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.pausing import asked_by_signal, pausable
-from nlbench.runner.shares import share_of
+from nlbench.runner.shares import Share, share_of
 from nlbench.runner.worker import WorkerSetup, serve
 from nlbench.surroundings import start_method
 
@@ -154,14 +154,7 @@ class Workers:
         worker = self._busy[line] = _Worker(
             process, line, config, progress, plugins, clock, share.gpu
         )
-        # Ctrl-C reaches the whole process group. Only the parent answers it, and kills the others.
-        resource_tracker.ensure_running()  # it would unblock the signal if the process started it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with share.in_environment():
-                process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _launch(process, share)
         its_end.close()
         tracker = self._place.tracker
         address = None if tracker is None else tracker.address
@@ -291,6 +284,18 @@ class Workers:
             worker.process.join()
             worker.line.close()
         self._idle, self._busy = [], {}
+
+
+def _launch(process: BaseProcess, share: Share) -> None:
+    """Start a process with its share of the machine."""
+    # Ctrl-C reaches the whole process group. Only the parent answers it, and kills the others.
+    resource_tracker.ensure_running()  # it would unblock the signal if the process started it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with share.in_environment():
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _how_it_ended(exit_code: int | None) -> str:

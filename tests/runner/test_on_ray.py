@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from loose_components import DATASET
-from ray_cluster import Cluster, ray_cluster
+from ray_cluster import QUIET, Cluster, ray_cluster
 
 from nlbench.config.run_config import RunConfig
 from nlbench.config.sweep_plan import SweepPlan
@@ -66,6 +66,14 @@ class Where(Selector):
             keep=keep, score=data.uniform(), diagnostics={{"file": __file__, "node": node}}
         )
 '''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import torch
 from nlbench.config.run_config import RunConfig
 from nlbench.errors import RunError, text_of
 from nlbench.files import cache_dir
-from nlbench.plugins import registry
+from nlbench.plugins.registry import plugin_name
+from nlbench.runner.delivery import Delivery
 from nlbench.runner.executors import SweepOrder
 from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.on_ray.node_share import data_key
@@ -30,6 +33,8 @@ log = logging.getLogger("nlbench")
 
 _RETRIES = 3  # of a cell whose process or machine dies
 _LOOK_AGAIN_S = 2.0  # at how large the cluster is
+_WHAT_DECIDES = "--ray-cpus, --ray-gpus and --device decide what a run needs."
+_KNOCK_S = 10.0
 _HEAD = {"node:__internal_head__": 0.001}
 _MISSES_NLBENCH = ("No module named 'nlbench", "failed to import")
 
@@ -55,7 +60,8 @@ class Cluster:
             self._post = _remote(Post).options(num_cpus=0, resources=_HEAD).remote()
             self._node_order = ray.put(self._for_nodes())
             self._gpus = self._gpus_of_a_cell()
-            self.slots()
+            if not self._places():
+                raise RunError(f"{self._no_room()} Look at `ray status`; {_WHAT_DECIDES}")
         except BaseException:
             self.close()
             raise
@@ -72,6 +78,7 @@ class Cluster:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
+            _knock(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
             ray.init(
                 address=address, namespace="nlbench", log_to_driver=False,
                 logging_level=logging.ERROR, runtime_env=self._environment(), **local,
@@ -110,58 +117,77 @@ class Cluster:
     def _gpus_of_a_cell(self) -> float:
         if self._options.gpus is not None:
             return self._options.gpus
-        has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        return (
-            1.0
-            if self._order.device == "cuda" or (self._order.device == "auto" and has_gpus)
-            else 0.0
-        )
+        device, has_gpus = self._order.device, ray.cluster_resources().get("GPU", 0) > 0
+        return 1.0 if device == "cuda" or (device == "auto" and has_gpus) else 0.0
 
     def slots(self) -> int:
-        """Return how many cells the cluster has room for; machines come and go.
-
-        Raises:
-            RunError: if it has no room for one, or is lost.
-        """
+        """Return how many cells the cluster has room for, at least 1: machines come and go."""
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_AGAIN_S:
-            return self._slots
-        self._looked_at = now
-        share = {"CPU": float(self._options.cpus or 1), "GPU": self._gpus}
+        if now - self._looked_at >= _LOOK_AGAIN_S:
+            self._looked_at, before = now, self._slots
+            self._slots = self._places()
+            if before and not self._slots:
+                log.warning("%s The sweep waits for one.", self._no_room())
+        return max(1, self._slots)
+
+    def _places(self) -> int:
+        share = self._share()
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self._slots = sum(
-            int(min(node.get(kind, 0.0) / n for kind, n in share.items() if n)) for node in nodes
-        )
-        if not self._slots:
-            needs = " and ".join(f"{n:g} {kind}" for kind, n in share.items() if n)
-            raise RunError(
-                f"no machine of the Ray cluster has {needs} for a run. Look at `ray status`; "
-                "--ray-cpus, --ray-gpus and --device decide what a run needs."
-            )
-        return self._slots
+        return sum(int(min(node.get(kind, 0.0) / n for kind, n in share.items())) for node in nodes)
+
+    def _no_room(self) -> str:
+        needs = " and ".join(f"{n:g} {kind}" for kind, n in self._share().items())
+        return f"no machine of the Ray cluster has {needs} for a run."
+
+    def _share(self) -> dict[str, float]:
+        share = {"CPU": float(self._options.cpus or 1), "GPU": self._gpus}
+        return {kind: n for kind, n in share.items() if n}
 
     def submit(self, config: RunConfig, plugins: list[str]) -> Any:
         """Submit a cell and return the reference to its `Delivery`."""
         addressed = self._parcel.addressed(config)
-        task = self._task(run_on_node, plugins)
+        task = self._task(plugins)
         return task.remote(self._node_order, addressed, self._data_of(addressed), self._post)
 
     def _data_of(self, config: RunConfig) -> dict[str, Any]:
         """Return the reference to a data set, which one task reads for the whole cluster."""
-        if registry.find("datasets", config.dataset.name).is_loose:
-            return {}  # its classes are known only where its file is loaded
+        if plugin_name("datasets", config.dataset.name):
+            return {}  # read in the process of its own runs, which alone know its classes
         key = data_key(config)
         if key not in self._data:
-            self._data[key] = self._task(read_data, []).remote(self._node_order, config)
+            # No GPU: a run that waits for its data keeps the one that it has.
+            read = _remote(read_data).options(num_cpus=1, max_retries=_RETRIES)
+            self._data[key] = read.remote(self._node_order, config, self._post)
         return {key: self._data[key]}
 
-    def _task(self, function: Any, plugins: list[str]) -> Any:
+    def _task(self, plugins: list[str]) -> Any:
         # Another environment is another process: what a plugin breaks, no other cell feels.
         apart = {"runtime_env": {"env_vars": {"NLBENCH_CELL_OF": " ".join(plugins)}}}
-        return _remote(function).options(
+        return _remote(run_on_node).options(
             num_cpus=self._options.cpus or 1, num_gpus=self._gpus, max_retries=_RETRIES,
             retry_exceptions=False, **(apart if plugins else {}),
         )  # fmt: skip
+
+    def ended(self, references: list[Any], patience_s: float) -> list[Any]:
+        """Wait for one of several cells; none where none ends in time.
+
+        Raises:
+            RunError: if the cluster is lost.
+        """
+        with self._connected():
+            done: list[Any] = ray.wait(references, num_returns=1, timeout=patience_s)[0]
+        return done
+
+    def delivery(self, reference: Any) -> Delivery:
+        """Return what came home of a cell that has ended.
+
+        Raises:
+            RayError: if its process or machine is lost, or it raised what is no error of ours.
+            RunError: if the cluster is lost.
+        """
+        with self._connected():
+            delivery: Delivery = ray.get(reference)
+        return delivery
 
     def news(self) -> list[News]:
         """Return what cells have said since the last call.
@@ -170,10 +196,18 @@ class Cluster:
             RunError: if the cluster is lost.
         """
         try:
-            news: list[News] = ray.get(self._post.take.remote())
+            with self._connected():
+                news: list[News] = ray.get(self._post.take.remote())
         except ray.exceptions.RayError as error:
             raise self._lost(error) from error
         return news
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:  # a client's; others never return
+            raise self._lost(error) from error
 
     def cancel(self, reference: Any) -> None:
         """End a cell, whose process is killed."""
@@ -207,6 +241,17 @@ class Cluster:
             f"the Ray cluster is lost: {_first_line(error)} What came home is kept; start the "
             "cluster again and repeat the same command."
         )
+
+
+def _knock(address: str) -> None:
+    """Refuse a HOST:PORT where nobody listens: Ray would try for minutes.
+
+    Raises:
+        OSError: if nobody listens.
+    """
+    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 def _remote(thing: Any) -> Any:

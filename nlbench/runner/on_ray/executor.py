@@ -15,7 +15,7 @@ from nlbench.config.run_config import RunConfig
 from nlbench.errors import BusyError, NlbenchError, text_of
 from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.executors import SweepOrder
-from nlbench.runner.homecoming import Delivery, Homecoming
+from nlbench.runner.homecoming import Homecoming
 from nlbench.runner.on_ray.cluster import Cluster
 from nlbench.runner.on_ray.options import RayOptions
 from nlbench.runner.on_ray.post import News
@@ -90,19 +90,19 @@ class RayExecutor:
         """Submit a cell, unless another process has it or has finished it."""
         try:
             home = Homecoming(config, self._order.place)
+            earlier = home.earlier()
         except BusyError as error:
             self._landed.append(Cell(config, "busy", message=text_of(error)))
             return
         except NlbenchError as error:
             self._landed.append(Cell(config, "failed", message=text_of(error)))
             return
-        earlier = home.earlier()
         if earlier is not None:
             self._landed.append(earlier)
-            return
-        progress("queue", 0, 1)
-        reference = self._cluster.submit(config, sorted(outsiders(config)))
-        self._flying[reference] = _Flying(home, progress)
+        else:
+            progress("queue", 0, 1)
+            reference = self._cluster.submit(config, sorted(outsiders(config)))
+            self._flying[reference] = _Flying(home, progress)
 
     def next_ended(self) -> Cell:
         """Wait for a cell to come home.
@@ -111,7 +111,7 @@ class RayExecutor:
             RunError: if the cluster is lost, or its machines lack nlbench.
         """
         while not self._landed:
-            done, _ = ray.wait(list(self._flying), num_returns=1, timeout=_LOOK_S)
+            done = self._cluster.ended(list(self._flying), _LOOK_S)
             self._hear()
             for reference in done:
                 self._landed.append(self._home(reference))
@@ -125,7 +125,7 @@ class RayExecutor:
     def _home(self, reference: Any) -> Cell:
         flying = self._flying.pop(reference)
         try:
-            delivery: Delivery = ray.get(reference)
+            delivery = self._cluster.delivery(reference)
         except ray.exceptions.RayError as error:
             self._cluster.refuse_to_go_on(error)
             return flying.home.failed(self._cluster.words(error))

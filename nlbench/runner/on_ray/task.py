@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,8 +22,11 @@ from nlbench.runner.on_ray.telling import Teller
 if TYPE_CHECKING:
     from nlbench.config.run_config import RunConfig
     from nlbench.results.record import RunRecord
-    from nlbench.runner.homecoming import Delivery
+    from nlbench.runner.delivery import Delivery
     from nlbench.runner.workplace import Workplace
+
+
+_OLD_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,14 @@ def run_on_node(
         return packed(run_cell(config, place, teller.progress), place.store)
 
 
-def read_data(order: NodeOrder, config: RunConfig) -> Any:
-    """Return a data set, which Ray keeps for all nodes."""
+def read_data(order: NodeOrder, config: RunConfig, post: Any) -> Any:
+    """Return a data set, which Ray keeps for all nodes; what it warns of goes to the driver."""
     from nlbench.runner.inputs import data_of
     from nlbench.runner.on_ray.shipping import opened
 
-    return data_of(opened(config, _get_ready(order)), order.data_dir)
+    config = opened(config, _get_ready(order))
+    with Teller(post, config.fingerprint, order.log_level):
+        return data_of(config, order.data_dir)
 
 
 def _get_ready(order: NodeOrder) -> Path:
@@ -140,11 +146,13 @@ def node_folder() -> Path:
 
 
 def _sweep_up(above: Path) -> None:
-    """Delete the homes of processes that were killed."""
+    """Delete what processes that were killed left a day ago or longer."""
     for home in above.iterdir():
         pid = home.name.partition("-")[0]
-        if pid.isdecimal() and not _lives(int(pid)):
-            shutil.rmtree(home, ignore_errors=True)
+        with suppress(OSError):  # another process deletes it
+            is_old = time.time() - home.stat().st_mtime > _OLD_S
+            if is_old and pid.isdecimal() and not _lives(int(pid)):
+                shutil.rmtree(home, ignore_errors=True)
 
 
 def _lives(pid: int) -> bool:

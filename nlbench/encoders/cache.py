@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ from nlbench.encoders.wanted_rows import WantedRows
 from nlbench.errors import RefusedError, refusals
 from nlbench.files import cache_dir as cache_dir
 from nlbench.files import canonical_json, delete_all, entries_of
+from nlbench.files.leases import clock_of
 
 log = logging.getLogger("nlbench")
 
@@ -41,6 +43,7 @@ Compute = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 
 _OF_DATA = ("data", "data_key")
 _CLEAR_WAITS_S = 10.0
+_HALF_WRITTEN_S = 600.0
 
 
 class EmbeddingCache:
@@ -191,15 +194,30 @@ def _held(path: Path, timeout: float = -1) -> Iterator[None]:
 def _read_stored(entry: Path, wanted: WantedRows) -> None:
     """Fill in what is stored; of shards without a row that is asked for only the keys are read."""
     for left in entry.glob(".*"):  # what a killed writer left half-written
-        left.unlink(missing_ok=True)
-    for path in shard_files(entry):
-        try:
-            shard = read_shard(path, skips=wanted.skips)
-        except DamagedShardError:
+        with suppress(FileNotFoundError):
+            # Where locks do nothing, another machine may be writing it at this moment.
+            if clock_of(entry) - left.lstat().st_mtime > _HALF_WRITTEN_S:
+                left.unlink()
+    seen: set[Path] = set()
+    # Another machine may merge shards meanwhile: it writes the merged ones first.
+    while fresh := [path for path in shard_files(entry) if path not in seen]:
+        seen.update(fresh)
+        for path in fresh:
+            _take_shard(path, wanted)
+
+
+def _take_shard(path: Path, wanted: WantedRows) -> None:
+    try:
+        shard = read_shard(path, skips=wanted.skips)
+    except DamagedShardError:
+        if path.exists():
             drop_damaged(path)
-        else:
-            if shard is not None:
-                wanted.take(shard)
+    except RefusedError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    else:
+        if shard is not None:
+            wanted.take(shard)
 
 
 def _describe(entry: Path) -> dict[str, str | int]:

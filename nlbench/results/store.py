@@ -12,20 +12,18 @@ Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from nlbench.errors import BusyError, NlbenchError, refusals
 from nlbench.files import entries_of, home_dir, write_atomic
+from nlbench.files.leases import FolderPlace, clock_of, is_leased, leased
+from nlbench.files.locks import is_locked, locked
 from nlbench.results.digests import has_digests
 from nlbench.results.gallery import GALLERY_FILE
 from nlbench.results.record import RunRecord
@@ -114,13 +112,13 @@ class RunStore:
             earlier = _readable_record(folder / "record.json")
             if earlier is not None and earlier.status == "finished":
                 continue  # done again by --force: the finished record stands until then
-            unfinished.append(Unfinished(record, alive=_is_held(folder / "lock")))
+            unfinished.append(Unfinished(record, alive=_is_taken(folder)))
         return unfinished
 
     def traces(self) -> list[Trace]:
         """Return the killed runs that MLflow may still show as running, by fingerprint."""
         found = (_trace(folder / "running.json") for folder in self._folders())
-        return [t for t in found if t and not _is_held(self.folder(t.fingerprint) / "lock")]
+        return [t for t in found if t and not _is_taken(self.folder(t.fingerprint))]
 
     @contextmanager
     def settling(self, trace: Trace) -> Iterator[bool]:
@@ -247,20 +245,31 @@ class RunStore:
 
 @contextmanager
 def _taken(folder: Path) -> Iterator[bool]:
-    """Take the lock of a run, making its folder; False where another process has it."""
-    lock = FileLock(folder / "lock", timeout=0)
-    with refusals(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-            is_held = True
-        except Timeout:
-            is_held = False
+    """Take a run, making its folder; False where another process has it.
+
+    The lock is dropped when a process dies, however it dies. The lease is beside it for folders
+    that machines share, where locks may exclude nobody on another machine.
+    """
+    with ExitStack() as held:
+        with refusals(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(locked(folder / "lock"))
+            has_it = lock is not False and held.enter_context(
+                leased(FolderPlace(folder), f"run {folder.name[:12]}", is_locked=bool(lock))
+            )
+        yield has_it
+
+
+def _is_taken(folder: Path) -> bool:
+    """Return whether a live process has a run; True where nobody can know."""
+    lock = folder / "lock"
+    if is_locked(lock):
+        return True
+    place = FolderPlace(folder)
     try:
-        yield is_held
-    finally:
-        if is_held:
-            lock.release()
+        return bool(place.times()) and is_leased(place, clock_of(folder))
+    except OSError:
+        return True
 
 
 def _forget(marker: Path) -> None:
@@ -273,21 +282,6 @@ def _readable_record(path: Path) -> RunRecord | None:
         return read_record(path)
     except (NlbenchError, OSError):
         return None
-
-
-def _is_held(lock: Path) -> bool:
-    """Return whether a process has a lock; True where nobody can know, as of another user's."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError as error:
-        return error.errno not in (errno.ENOENT, errno.EISDIR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _trace(marker: Path) -> Trace | None:

@@ -1,4 +1,4 @@
-"""Files that every part writes: where they go, in one piece, and in one text form."""
+"""Files that every part writes: where, in one piece, in one text form; not what is in them."""
 
 from __future__ import annotations
 

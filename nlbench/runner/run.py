@@ -95,7 +95,7 @@ def run(
         selector=selector, dataset=dataset, noise=noise, noise_rate=noise_rate, seed=seed,
         trainer=trainer, epochs=epochs, recipe=recipe, settings=settings, data_dir=where,
     )  # fmt: skip
-    store = RunStore(None if home is None else Path(home))
+    store = RunStore(home)
     place = Workplace(store, resolve_device(device), None, where, force, deterministic)
     earlier = earlier_record(config, place)
     if earlier is not None:

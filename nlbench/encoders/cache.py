@@ -30,12 +30,14 @@ from nlbench.encoders.shards import (
     shard_files,
     write_shard,
 )
+from nlbench.encoders.shared_shards import SharedShards, shared_shards
 from nlbench.encoders.versions import is_outdated
 from nlbench.encoders.wanted_rows import WantedRows
 from nlbench.errors import RefusedError, refusals
 from nlbench.files import cache_dir as cache_dir
 from nlbench.files import canonical_json, delete_all, entries_of
 from nlbench.files.leases import clock_of
+from nlbench.files.urls import url_of_cache
 
 log = logging.getLogger("nlbench")
 
@@ -57,7 +59,13 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = (folder or cache_dir()) / "embeddings"
+        place = folder or cache_dir()
+        self.folder = place / "embeddings"
+        self._url = url_of_cache(place)
+
+    @property
+    def _shared(self) -> SharedShards | None:
+        return None if self._url is None else shared_shards(self._url)
 
     def get(
         self,
@@ -100,10 +108,27 @@ class EmbeddingCache:
             with self._lock(entry), refusals(entry, "read"):
                 take_over(self.folder, entry, identity, known, encoder)
                 _read_stored(entry, wanted)
-            parts = in_shards(wanted.missing())
-            if parts:
-                self._add(entry, wanted, known, parts, compute, encoder)
+            with self._shared_too(entry, wanted, data_key):
+                parts = in_shards(wanted.missing())
+                if parts:
+                    self._add(entry, wanted, known, parts, compute, encoder)
         return wanted.values
+
+    @contextmanager
+    def _shared_too(self, entry: Path, wanted: WantedRows, data_key: str) -> Iterator[None]:
+        """Where the cache has a URL: fetch what is there, and keep others from computing it too."""
+        if self._shared is None:
+            yield
+            return
+        self._shared.push(entry)  # what an earlier command could not
+        if not len(wanted.missing()):
+            yield
+            return
+        with self._shared.turn(entry, _sha256(data_key)[:16]):
+            with self._lock(entry), refusals(entry, "read"):
+                self._shared.pull(entry)
+                _read_stored(entry, wanted)
+            yield
 
     def _add(
         self, entry: Path, wanted: WantedRows, known: KnownImages, parts: Sequence[Numbers],
@@ -118,8 +143,14 @@ class EmbeddingCache:
             with self._lock(entry):
                 write_shard(entry, shard, encoder)
             wanted.take(shard)
+            if self._shared is not None:
+                self._shared.push(entry)
         with self._lock(entry):
-            merge_small(entry, encoder)
+            if self._shared is None:
+                merge_small(entry, encoder)
+            elif self._shared.push(entry):
+                merge_small(entry, encoder)
+                self._shared.know(entry)
 
     def info(self) -> list[dict[str, str | int]]:
         """Return what is stored: encoder, data sets, rows and bytes of each entry.

@@ -83,6 +83,20 @@ def cache_url() -> str | None:
     return None if home is None else f"{home}/cache"
 
 
+def url_of_cache(folder: Path) -> str | None:
+    """Return the URL that a cache's folder has copies of; None where it has none.
+
+    Raises:
+        ConfigError: as `checked_url` raises it.
+    """
+    url, home = cache_url(), home_url()
+    if url is None:
+        return None
+    is_named = bool(os.environ.get("NLBENCH_CACHE"))
+    place = mirror_folder(url) if is_named or home is None else mirror_folder(home) / "cache"
+    return url if folder == place else None
+
+
 def mirror_folder(url: str) -> Path:
     """Return the folder of this machine with copies of what is at a URL.
 

@@ -17,7 +17,7 @@ log = logging.getLogger("nlbench")
 
 # A file that is written there is seen whole or not at all; elsewhere it is renamed into its place.
 _WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
-_EXTRAS = {"s3": "nlbench[s3]", "s3a": "nlbench[s3]"}
+_EXTRAS = {"s3": "nlbench[s3]", "s3a": "nlbench[s3]", "https": "fsspec[http]"}
 _OPTIONS: dict[str, dict[str, Any]] = {
     protocol: {
         "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -97,7 +97,7 @@ class Bucket:
             with self._answering("read"):
                 got = self._files.cat(list(paths), on_error="return")
                 for path, content in got.items():
-                    if isinstance(content, FileNotFoundError):
+                    if isinstance(content, FileNotFoundError | IsADirectoryError):
                         continue
                     if isinstance(content, BaseException):
                         raise content

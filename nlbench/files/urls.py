@@ -50,10 +50,10 @@ def checked_url(url: str, what: str) -> str:
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     place = url.partition("://")[2].strip("/")
-    if not place or "::" in url or any(part == ".." for part in place.split("/")):
+    if not place or re.search(r"::|[?#*]", url) or any(part == ".." for part in place.split("/")):
         raise ConfigError(
-            f"`{what}` must be one URL with a bucket or folder, without '::' and '..', got "
-            f"{masked(url)!r}. As in s3://my-bucket/nlbench."
+            f"`{what}` must be one URL with a bucket or folder, without '::', '..', '?', '#' and "
+            f"'*', got {masked(url)!r}. As in s3://my-bucket/nlbench."
         )
     return url.rstrip("/")
 

@@ -60,6 +60,7 @@ LEADERBOARD_MAY_USE = {
     "nlbench.results.gallery",
     "nlbench.errors",
     "nlbench.files",
+    "nlbench.files.copies",
     "nlbench.tracking",
     "nlbench.contribution",
 }

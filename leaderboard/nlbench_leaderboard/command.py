@@ -35,9 +35,10 @@ def leaderboard(
         typer.Option(help="MLflow server to read the runs from, instead of the local records."),
     ] = None,
     contributed: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--records",
+            metavar="PATH|URL",
             help="Folder or file written by `nlbench export`, whose runs are added; repeatable.",
             show_default=False,
         ),
@@ -90,9 +91,11 @@ def leaderboard(
             "`--json` writes no files and cannot be combined with --out, --open or --format. "
             "Drop one or the other."
         )
+    from nlbench.files.copies import local_folder
     from nlbench_leaderboard.build import checked_formats
     from nlbench_leaderboard.escape import clean
 
+    local_folder(out, "--out")
     _check_only_records(only_records, contributed or [], tracking_uri)
     kinds = checked_formats(formats or [])
     if open_page and "html" not in kinds:
@@ -113,7 +116,7 @@ def leaderboard(
         webbrowser.open(page.as_uri())
 
 
-def _check_only_records(only: bool, contributed: list[Path], tracking_uri: str | None) -> None:
+def _check_only_records(only: bool, contributed: list[str], tracking_uri: str | None) -> None:
     from nlbench.errors import ConfigError
 
     if only and not contributed:
@@ -171,7 +174,7 @@ def _show(content: Content, formats: list[Format], out: Path | None, run_pages: 
     return first
 
 
-def _content(tracking_uri: str | None, paths: list[Path], only_records: bool) -> Content:
+def _content(tracking_uri: str | None, paths: list[str], only_records: bool) -> Content:
     from nlbench.contribution import installed_facts_of, installed_versions_of
     from nlbench_leaderboard.build import content_of
     from nlbench_leaderboard.ranking.rank import rank_boards
@@ -184,9 +187,10 @@ def _content(tracking_uri: str | None, paths: list[Path], only_records: bool) ->
     contributed: list[ContributedRun] = []
     if paths:
         from nlbench.contribution import backed_runs, merged, read_folder
+        from nlbench.files.copies import local_copy
 
         for path in paths:
-            runs, refused = read_folder(path)
+            runs, refused = read_folder(local_copy(path, "--records"))
             contributed += runs
             problems = [*problems, *refused]
         made_here = {record.fingerprint for record in local if record.metrics}

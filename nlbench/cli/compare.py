@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,10 +59,11 @@ def compare(
 def _records(text: str) -> list[RunRecord]:
     """Return the records that an argument names."""
     from nlbench.contribution import read_runs
+    from nlbench.files.copies import local_copy
     from nlbench.results.record import RunRecord
     from nlbench.results.store import RunStore
 
-    path = Path(text).expanduser()
+    path = local_copy(text, "FIRST or SECOND").expanduser()
     with refusals(path, "read"):
         path = path / "record.json" if path.is_dir() else path
         content = path.read_bytes() if path.is_file() else None

@@ -67,12 +67,13 @@ def _stores() -> list[str]:
     from nlbench.errors import NlbenchError
     from nlbench.results.store import RunStore
 
-    store, cached = RunStore(), EmbeddingCache()
+    cached = EmbeddingCache()
     problems: list[str] = []
     try:
+        store = RunStore()
         records, damaged = store.records()
         failed = sum(record.status == "failed" for record in records)
-        _line("records", f"{len(records)} ({failed} failed) in {store.runs}")
+        _line("records", f"{len(records)} ({failed} failed) in {store.place}")
         problems += [f"record: {message}" for message in damaged]
     except NlbenchError as error:
         problems.append(f"records: {error}")

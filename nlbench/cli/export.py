@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +22,10 @@ def export(
         list[str] | None, typer.Argument(help="Run fingerprints or unique prefixes.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="The file to write, or to replace.", show_default=False)
+        str,
+        typer.Option(
+            metavar="FILE|URL", help="The file to write, or to replace.", show_default=False
+        ),
     ] = ...,  # type: ignore[assignment]
     every: Annotated[bool, typer.Option("--all", help="All runs that have ended.")] = False,
     dataset: Annotated[
@@ -50,9 +52,12 @@ def export(
       nlbench export 1f3a9c --out results/mine.json
 
       nlbench export --all --dataset digits --noise asymmetric:0.4 --out results/digits.json
+
+      nlbench export --all --out s3://my-bucket/records/mine.json
     """
     from nlbench.contribution import encode
-    from nlbench.files import write_atomic
+    from nlbench.files.copies import write_anywhere
+    from nlbench.files.urls import masked
     from nlbench.results.store import RunStore
 
     store = RunStore()
@@ -83,9 +88,9 @@ def export(
     if not travelling:
         raise RunError(f"none of {counted(len(unique), 'run')} can be exported, see above.")
     text = encode(travelling)
-    write_atomic(out, text)
+    write_anywhere(out, text, "--out")
     size, n = len(text.encode()) / 1024, len(travelling)
-    typer.echo(f"{counted(n, 'run')}, {size:.0f} KB ({size / n:.1f} each): {out}")
+    typer.echo(f"{counted(n, 'run')}, {size:.0f} KB ({size / n:.1f} each): {masked(out)}")
 
 
 def matches(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nlbench.cli.console import counted, printable
 from nlbench.errors import DataError, NlbenchError, refusals
+from nlbench.files.urls import is_url, masked
+
+if TYPE_CHECKING:
+    from nlbench.results.store import RunStore
 
 _MEANS = {
     "new": "new here",
@@ -23,9 +27,9 @@ _MEANS = {
 
 def import_runs(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="FILE|HOME",
+            metavar="FILE|HOME|URL",
             help="A file that `nlbench export` wrote, or another machine's NLBENCH_HOME.",
         ),
     ],
@@ -45,14 +49,15 @@ def import_runs(
       nlbench import results/mine.json
 
       nlbench import /mnt/other-machine/nlbench-runs
+
+      nlbench import s3://my-bucket/lab
     """
     from nlbench.contribution.taking_in import runs_to_take, take_in
     from nlbench.results.store import RunStore
 
-    runs, problems = runs_to_take(source)
+    path, home = _place_of(source)
+    runs, problems = runs_to_take(path)
     store = RunStore()
-    with refusals(source, "read"):
-        home = RunStore(source) if source.is_dir() else None
     outcomes = []
     for run in runs:
         try:
@@ -69,7 +74,21 @@ def import_runs(
         typer.secho(printable(f"  refused: {problem}"), fg=typer.colors.RED, err=True)
     if problems:
         raise DataError(
-            f"'{source}' has runs that do not pass the checks or cannot be put here, see above. "
-            "Export them again where they were made, or leave them out."
+            f"'{masked(source)}' has runs that do not pass the checks or cannot be put here, "
+            "see above. Export them again where they were made, or leave them out."
         )
     typer.echo("Next: nlbench leaderboard (and nlbench sync, for MLflow)", err=True)
+
+
+def _place_of(source: str) -> tuple[Path, RunStore | None]:
+    """Return the file or folder here with the runs, and the home that they are from, if any."""
+    from nlbench.files.buckets import Bucket
+    from nlbench.files.copies import local_copy
+    from nlbench.results.store import RunStore
+
+    if is_url(source) and Bucket(source, "FILE|HOME").found("runs"):
+        home = RunStore(source)
+        return home.home, home
+    path = local_copy(source, "FILE|HOME")
+    with refusals(path, "read"):
+        return path, RunStore(path) if path.is_dir() else None

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(help="Files that `nlbench export` wrote.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE|URL...", help="Files that `nlbench export` wrote."),
+    ],
     repeat: Annotated[
         int, typer.Option("--rerun", min=0, help="Repeat this many runs here and compare.")
     ] = 0,
@@ -74,15 +77,16 @@ def verify(
         _repeat(pool, repeat, seed, data_dir, places)
 
 
-def _checked(files: list[Path], data_dir: Path | None) -> list[ContributedRun]:
+def _checked(files: list[str], data_dir: Path | None) -> list[ContributedRun]:
     """Check every file and print what came out; return their runs, all of which passed."""
     from nlbench.contribution import read_runs, verify_run
+    from nlbench.files.copies import local_copy
 
     passed: list[ContributedRun] = []
     n_bad = 0
     for file in files:
         try:
-            runs = read_runs(file)
+            runs = read_runs(local_copy(file, "FILE"))
         except DataError as error:
             n_bad += 1
             _complain(str(error))
@@ -170,13 +174,14 @@ def _print_rerun(number: str, result: Rerun) -> None:
         typer.echo(printable(f"  repeat it with: {record.command}"))
 
 
-def _table(file: Path, checked: list[tuple[ContributedRun, list[Check]]]) -> Table:
+def _table(file: str, checked: list[tuple[ContributedRun, list[Check]]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from nlbench.contribution.checks import CHECKS
+    from nlbench.files.urls import masked
 
-    title = Text(printable(f"{file}: {counted(len(checked), 'run')}"), style="bold")
+    title = Text(printable(f"{masked(file)}: {counted(len(checked), 'run')}"), style="bold")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("check", "ok", "failed", "not checked"):
         table.add_column(name, justify="left" if name == "check" else "right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +29,14 @@ from nlbench.encoders.shards import (
     shard_files,
     write_shard,
 )
+from nlbench.encoders.shared_shards import SharedShards, shared_shards
 from nlbench.encoders.versions import is_outdated
 from nlbench.encoders.wanted_rows import WantedRows
 from nlbench.errors import RefusedError, refusals
 from nlbench.files import cache_dir as cache_dir
 from nlbench.files import canonical_json, delete_all, entries_of
+from nlbench.files.leases import clock_of
+from nlbench.files.urls import url_of_cache
 
 log = logging.getLogger("nlbench")
 
@@ -40,6 +44,7 @@ Compute = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 
 _OF_DATA = ("data", "data_key")
 _CLEAR_WAITS_S = 10.0
+_HALF_WRITTEN_S = 600.0
 
 
 class EmbeddingCache:
@@ -53,7 +58,13 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = (folder or cache_dir()) / "embeddings"
+        place = folder or cache_dir()
+        self.folder = place / "embeddings"
+        self._url = url_of_cache(place)
+
+    @property
+    def _shared(self) -> SharedShards | None:
+        return None if self._url is None else shared_shards(self._url)
 
     def get(
         self,
@@ -96,9 +107,26 @@ class EmbeddingCache:
             with self._lock(entry), refusals(entry, "read"):
                 take_over(self.folder, entry, identity, known, encoder)
                 read_stored(entry, wanted)
-            if len(wanted.missing()):
-                self._add(entry, wanted, known, compute, identity)
+            with self._shared_too(entry, wanted, data_key):
+                if len(wanted.missing()):
+                    self._add(entry, wanted, known, compute, identity)
         return wanted.values
+
+    @contextmanager
+    def _shared_too(self, entry: Path, wanted: WantedRows, data_key: str) -> Iterator[None]:
+        """Where the cache has a URL: fetch what is there, and keep others from computing it too."""
+        if self._shared is None:
+            yield
+            return
+        self._shared.push(entry)  # what an earlier command could not
+        if not len(wanted.missing()):
+            yield
+            return
+        with self._shared.turn(entry, _sha256(data_key)[:16]):
+            with self._lock(entry), refusals(entry, "read"):
+                self._shared.pull(entry)
+                read_stored(entry, wanted)
+            yield
 
     def _add(
         self, entry: Path, wanted: WantedRows, known: KnownImages, compute: Compute,
@@ -115,8 +143,14 @@ class EmbeddingCache:
                 path = write_shard(entry, shard, encoder)
             self._written(path, identity)
             wanted.take(shard)
+            if self._shared is not None:
+                self._shared.push(entry)
         with self._lock(entry):
-            merge_small(entry, encoder)
+            if self._shared is None:
+                merge_small(entry, encoder)
+            elif self._shared.push(entry):
+                merge_small(entry, encoder)
+                self._shared.know(entry)
 
     def _written(self, path: Path, identity: Mapping[str, str]) -> None:
         """Hear of a shard that is on the disk; a cache that shares with others tells them."""
@@ -194,15 +228,30 @@ def _held(path: Path, timeout: float = -1) -> Iterator[None]:
 def read_stored(entry: Path, wanted: WantedRows) -> None:
     """Fill in what is stored; of shards without a row that is asked for only the keys are read."""
     for left in entry.glob(".*"):  # what a killed writer left half-written
-        left.unlink(missing_ok=True)
-    for path in shard_files(entry):
-        try:
-            shard = read_shard(path, skips=wanted.skips)
-        except DamagedShardError:
+        with suppress(FileNotFoundError):
+            # Where locks do nothing, another machine may be writing it at this moment.
+            if clock_of(entry) - left.lstat().st_mtime > _HALF_WRITTEN_S:
+                left.unlink()
+    seen: set[Path] = set()
+    # Another machine may merge shards meanwhile: it writes the merged ones first.
+    while fresh := [path for path in shard_files(entry) if path not in seen]:
+        seen.update(fresh)
+        for path in fresh:
+            _take_shard(path, wanted)
+
+
+def _take_shard(path: Path, wanted: WantedRows) -> None:
+    try:
+        shard = read_shard(path, skips=wanted.skips)
+    except DamagedShardError:
+        if path.exists():
             drop_damaged(path)
-        else:
-            if shard is not None:
-                wanted.take(shard)
+    except RefusedError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    else:
+        if shard is not None:
+            wanted.take(shard)
 
 
 def _encoder_in(identity: Mapping[str, str]) -> dict[str, str]:

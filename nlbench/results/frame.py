@@ -55,7 +55,7 @@ def load_records(home: str | Path | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    records, problems = RunStore(None if home is None else Path(home).expanduser()).records()
+    records, problems = RunStore(home).records()
     for problem in problems:
         _log.warning("left out: %s", problem)
     table = pd.DataFrame([_row(record) for record in records], columns=list(COLUMNS))

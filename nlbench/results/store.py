@@ -9,29 +9,33 @@ Layout under the home folder (`NLBENCH_HOME`, default ``./nlbench-runs``)::
     runs/<fingerprint>/selection.parquet, predictions.parquet, gallery.json
     mlflow/mlflow.db, mlflow/artifacts/
     cache/embeddings/
+
+Where `NLBENCH_HOME` is a URL, the home has copies of the runs there: `nlbench.results.shared`.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from nlbench.errors import BusyError, NlbenchError, PausedError, refusals
+from nlbench.errors import BusyError, DataError, NlbenchError, PausedError, refusals
 from nlbench.files import entries_of, home_dir, write_atomic
+from nlbench.files.leases import FolderPlace, clock_of, is_leased, leased
+from nlbench.files.locks import is_locked, locked
+from nlbench.files.urls import checked_url, home_url, is_url, mirror_folder
 from nlbench.results.digests import has_digests
 from nlbench.results.gallery import GALLERY_FILE
 from nlbench.results.record import RunRecord
 from nlbench.results.record_file import read_record, write_record
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
+
+if TYPE_CHECKING:
+    from nlbench.results.shared import SharedRuns
 
 BESIDE = (SELECTION_FILE, PREDICTIONS_FILE, GALLERY_FILE)
 """The files beside a record, which are written before it."""
@@ -68,9 +72,35 @@ class Unfinished:
 class RunStore:
     """Records and artifacts of runs, one folder per fingerprint."""
 
-    def __init__(self, home: Path | None = None) -> None:
-        self.home = (home or home_dir()).absolute()
+    def __init__(self, home: Path | str | None = None) -> None:
+        """Open the runs of a home.
+
+        Args:
+            home: A folder or URL; `NLBENCH_HOME` where left out.
+
+        Raises:
+            ConfigError: if it is a URL that is not allowed, or its driver is not installed.
+            UnreachableError: if what is at the URL does not answer.
+        """
+        self._url = _url_of(home)
+        place = mirror_folder(self._url) if self._url else Path(home or home_dir())
+        self.home = place.expanduser().absolute()
         self.runs = self.home / "runs"
+        if self._shared is not None:
+            self._shared.pull_all()
+
+    @property
+    def place(self) -> str:
+        """Where the runs are, for people: a folder, or a URL."""
+        return str(self.runs) if self._shared is None else self._shared.shown
+
+    @property
+    def _shared(self) -> SharedRuns | None:
+        if self._url is None:
+            return None
+        from nlbench.results.shared import shared_runs
+
+        return shared_runs(self._url, self.runs)
 
     def folder(self, fingerprint: str) -> Path:
         """Return the folder of one run; it may not exist yet."""
@@ -83,7 +113,17 @@ class RunStore:
             DataError: if the record is there but damaged; `write` takes its place.
             RefusedError: if it must not be read, or the disk does not give it.
         """
-        return read_record(self.folder(fingerprint) / "record.json")
+        path, shared = self.folder(fingerprint) / "record.json", self._shared
+        if shared is None:
+            return read_record(path)
+        try:
+            record = read_record(path)
+            if record is not None and record.status == "finished":
+                return record
+        except DataError:
+            shared.forget(fingerprint)
+        shared.pull(fingerprint)
+        return read_record(path)
 
     def write(self, record: RunRecord) -> Path:
         """Write a record after the files beside it; from then on the run counts as ended.
@@ -92,10 +132,14 @@ class RunStore:
             DataError: if what was written cannot be read back; an older record then stays.
             RefusedError: if the operating system does not take it.
         """
-        path = self.folder(record.fingerprint) / "record.json"
+        path, shared = self.folder(record.fingerprint) / "record.json", self._shared
+        if shared is not None:
+            shared.note_unsent(record.fingerprint)
         write_record(path, record, [path.with_name(name) for name in BESIDE])
         with suppress(OSError):  # the record is what counts
             self._started(record.fingerprint).unlink(missing_ok=True)
+        if shared is not None:
+            shared.push(record.fingerprint)
         return path
 
     def has_digests(self, fingerprint: str) -> bool:
@@ -116,13 +160,13 @@ class RunStore:
             earlier = _readable_record(folder / "record.json")
             if earlier is not None and earlier.status == "finished":
                 continue  # done again by --force: the finished record stands until then
-            unfinished.append(Unfinished(record, alive=_is_held(folder / "lock")))
+            unfinished.append(Unfinished(record, alive=_is_taken(folder)))
         return unfinished
 
     def traces(self) -> list[Trace]:
         """Return the killed runs that MLflow may still show as running, by fingerprint."""
         found = (_trace(folder / "running.json") for folder in self._folders())
-        return [t for t in found if t and not _is_held(self.folder(t.fingerprint) / "lock")]
+        return [t for t in found if t and not _is_taken(self.folder(t.fingerprint))]
 
     @contextmanager
     def settling(self, trace: Trace) -> Iterator[bool]:
@@ -134,7 +178,7 @@ class RunStore:
         """
         folder = self.folder(trace.fingerprint)
         marker = folder / "running.json"
-        with _taken(folder) as is_held:
+        with self._taken(trace.fingerprint) as is_held:
             if not is_held or _trace(marker) != trace:
                 yield False
                 return
@@ -163,6 +207,8 @@ class RunStore:
         Raises:
             RefusedError: if the folder of all runs cannot be read.
         """
+        if self._shared is not None:
+            self._shared.pull_all()
         good: list[RunRecord] = []
         bad: list[str] = []
         for folder in self._folders():
@@ -187,12 +233,14 @@ class RunStore:
         """
         folder = self.folder(fingerprint)
         marker = folder / "running.json"
-        with _taken(folder) as is_held:
+        with self._taken(fingerprint) as is_held:
             if not is_held:
                 raise BusyError(
                     f"run {fingerprint[:12]} is under way in another process. "
                     "Wait for it, or stop that process and repeat the command."
                 )
+            if self._shared is not None:  # it may have ended elsewhere a moment ago
+                self._shared.pull(fingerprint, is_fresh=True)
             previous = _read_marker(marker)
             claim = Claim(
                 folder=folder,
@@ -221,8 +269,18 @@ class RunStore:
         Raises:
             RefusedError: if its folder cannot be written.
         """
-        with _taken(self.folder(fingerprint)) as is_held:
+        with self._taken(fingerprint) as is_held:
             yield is_held
+
+    @contextmanager
+    def _taken(self, fingerprint: str) -> Iterator[bool]:
+        """Take a run here, and at the URL of the home where it has one."""
+        with _taken(self.folder(fingerprint)) as is_held:
+            if is_held and self._shared is not None:
+                with self._shared.taken(fingerprint) as is_held_there:
+                    yield is_held_there
+            else:
+                yield is_held
 
     def _attempts(self, fingerprint: str) -> int:
         record = _readable_record(self.folder(fingerprint) / "record.json")
@@ -251,20 +309,40 @@ class RunStore:
 
 @contextmanager
 def _taken(folder: Path) -> Iterator[bool]:
-    """Take the lock of a run, making its folder; False where another process has it."""
-    lock = FileLock(folder / "lock", timeout=0)
-    with refusals(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-            is_held = True
-        except Timeout:
-            is_held = False
+    """Take a run, making its folder; False where another process has it.
+
+    The lock is dropped when a process dies, however it dies. The lease is beside it for folders
+    that machines share, where locks may exclude nobody on another machine.
+    """
+    with ExitStack() as held:
+        with refusals(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(locked(folder / "lock"))
+            has_it = lock is not False and held.enter_context(
+                leased(FolderPlace(folder), f"run {folder.name[:12]}", is_locked=bool(lock))
+            )
+        yield has_it
+
+
+def _is_taken(folder: Path) -> bool:
+    """Return whether a live process has a run; True where nobody can know."""
+    lock = folder / "lock"
+    if is_locked(lock):
+        return True
+    place = FolderPlace(folder)
     try:
-        yield is_held
-    finally:
-        if is_held:
-            lock.release()
+        return bool(place.times()) and is_leased(place, clock_of(folder))
+    except OSError:
+        return True
+
+
+def _url_of(home: Path | str | None) -> str | None:
+    """Return the URL of a home; None where it is a folder without one."""
+    if isinstance(home, str) and is_url(home):
+        return checked_url(home, "home")
+    named = home_url()
+    # The folder of its copies stands for it, as another part of a command hands it on.
+    return named if named and home in (None, mirror_folder(named)) else None
 
 
 def _forget(marker: Path) -> None:
@@ -277,21 +355,6 @@ def _readable_record(path: Path) -> RunRecord | None:
         return read_record(path)
     except (NlbenchError, OSError):
         return None
-
-
-def _is_held(lock: Path) -> bool:
-    """Return whether a process has a lock; True where nobody can know, as of another user's."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError as error:
-        return error.errno not in (errno.ENOENT, errno.EISDIR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _trace(marker: Path) -> Trace | None:

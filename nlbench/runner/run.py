@@ -119,7 +119,7 @@ def run(
         selector=selector, dataset=dataset, noise=noise, noise_rate=noise_rate, seed=seed,
         trainer=trainer, epochs=epochs, recipe=recipe, settings=settings, data_dir=where,
     )  # fmt: skip
-    store = RunStore(None if home is None else Path(home))
+    store = RunStore(home)
     place = Workplace(
         store, resolve_device(device), None, where, force, deterministic,
         checkpoint_every_s, deadline_after(max_time_s),

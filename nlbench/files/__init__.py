@@ -1,4 +1,4 @@
-"""Files that every part writes: where they go, in one piece, and in one text form."""
+"""Files that every part writes: where, in one piece, in one text form; not what is in them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from nlbench.errors import RefusedError, refusals
+from nlbench.files.urls import cache_url, home_url, is_url, mirror_folder
 
 if TYPE_CHECKING:
     import yaml
@@ -20,14 +21,32 @@ MOST_LEVELS, MOST_VALUES = 64, 1_000_000
 
 
 def home_dir() -> Path:
-    """Return the folder for everything that nlbench writes, absolute."""
+    """Return the folder for everything that nlbench writes, absolute.
+
+    Where `NLBENCH_HOME` is a URL, it is the folder of this machine with copies of what is there.
+
+    Raises:
+        ConfigError: if it is a URL that is not allowed.
+    """
+    url = home_url()
+    if url is not None:
+        return mirror_folder(url)
     return Path(os.environ.get("NLBENCH_HOME") or "nlbench-runs").expanduser().absolute()
 
 
 def cache_dir(home: Path | None = None) -> Path:
-    """Return the cache's folder: `NLBENCH_CACHE`, else ``cache`` under the home folder."""
+    """Return the cache's folder: `NLBENCH_CACHE`, else ``cache`` under the home folder.
+
+    Where `NLBENCH_CACHE` is a URL, it is the folder of this machine with copies of what is there.
+
+    Raises:
+        ConfigError: if it is a URL that is not allowed.
+    """
     named = os.environ.get("NLBENCH_CACHE")
-    return Path(named).expanduser().absolute() if named else (home or home_dir()) / "cache"
+    if not named:
+        return (home or home_dir()) / "cache"
+    url = cache_url() if is_url(named) else None
+    return Path(named).expanduser().absolute() if url is None else mirror_folder(url)
 
 
 def write_atomic(path: Path, content: str | bytes, *, is_synced: bool = True) -> None:

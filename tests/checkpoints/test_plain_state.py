@@ -168,7 +168,7 @@ def test_frozen_dataclasses_with_slots_are_resumed() -> None:
         (iter([1]), "iterator"),
         (defaultdict(lambda: 1), "defaultdict of <lambda>"),
     ],
-    ids=str,
+    ids=["object", "graph", "array of objects", "iterator", "default of a lambda"],
 )
 def test_what_cannot_be_saved_is_named(value: Any, word: str) -> None:
     with pytest.raises(ResumeError, match=word):

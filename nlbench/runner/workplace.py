@@ -57,6 +57,12 @@ class Workplace:
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     deadline: float | None = None
 
+    def __post_init__(self) -> None:
+        if not self.checkpoint_every_s >= 0:
+            raise ConfigError(
+                f"checkpoint_every_s must be seconds >= 0, got {self.checkpoint_every_s}."
+            )
+
     @property
     def embeddings(self) -> EmbeddingCache:
         """The cache of embeddings."""

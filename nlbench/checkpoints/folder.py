@@ -17,7 +17,14 @@ from typing import IO, Any
 import torch
 
 from nlbench.errors import RefusedError, refusals
-from nlbench.files import atomic_stream, delete_all, entries_of, read_file, write_atomic
+from nlbench.files import (
+    atomic_stream,
+    canonical_json,
+    delete_all,
+    entries_of,
+    read_file,
+    write_atomic,
+)
 
 FORMAT = 1
 KEPT = 2
@@ -65,8 +72,10 @@ class CheckpointFolder:
         with refusals(path), atomic_stream(path) as stream:
             hashing: Any = _Hashing(stream)
             torch.save(content, hashing)
-        told = {"format": FORMAT, "sha256": hashing.digest.hexdigest(), **facts}
-        write_atomic(path.with_suffix(".json"), json.dumps({**told, "made_with": self._made_with}))
+        sha256 = hashing.digest.hexdigest()
+        told = {"format": FORMAT, "sha256": sha256, **facts, "made_with": self._made_with}
+        told["own_sha256"] = _own_digest(told)
+        write_atomic(path.with_suffix(".json"), json.dumps(told))
         whole = set(self._numbers(".json")) - self._damaged
         self._clear(sorted(whole)[-KEPT:])
 
@@ -79,7 +88,7 @@ class CheckpointFolder:
         for number in sorted(self._numbers(".json"), reverse=True):
             path = self._folder / f"{number:06}.pt"
             try:
-                facts = json.loads(read_file(path.with_suffix(".json"), _MOST_FACTS))
+                facts = _facts(path.with_suffix(".json"))
                 other = self._what_differs(facts)
                 content = None if other else _content(path, facts["sha256"], device)
             except Exception as error:  # whatever a damaged file makes its reader raise
@@ -132,6 +141,18 @@ class _Hashing:
 
     def flush(self) -> None:
         self._stream.flush()
+
+
+def _own_digest(facts: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in facts.items() if name != "own_sha256"}
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(read_file(path, _MOST_FACTS))
+    if facts["own_sha256"] != _own_digest(facts):
+        raise ValueError("its digest differs")
+    return facts
 
 
 def _content(path: Path, stated: str, device: torch.device) -> Any:

@@ -71,6 +71,12 @@ class Workplace:
     deadline: float | None = None
     shared: Shared | None = None
 
+    def __post_init__(self) -> None:
+        if not self.checkpoint_every_s >= 0:
+            raise ConfigError(
+                f"checkpoint_every_s must be seconds >= 0, got {self.checkpoint_every_s}."
+            )
+
     @property
     def embeddings(self) -> EmbeddingCache:
         """The cache of embeddings."""

@@ -14,6 +14,7 @@ import torch
 
 from nlbench.checkpoints import CheckpointFolder
 from nlbench.errors import RefusedError
+from nlbench.files import canonical_json
 
 CPU = torch.device("cpu")
 
@@ -68,10 +69,11 @@ def test_a_damaged_one_is_passed_over_with_a_word(box: Box, ending: str, damage:
     assert [content["n"] for content in box.contents()] == [4, 2]
 
 
-def test_every_flipped_byte_is_noticed(box: Box) -> None:
-    path = box.path / "000003.pt"
+@pytest.mark.parametrize(("ending", "step"), [(".pt", 37), (".json", 5)])
+def test_every_flipped_byte_is_noticed(box: Box, ending: str, step: int) -> None:
+    path = box.path / f"000003{ending}"
     whole = path.read_bytes()
-    for at in range(0, len(whole), 37):
+    for at in range(0, len(whole), step):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
         assert [content["n"] for content in box.contents()] == [2]
 
@@ -92,8 +94,11 @@ def test_no_code_is_run(box: Box, tmp_path: Path) -> None:
     torch.save(Evil(), path, pickle_module=pickle)
     facts = json.loads(path.with_suffix(".json").read_text())
     facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps(facts))
+    del facts["own_sha256"]
+    own = hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps({**facts, "own_sha256": own}))
     assert [content["n"] for content in box.contents()] == [2]
+    assert "weights_only" in box.said[0].lower() or "weights only" in box.said[0].lower()
     assert not (tmp_path / "done").exists()
 
 

@@ -281,6 +281,14 @@ def test_a_time_limit_ends_early_and_the_same_command_goes_on(tmp_path: Path) ->
     assert results(parts, record) == results(tmp_path / "whole", expected)
 
 
+@pytest.mark.parametrize(
+    "options", [{"checkpoint_every_s": -1}, {"checkpoint_every_s": float("nan")}, {"max_time_s": 0}]
+)
+def test_seconds_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(nlbench.ConfigError, match="must be seconds"):
+        run(tmp_path, "none", **options)
+
+
 def test_small_epochs_are_not_saved_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

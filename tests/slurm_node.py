@@ -25,7 +25,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sinfo", "sbatch", "scontrol", "scancel")
+PROGRAMS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sinfo",
+    "sbatch",
+    "squeue",
+    "scontrol",
+    "scancel",
+    "setpriv",
+)
 _STARTS_S = 60.0  # for each daemon on a busy machine
 _ENDS_S = 15.0
 _N_CPUS = 4  # of the node; more than the machine may have, so that jobs run side by side
@@ -159,8 +169,13 @@ def _environment(folder: Path) -> dict[str, str]:
 def _daemon(node: SlurmNode, words: list[str]) -> Iterator[None]:
     log = node.folder / f"{words[0]}.out"
     with log.open("wb") as out:
+        # However this process ends, they end with it.
         process = subprocess.Popen(
-            words, env=node.environment, stdout=out, stderr=out, start_new_session=True
+            ["setpriv", "--pdeathsig", "TERM", *words],
+            env=node.environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
     try:
         yield

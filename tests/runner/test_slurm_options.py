@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,25 @@ def test_a_cell_that_another_process_has_is_not_submitted(
         executor.begin(config, no_progress)
 
         assert executor.next_ended().status == "busy"
+
+
+def test_a_sweep_that_is_to_end_early_cancels_its_jobs_and_says_paused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(on_slurm, "largest_array", lambda: 8)
+    monkeypatch.setattr(on_slurm, "cancel", cancelled.extend)
+    monkeypatch.setattr(on_slurm, "states_of", lambda jobs: dict.fromkeys(jobs, "CANCELLED"))
+    monkeypatch.setattr(on_slurm.SlurmExecutor, "_submitted", Submissions(most=8))
+    place = Workplace(RunStore(tmp_path / "home"), CPU, deadline=time.monotonic() + 3600)
+    executor, configs = on_slurm.make(SweepOrder(place)), some_cells(3)
+    begin_all(executor, configs)
+    assert executor._submit()
+    monkeypatch.setattr(on_slurm, "why_end", lambda deadline: "--max-time")
+
+    cells = [executor.next_ended() for _ in configs]
+
+    assert {cell.status for cell in cells} == {"paused"}
+    assert {cell.config.fingerprint for cell in cells} == {each.fingerprint for each in configs}
+    assert cancelled == ["1_0", "1_1", "1_2"], "once"
+    assert not executor.under_way

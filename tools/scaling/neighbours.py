@@ -60,7 +60,8 @@ def photographs(data_dir: Path) -> Given:
     """Return the embeddings of CIFAR-10's images that the recipes of frozen features have."""
     config = resolve(selector="none", recipe="features/cifar10n-worse", data_dir=data_dir)
     place = Workplace(RunStore(), torch.device("cpu"), data_dir=data_dir)
-    view = select(prepare(config, place)).view
+    choice = select(prepare(config, place))  # embeddings are given out as long as it is there
+    view = choice.view
     return view.embeddings("image"), view.noisy_labels, view.n_classes
 
 

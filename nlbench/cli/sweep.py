@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlbench.cli.console import counted, percent, printable, say_loading
+from nlbench.cli.console import counted, printable, say_loading
 from nlbench.cli.options import (
     EVERY,
     CheckpointEvery,
@@ -26,21 +26,15 @@ from nlbench.cli.options import (
     most_seconds,
     seconds_of,
 )
+from nlbench.cli.sweep_bars import cell_progress, reason_of, title_of
 from nlbench.errors import PausedError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import ProgressColumn, TaskID
-
     from nlbench.config.run_config import RunConfig
     from nlbench.config.sweep_plan import SweepPlan
     from nlbench.results.store import RunStore
     from nlbench.runner.cell import Cell
     from nlbench.runner.executors import Executor
-    from nlbench.runner.sweep import OnStart
-    from nlbench.runner.workplace import Progress
-
-    OnEnd = Callable[[int, Cell], None]
 
 
 def sweep(
@@ -222,7 +216,7 @@ def sweep(
     with (
         _saying_how_to_go_on(opened, cells, len(configs)),
         pausing_on_signals(),
-        _cell_progress(len(configs)) as (starting, ended),
+        cell_progress(len(configs)) as (starting, ended),
         closing(run_sweep(configs, place, starting, on_wait=_say_waiting, executor=opened)) as runs,
     ):
         for cell in runs:
@@ -293,7 +287,7 @@ def _list(configs: Sequence[RunConfig], store: RunStore, force: bool) -> None:
 
     states = outlook(configs, store)
     for config, state in zip(configs, states, strict=True):
-        typer.echo(printable(f"{state:<12}  {config.fingerprint[:12]}  {_title(config)}"))
+        typer.echo(printable(f"{state:<12}  {config.fingerprint[:12]}  {title_of(config)}"))
     counts = Counter(states)
     n_left = len(configs) if force else len(configs) - counts["finished"]
     parts = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs"
@@ -317,9 +311,9 @@ def _summarise(cells: list[Cell], n_asked: int, total_s: float, jobs: int) -> No
         typer.echo(f"{whole}: {parts}", err=True)
     bad = [cell for cell in cells if cell.status == "failed"]
     for cell in bad:
-        title = printable(f"  {cell.status}: {_title(cell.config)}")
+        title = printable(f"  {cell.status}: {title_of(cell.config)}")
         typer.secho(title, fg=typer.colors.RED, err=True)
-        for text in _reason(cell):
+        for text in reason_of(cell):
             typer.echo(f"    {text}", err=True)
     if counts["paused"] or counts["not begun"]:
         typer.echo("The sweep ends early. The same command goes on.", err=True)
@@ -328,119 +322,6 @@ def _summarise(cells: list[Cell], n_asked: int, total_s: float, jobs: int) -> No
         typer.echo("Repeat the same command to run them again.", err=True)
         raise typer.Exit(1)
     typer.echo("Next: nlbench leaderboard", err=True)
-
-
-def _title(config: RunConfig) -> str:
-    rate = "" if config.noise.rate is None else f" {config.noise.rate:g}"
-    changed = {**config.selector_variant, **config.trainer_variant}
-    variant = "".join(f" {k}={v}" for k, v in changed.items())
-    place = f"{config.dataset.name}  {config.noise.kind}{rate}  seed {config.seed}"
-    return f"{config.method}{variant}  {place}"
-
-
-_MOST_BARS = 16
-
-
-@contextmanager
-def _cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
-    """Print a line for every cell that ended, and on a terminal a bar for each under way."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-    from rich.table import Column
-
-    console = Console(stderr=True, highlight=False)
-    # On a narrow terminal the name of the run is cut, and nothing else.
-    bar_width = 10 if console.width < 100 else 30
-    columns = (
-        _title_column(),
-        TextColumn("{task.fields[stage]}", markup=False),
-        BarColumn(bar_width=bar_width, table_column=Column(no_wrap=True)),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-        TextColumn("left"),
-    )
-    options: dict[str, Any] = {
-        "console": console, "transient": True, "disable": not console.is_terminal,
-        "speed_estimate_period": 3600.0,  # a run may take minutes, and rich looks back 30 s
-    }  # fmt: skip
-    with Bar(*columns, **options) as bar:
-        whole = bar.add_task("all runs", total=n_cells, stage="")
-        under_way: dict[str, TaskID] = {}
-
-        def starting(config: RunConfig) -> Progress:
-            one = under_way.get(config.fingerprint)
-            if one is None:
-                # Of hundreds that wait in a queue, those show that have begun.
-                is_shown = len(under_way) < _MOST_BARS
-                title = printable(_title(config))
-                one = bar.add_task(title, total=None, stage="start", visible=is_shown)
-                under_way[config.fingerprint] = one
-            else:
-                bar.update(one, stage="waits for another process")
-            return _stage_by_stage(bar, one)
-
-        def ended(number: int, cell: Cell) -> None:
-            if cell.config.fingerprint in under_way:
-                bar.remove_task(under_way.pop(cell.config.fingerprint))
-            bar.update(whole, completed=number)
-            console.print(_line(number, n_cells, cell), markup=False, soft_wrap=True)
-            style = "red" if cell.status == "failed" else "dim"
-            for text in _reason(cell):
-                console.print(f"    {text}", markup=False, soft_wrap=True, style=style)
-
-        yield starting, ended
-
-
-def _title_column() -> ProgressColumn:
-    """Return the column of names, which alone gives way: rich cuts all columns that are too wide.
-
-    The column may wrap, so that it is the one to shrink, and its text may not, so that it is cut.
-    """
-    from rich.progress import ProgressColumn, Task
-    from rich.table import Column
-    from rich.text import Text
-
-    class Title(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(task.description, no_wrap=True, overflow="ellipsis")
-
-    return Title(table_column=Column())
-
-
-def _stage_by_stage(bar: Bar, task: TaskID) -> Progress:
-    before = ""
-
-    def show(stage: str, done: int, total: int) -> None:
-        nonlocal before
-        if stage != before:  # seconds of one stage say nothing of the next
-            bar.reset(task, completed=done, total=total, stage=stage)
-            before = stage
-        bar.update(task, completed=done, total=total, visible=True)
-
-    return show
-
-
-def _line(number: int, n_cells: int, cell: Cell) -> str:
-    if cell.record is not None and cell.record.metrics is not None:
-        accuracy = percent(cell.record.metrics.test.accuracy_last)
-        again = " (before)" if cell.status == "already finished" else ""
-        result = f"{accuracy:>8}  {cell.record.times.total_s:5.1f} s{again}"
-    else:
-        result = cell.status.upper()
-    width = len(str(n_cells))
-    return printable(f"[{number:>{width}}/{n_cells}] {_title(cell.config):<50} {result}")
-
-
-_TRACEBACK = " The traceback is in the record: "
-
-
-def _reason(cell: Cell) -> tuple[str, ...]:
-    """Return why a cell has no result, and how to see more of it; nothing where it has one."""
-    if cell.status not in ("failed", "paused"):
-        return ()
-    reason, _, command = printable(cell.message).partition("\n")[0].partition(_TRACEBACK)
-    return (reason, f"see {command.rstrip('.')}") if command else (reason,)
 
 
 def seconds_by_stage(cells: Iterable[Cell], total_s: float) -> dict[str, float]:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from nlbench.cli.sweep import _cell_progress
+from nlbench.cli.sweep_bars import cell_progress
 from nlbench.config.resolve import resolve
 
 
@@ -17,7 +17,7 @@ def test_only_the_name_of_a_run_is_cut(
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")
     config = resolve(selector="confident-learning", seed=12, settings={"trainer.lr": 0.123})
-    with _cell_progress(60) as (starting, _):
+    with cell_progress(60) as (starting, _):
         show = starting(config)
         show("train", 0, 300)
         show("train", 27, 300)

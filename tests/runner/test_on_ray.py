@@ -307,8 +307,16 @@ main()
 """
 
 
-def test_ctrl_c_cancels_says_how_to_go_on_and_the_same_command_does(
-    cluster: Cluster, where: Callable[..., Path]
+@pytest.mark.parametrize(
+    ("number", "code", "words_at_end"),
+    [
+        (signal.SIGINT, 130, "Stopped: 0 of 2 runs ended, those under way were cancelled."),
+        (signal.SIGTERM, 75, "its task was cancelled (SIGTERM); the next one begins anew."),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_signal_cancels_and_the_same_command_goes_on(
+    number: int, code: int, words_at_end: str, cluster: Cluster, where: Callable[..., Path]
 ) -> None:
     folder = where()
     (folder / "hold").touch()
@@ -322,11 +330,11 @@ def test_ctrl_c_cancels_says_how_to_go_on_and_the_same_command_does(
     )
     wait_for(lambda: (tries(folder, 0) and tries(folder, 1)) or process.poll() is not None)
     pids = [int(pid) for seed in (0, 1) for pid, _ in tries(folder, seed)]
-    os.killpg(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     output, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode in (1, 130), output
-    assert "Stopped: 0 of 2 runs ended, those under way were cancelled." in output
-    assert "The same command goes on from here." in output
+    assert process.returncode in (code, 1 if code == 130 else code), output
+    assert words_at_end in " ".join(output.split())
+    assert "The same command goes on" in output
     assert "Traceback" not in output
     assert len(pids) == 2
     wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))

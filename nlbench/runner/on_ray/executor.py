@@ -19,6 +19,7 @@ from nlbench.runner.homecoming import Homecoming
 from nlbench.runner.on_ray.cluster import Cluster
 from nlbench.runner.on_ray.options import RayOptions
 from nlbench.runner.on_ray.post import News
+from nlbench.runner.pausing import pausable, why_end
 from nlbench.runner.workplace import Progress
 
 log = logging.getLogger("nlbench")
@@ -105,17 +106,19 @@ class RayExecutor:
             self._flying[reference] = _Flying(home, progress)
 
     def next_ended(self) -> Cell:
-        """Wait for a cell to come home.
+        """Wait for a cell to come home; all are called off where the command is to end early.
 
         Raises:
             RunError: if the cluster is lost, or its machines lack nlbench.
         """
-        while not self._landed:
-            done = self._cluster.ended(list(self._flying), _LOOK_S)
-            self._hear()
-            for reference in done:
-                self._landed.append(self._home(reference))
-            self._end_slow_selectors()
+        with pausable():
+            while not self._landed:
+                done = self._cluster.ended(list(self._flying), _LOOK_S)
+                self._hear()
+                for reference in done:
+                    self._landed.append(self._home(reference))
+                self._end_slow_selectors()
+                self._end_early()
         return self._landed.pop(0)
 
     def how_to_go_on(self) -> str:
@@ -139,6 +142,15 @@ class RayExecutor:
                 logging.getLogger(name).log(level, "%s", text)
             elif news.fingerprint in by_name:
                 _tell(by_name[news.fingerprint], news)
+
+    def _end_early(self) -> None:
+        why = why_end(self._order.place.deadline)
+        for reference, flying in list(self._flying.items()) if why else ():
+            del self._flying[reference]
+            self._cluster.cancel(reference)
+            flying.home.cancel()
+            message = f"its task was cancelled ({why}); the next one begins anew."
+            self._landed.append(Cell(flying.home.config, "paused", message=message))
 
     def _end_slow_selectors(self) -> None:
         limit = self._order.selector_timeout_s

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,3 +224,26 @@ def test_a_mirror_that_was_deleted_is_filled_again(lab: Lab) -> None:
     write(one, A)
     shutil.rmtree(one.home)
     assert lab.at("one").records() == ([make_record(A)], [])
+
+
+HOLD = """
+import time
+from nlbench.results.store import RunStore
+with RunStore().claim("a" * 64):
+    print("holding", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_is_killed_is_noticed_at_once(lab: Lab) -> None:
+    lab.at("one")
+    holder = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "holding\n"
+    two = lab.at("two")
+    with pytest.raises(RunError, match="under way in another process"), two.claim(A):
+        pytest.fail("two machines hold one run")
+    holder.kill()
+    holder.communicate()
+    with two.claim(A):
+        assert len(list(lab.folder.rglob("lease-*"))) == 1

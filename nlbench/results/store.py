@@ -95,6 +95,11 @@ class RunStore:
         return str(self.runs) if self._shared is None else self._shared.shown
 
     @property
+    def has_url(self) -> bool:
+        """Whether the home is at a URL, and its folder has copies."""
+        return self._url is not None
+
+    @property
     def _shared(self) -> SharedRuns | None:
         if self._url is None:
             return None

@@ -36,6 +36,12 @@ def test_memory_that_sbatch_would_not_take_is_refused(text: str) -> None:
         parameters({"memory": text})
 
 
+def test_a_home_at_a_url_is_refused(tmp_path: Path) -> None:
+    store = RunStore((tmp_path / "lab").as_uri())
+    with pytest.raises(ConfigError, match=r"a home that is a folder which .* got file://"):
+        on_slurm.make(SweepOrder(Workplace(store, CPU)))
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

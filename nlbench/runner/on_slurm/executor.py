@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from nlbench.errors import NlbenchError, RunError, text_of
+from nlbench.errors import ConfigError, NlbenchError, RunError, text_of
 from nlbench.plugins import registry
 from nlbench.results.store import Claim
 from nlbench.runner.cell import Cell, CellStatus
@@ -54,9 +54,14 @@ def make(order: SweepOrder) -> SlurmExecutor:
     """Return the executor of the Slurm that this machine submits to.
 
     Raises:
-        ConfigError: if an option is wrong.
+        ConfigError: if an option is wrong, or the home is no folder.
         RunError: if Slurm does not answer.
     """
+    if order.place.store.has_url:
+        raise ConfigError(
+            "--executor slurm needs a home that is a folder which this machine and the jobs share, "
+            f"got {order.place.store.place}. Set NLBENCH_HOME to such a folder."
+        )
     return SlurmExecutor(order)
 
 

@@ -7,9 +7,10 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
-from collections.abc import Collection, MutableSequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, MutableSequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import resource_tracker
@@ -275,15 +276,31 @@ class Workers:
         return Cell(worker.config, "failed", message=message)
 
     def _kill(self) -> None:
+        with _without_ctrl_c():
+            everyone = [*self._idle, *self._busy.values()]
+            workers = [worker for worker in everyone if worker.process.pid is not None]
+            for worker in workers:
+                worker.kill()
+            for worker in workers:
+                worker.process.join()
+                worker.line.close()
+            self._idle, self._busy = [], {}
+        # Not before: what Ctrl-C interrupts here is done at the end of Python.
         atexit.unregister(self._kill)
-        everyone = [*self._idle, *self._busy.values()]
-        workers = [worker for worker in everyone if worker.process.pid is not None]
-        for worker in workers:
-            worker.kill()
-        for worker in workers:
-            worker.process.join()
-            worker.line.close()
-        self._idle, self._busy = [], {}
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Have a second Ctrl-C, which follows the first where a wrapper passes it on, do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        if before is not None:  # set by nobody who knows Python
+            signal.signal(signal.SIGINT, before)
 
 
 def _launch(process: BaseProcess, share: Share) -> None:

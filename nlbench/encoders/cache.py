@@ -34,7 +34,7 @@ from nlbench.encoders.versions import is_outdated
 from nlbench.encoders.wanted_rows import WantedRows
 from nlbench.errors import RefusedError, refusals
 from nlbench.files import cache_dir as cache_dir
-from nlbench.files import canonical_json, delete_all, entries_of
+from nlbench.files import canonical_json, delete_all, entries_of, make_folder
 from nlbench.files.leases import clock_of
 from nlbench.files.urls import url_of_cache
 
@@ -98,7 +98,7 @@ class EmbeddingCache:
         encoder = _encoder_in(identity)
         entry = self.folder / _sha256(canonical_json(encoder))
         with refusals(entry):
-            entry.mkdir(parents=True, exist_ok=True)
+            make_folder(entry)
         look = keys or (lambda: position_keys(data_key, n_rows))
         # Of this data set alone: embedding another one may take hours.
         with _held(self.folder / f"{entry.name}.{_sha256(data_key)[:16]}.lock"):

@@ -73,7 +73,7 @@ def atomic_stream(path: Path, *, is_synced: bool = True) -> Iterator[IO[bytes]]:
         path: The file; folders that are missing are made.
         is_synced: As in `write_atomic`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # Not the whole name: with more behind it a long one would be too long.
     prefix = f".{path.name[:40]}."
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix)
@@ -88,6 +88,22 @@ def atomic_stream(path: Path, *, is_synced: bool = True) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, also while another process deletes them.
+
+    Raises:
+        OSError: if the operating system refuses, or something else is in its place.
+    """
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # it was there, and is gone when Python looks what it is
+            if os.path.lexists(path) and not path.is_dir():
+                raise
+        else:
+            return
 
 
 def entries_of(folder: Path) -> list[Path]:

@@ -705,7 +705,8 @@ def test_a_worker_forgets_the_plugin_files_of_earlier_requests(
 
 
 def test_every_check_is_shown_to_fail() -> None:
-    assert {check for _, check, _, _ in BROKEN} == EVERYTHING
+    elsewhere = {"check_resumed_in_mid_training"}  # test_resume_checks.py
+    assert {check for _, check, _, _ in BROKEN} | elsewhere == EVERYTHING
 
 
 # Exemptions.

@@ -220,7 +220,11 @@ def test_each_cell_ends_and_a_process_that_dies_costs_its_own_cell_only(sweep: S
 def test_results_are_those_of_one_process(sweep: Sweep) -> None:
     """All but times, memory and dates; keep sets and scores to the last bit."""
     together, alone = RunStore(sweep.home), RunStore()
-    cells = list(run_sweep(plan(*SELECTORS), Workplace(alone, CPU)))
+    torch.set_num_threads(2)  # as the sweep had
+    try:
+        cells = list(run_sweep(plan(*SELECTORS), Workplace(alone, CPU)))
+    finally:
+        torch.set_num_threads(1)
     compared = 0
     for cell in cells:
         other = sweep.by_name()[cell.config.selector.name, cell.config.seed]
@@ -358,7 +362,8 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_is_finished_by_the_same_c
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode in (1, 130, -how)
+    # 75: nothing was in training that could have gone on, and the same command begins it again.
+    assert process.returncode in (1, 130, 75, -how)
     assert "Traceback" not in output
     assert "SpawnProcess" not in output
 

@@ -77,6 +77,7 @@ def test_an_index_that_looks_everywhere_finds_every_neighbour(neighbours: Any) -
     assert few.compared < 0.1
 
 
+@pytest.mark.slow
 def test_every_section_prints_its_table() -> None:
     done = subprocess.run(
         [sys.executable, str(TOOLS / "scale_plan.py"), "all", "--small"],

@@ -8,12 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 N_READERS, SECONDS = 3, 6.0
 
 READS = """
 import json, sys, time
 import torch
 from pathlib import Path
+
+import pytest
 from nlbench.encoders.cache import EmbeddingCache
 
 folder, number, end = Path(sys.argv[1]), int(sys.argv[2]), time.time() + float(sys.argv[3])
@@ -38,6 +42,8 @@ print(json.dumps({"n": reads, "computed": computed, "wrong": wrong, "errors": er
 CLEARS = """
 import json, sys, time
 from pathlib import Path
+
+import pytest
 from nlbench.encoders.cache import EmbeddingCache
 
 cache, end = EmbeddingCache(Path(sys.argv[1])), time.time() + float(sys.argv[3])
@@ -52,6 +58,8 @@ while time.time() < end:
     clears += 1
 print(json.dumps({"n": clears, "freed": freed, "errors": errors[:3]}))
 """
+
+pytestmark = pytest.mark.slow
 
 
 def test_clearing_under_readers_in_other_processes(tmp_path: Path) -> None:

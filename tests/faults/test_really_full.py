@@ -23,6 +23,8 @@ main()
 GRID = ("--selector", "random", "--epochs", "1")
 SWEEP = ("sweep", *GRID, "--noise", "symmetric:0.4", "--seeds", "0-1")
 
+pytestmark = pytest.mark.slow
+
 
 def ran(home: Path, *words: object, limit: int = 0) -> subprocess.CompletedProcess[str]:
     places = {"NLBENCH_HOME": str(home), "NLBENCH_CACHE": str(home / "cache")}

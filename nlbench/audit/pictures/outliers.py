@@ -23,9 +23,8 @@ NEIGHBOURS = 100
 CLOSEST = 10
 OWN_SHARE = 0.5
 """Of the closest with its label: a class of up to `NEIGHBOURS` pictures is far from others."""
-FALSE_ALARMS = 0.001
-"""Expected share, if log distances are normal in their upper half."""
-_DEVIATIONS = 3.09  # of a normal distribution, with FALSE_ALARMS beyond
+# Beyond lies a thousandth: false alarms, if log distances are normal in their upper half.
+_DEVIATIONS = 3.09
 _UPPER_QUARTILE = 0.6745  # of a normal distribution, in standard deviations
 LEAST = 50
 """Fewer pictures have no distribution of distances to speak of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -13,17 +14,19 @@ from nlbench.conformance.by_kind import check_trainer
 from nlbench.training.cross_entropy import CrossEntropy
 from nlbench.training.task import Trainer, TrainingOutcome, TrainingTask
 
-ELSEWHERE: dict[int, Any] = {}
+# Weak keys: the `id` of a selector that is gone is given to the next one, which would go on with
+# what it remembered.
+ELSEWHERE: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
-@dataclass
+@dataclass(eq=False)
 class InAModule(OnlineSelector):
     """Remembers where nobody looks."""
 
     def select(self, data: TrainingData, dynamics: Dynamics) -> Selection:
-        n_seen, total = ELSEWHERE.get(id(self), (0, torch.zeros_like(dynamics.losses)))
-        ELSEWHERE[id(self)] = n_seen + 1, total + dynamics.losses
-        score = -ELSEWHERE[id(self)][1]
+        n_seen, total = ELSEWHERE.get(self, (0, torch.zeros_like(dynamics.losses)))
+        ELSEWHERE[self] = n_seen + 1, total + dynamics.losses
+        score = -ELSEWHERE[self][1]
         return Selection(keep=score >= score.median(), score=score)
 
 
@@ -49,19 +52,18 @@ class InAnIterator(OnlineSelector):
         return Selection(keep=score >= score.median(), score=score)
 
 
-@dataclass
+@dataclass(eq=False)
 class BatchesInAModule(BatchSelector):
     """Remembers batches where nobody looks."""
 
     def choose(
         self, data: TrainingData, batch: Batch, losses: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        n = ELSEWHERE[id(self)] = ELSEWHERE.get(id(self), 0) + 1
+        n = ELSEWHERE[self] = ELSEWHERE.get(self, 0) + 1
         return (losses < losses.median() * (1 + n / 20)).float()
 
 
 def message(selector: type[Any]) -> str:
-    ELSEWHERE.clear()
     (result,) = check_selector(selector, only=["resumed-in-mid-training"])
     return result.message
 

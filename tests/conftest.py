@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from browser_tabs import browser, shots, tab  # noqa: F401, fixtures
 
+import nlbench_selectors
 from nlbench.plugins import registry
 
 # huggingface_hub reads this once, on import: a fixture would come too late.
@@ -69,6 +71,22 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     for name in set(sys.modules) - known:
         if str(site) in str(getattr(sys.modules[name], "__file__", "") or ""):
             del sys.modules[name]
+
+
+@pytest.fixture
+def own_selectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the package of selectors, in place of the installed one."""
+    assert nlbench_selectors.__file__ is not None
+    source, copied = Path(nlbench_selectors.__file__).parent, tmp_path / "own" / "nlbench_selectors"
+    shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in [n for n in sys.modules if n.partition(".")[0] == "nlbench_selectors"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(copied.parent))
+    registry.rediscover()
+    yield copied
+    registry.rediscover()
+    for name in [n for n in sys.modules if n.partition(".")[0] == "nlbench_selectors"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

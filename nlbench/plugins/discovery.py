@@ -56,7 +56,8 @@ class Component:
         path: The source file, None where it could not be found.
         owner: Who brings it, for messages.
         problem: Why it cannot be used, or empty.
-        is_shipped: Whether it is in a package of nlbench's own distribution.
+        is_shipped: Whether it is in a package of nlbench's own distribution; so is a file that was
+            dropped in.
         keeps_version: Whether its ``version`` stands for its code, since ``tests/golden`` guards
             it; the code of all others is hashed.
     """
@@ -234,7 +235,7 @@ def _summary(path: Path, attribute: str = "", module: str = "") -> tuple[str, st
 
 def _import_watched(component: Component) -> ModuleType:
     """Import a module once, and put back what an outsider's changes of its surroundings."""
-    if component.is_shipped or component.module in sys.modules:
+    if component.keeps_version or component.module in sys.modules:
         return _import(component)
     from nlbench.surroundings import kept
 

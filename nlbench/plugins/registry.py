@@ -104,10 +104,11 @@ def find(kind: Kind, name: str) -> Component:
 def plugin_name(kind: Kind, name: str) -> str:
     """Return what a plugin is called in messages; "" for what is shipped or unknown.
 
-    The checks look at what is shipped, so that its runs need not.
+    The checks look at what is shipped, so that its runs need not. A file dropped into a package of
+    nlbench's is a plugin.
     """
     component = components(kind).get(name)
-    if component is None or component.is_shipped:
+    if component is None or component.keeps_version:
         return ""
     return f"{singular(kind)} {name!r}"
 

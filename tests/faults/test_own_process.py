@@ -139,3 +139,16 @@ def test_a_selector_that_takes_too_long_has_failed(
 def test_a_limit_of_no_time_is_refused() -> None:
     with pytest.raises(ConfigError, match="selector_timeout_s must be seconds > 0, got 0"):
         next(run_sweep([], Workplace(RunStore(), torch.device("cpu")), selector_timeout_s=0))
+
+
+def test_a_file_dropped_into_the_package_has_a_process_too(own_selectors: Path) -> None:
+    (own_selectors / "exits.py").write_text(HEAD.replace("BODY", BODIES["exits"]))
+    registry.rediscover()
+    assert registry.plugin_name("selectors", "exits") == "selector 'exits'"
+    assert registry.plugin_name("selectors", "none") == ""
+    plan = SweepPlan(("exits", "random"), noises=("symmetric:0.4",), seeds=(0,), epochs=1)
+    cells = run_sweep(plan.configs(), Workplace(RunStore(), torch.device("cpu")))
+    ended = {cell.config.selector.name: cell for cell in cells}
+    assert ended["random"].status == "finished"
+    assert ended["exits"].status == "failed"
+    assert "process" in ended["exits"].message

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,6 @@ import pytest
 from conftest import SELECTOR, Install
 from typer.testing import CliRunner
 
-import nlbench_selectors
 from nlbench.cli import app
 from nlbench.config.resolve import resolve
 from nlbench.errors import PluginError
@@ -280,22 +279,6 @@ def test_a_plugin_on_a_built_in_component_follows_its_version(
 
 
 # Dropped into nlbench's own package of selectors.
-
-
-@pytest.fixture
-def own_selectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the package of selectors, in place of the installed one."""
-    assert nlbench_selectors.__file__ is not None
-    source, copied = Path(nlbench_selectors.__file__).parent, tmp_path / "own" / "nlbench_selectors"
-    shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in [n for n in sys.modules if n.partition(".")[0] == "nlbench_selectors"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(copied.parent))
-    registry.rediscover()
-    yield copied
-    registry.rediscover()
-    for name in [n for n in sys.modules if n.partition(".")[0] == "nlbench_selectors"]:
-        del sys.modules[name]
 
 
 def test_a_dropped_in_file_and_its_helper_are_hashed(own_selectors: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -256,19 +257,13 @@ def test_a_file_that_is_too_large_is_named_where_it_is(
     assert "is not sent: each node needs it at that path" in caplog.text
 
 
-def test_a_selector_that_was_dropped_into_the_package_travels_with_it(tmp_path: Path) -> None:
-    shipped = Parcel(tmp_path / "a", plan("none"))
-    assert shipped.packages == ()
-    dropped = registry.discover("selectors")
-    folder = dropped["none"].path.parent  # type: ignore[union-attr]
-    file = folder / "dropped_for_a_test.py"
-    file.write_text((folder / "random.py").read_text())
-    try:
-        registry.rediscover()
-        assert Parcel(tmp_path / "b", plan("dropped-for-a-test")).packages == (folder,)
-    finally:
-        file.unlink()
-        registry.rediscover()
+def test_a_selector_that_was_dropped_into_the_package_travels_with_it(
+    tmp_path: Path, own_selectors: Path
+) -> None:
+    assert Parcel(tmp_path / "a", plan("none")).packages == ()
+    shutil.copyfile(own_selectors / "random.py", own_selectors / "dropped_for_a_test.py")
+    registry.rediscover()
+    assert Parcel(tmp_path / "b", plan("dropped-for-a-test")).packages == (own_selectors,)
 
 
 # The post

@@ -18,21 +18,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlbench.errors import BusyError, DataError, NlbenchError, PausedError, refusals
 from nlbench.files import entries_of, home_dir, write_atomic
-from nlbench.files.leases import FolderPlace, clock_of, is_leased, leased
-from nlbench.files.locks import is_locked, locked
 from nlbench.files.urls import checked_url, home_url, is_url, mirror_folder
 from nlbench.results.digests import has_digests
 from nlbench.results.gallery import GALLERY_FILE
+from nlbench.results.markers import Trace, attempt_in, forget, read_marker, trace_in
 from nlbench.results.record import RunRecord
 from nlbench.results.record_file import read_record, write_record
 from nlbench.results.samples import PREDICTIONS_FILE, SELECTION_FILE
+from nlbench.results.taking import is_taken, taken
 
 if TYPE_CHECKING:
     from nlbench.results.shared import SharedRuns
@@ -49,16 +49,6 @@ class Claim:
     attempt: int
     previous_killed: bool
     previous_mlflow_run: str | None
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What a killed process left of a run: its attempt, and where in MLflow it was being logged."""
-
-    fingerprint: str
-    attempt: int
-    mlflow_uri: str
-    mlflow_run: str | None
 
 
 @dataclass(frozen=True)
@@ -165,13 +155,13 @@ class RunStore:
             earlier = _readable_record(folder / "record.json")
             if earlier is not None and earlier.status == "finished":
                 continue  # done again by --force: the finished record stands until then
-            unfinished.append(Unfinished(record, alive=_is_taken(folder)))
+            unfinished.append(Unfinished(record, alive=is_taken(folder)))
         return unfinished
 
     def traces(self) -> list[Trace]:
         """Return the killed runs that MLflow may still show as running, by fingerprint."""
-        found = (_trace(folder / "running.json") for folder in self._folders())
-        return [t for t in found if t and not _is_taken(self.folder(t.fingerprint))]
+        found = (trace_in(folder / "running.json") for folder in self._folders())
+        return [t for t in found if t and not is_taken(self.folder(t.fingerprint))]
 
     @contextmanager
     def settling(self, trace: Trace) -> Iterator[bool]:
@@ -184,7 +174,7 @@ class RunStore:
         folder = self.folder(trace.fingerprint)
         marker = folder / "running.json"
         with self._taken(trace.fingerprint) as is_held:
-            if not is_held or _trace(marker) != trace:
+            if not is_held or trace_in(marker) != trace:
                 yield False
                 return
             yield True
@@ -192,7 +182,7 @@ class RunStore:
                 with refusals(marker, "deleted"):
                     marker.unlink(missing_ok=True)  # its record was written: nothing left to do
             else:
-                settled = {**_read_marker(marker), "mlflow_uri": None}
+                settled = {**read_marker(marker), "mlflow_uri": None}
                 write_atomic(marker, json.dumps(settled))
 
     def _started(self, fingerprint: str) -> Path:
@@ -246,10 +236,10 @@ class RunStore:
                 )
             if self._shared is not None:  # it may have ended elsewhere a moment ago
                 self._shared.pull(fingerprint, is_fresh=True)
-            previous = _read_marker(marker)
+            previous = read_marker(marker)
             claim = Claim(
                 folder=folder,
-                attempt=max(_attempt_in(previous), self._attempts(fingerprint)) + 1,
+                attempt=max(attempt_in(previous), self._attempts(fingerprint)) + 1,
                 previous_killed=bool(previous),
                 previous_mlflow_run=previous.get("mlflow_run"),
             )
@@ -260,9 +250,9 @@ class RunStore:
                 raise  # as after a kill: the next attempt goes on
             except Exception:
                 # It failed by itself; only a process that dies leaves the marker behind.
-                _forget(marker)
+                forget(marker)
                 raise
-            _forget(marker)
+            forget(marker)
 
     @contextmanager
     def held(self, fingerprint: str) -> Iterator[bool]:
@@ -280,7 +270,7 @@ class RunStore:
     @contextmanager
     def _taken(self, fingerprint: str) -> Iterator[bool]:
         """Take a run here, and at the URL of the home where it has one."""
-        with _taken(self.folder(fingerprint)) as is_held:
+        with taken(self.folder(fingerprint)) as is_held:
             if is_held and self._shared is not None:
                 with self._shared.taken(fingerprint) as is_held_there:
                     yield is_held_there
@@ -309,36 +299,7 @@ class RunStore:
 
     def mlflow_run(self, fingerprint: str) -> dict[str, Any]:
         """Return what `note_mlflow` noted, empty where the run was not logged."""
-        return _read_marker(self.folder(fingerprint) / "mlflow.json")
-
-
-@contextmanager
-def _taken(folder: Path) -> Iterator[bool]:
-    """Take a run, making its folder; False where another process has it.
-
-    The lock is dropped when a process dies, however it dies. The lease is beside it for folders
-    that machines share, where locks may exclude nobody on another machine.
-    """
-    with ExitStack() as held:
-        with refusals(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context(locked(folder / "lock"))
-            has_it = lock is not False and held.enter_context(
-                leased(FolderPlace(folder), f"run {folder.name[:12]}", is_locked=bool(lock))
-            )
-        yield has_it
-
-
-def _is_taken(folder: Path) -> bool:
-    """Return whether a live process has a run; True where nobody can know."""
-    lock = folder / "lock"
-    if is_locked(lock):
-        return True
-    place = FolderPlace(folder)
-    try:
-        return bool(place.times()) and is_leased(place, clock_of(folder))
-    except OSError:
-        return True
+        return read_marker(self.folder(fingerprint) / "mlflow.json")
 
 
 def _url_of(home: Path | str | None) -> str | None:
@@ -350,35 +311,8 @@ def _url_of(home: Path | str | None) -> str | None:
     return named if named and home in (None, mirror_folder(named)) else None
 
 
-def _forget(marker: Path) -> None:
-    with suppress(OSError):  # a run that ended well is not lost for it: its record says so
-        marker.unlink(missing_ok=True)
-
-
 def _readable_record(path: Path) -> RunRecord | None:
     try:
         return read_record(path)
     except (NlbenchError, OSError):
         return None
-
-
-def _trace(marker: Path) -> Trace | None:
-    content = _read_marker(marker)
-    uri, run = content.get("mlflow_uri"), content.get("mlflow_run")
-    if not isinstance(uri, str):
-        return None
-    attempt = _attempt_in(content)
-    return Trace(marker.parent.name, attempt, uri, run if isinstance(run, str) else None)
-
-
-def _attempt_in(marker: Mapping[str, Any]) -> int:
-    attempt = marker.get("attempt", 0)
-    return attempt if isinstance(attempt, int) and 0 <= attempt < 2**31 else 0
-
-
-def _read_marker(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

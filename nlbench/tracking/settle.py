@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nlbench.errors import DataError, NlbenchError
+from nlbench.results.markers import Trace
 from nlbench.results.record import RunRecord
-from nlbench.results.store import RunStore, Trace
+from nlbench.results.store import RunStore
 from nlbench.tracking.store import mask, resolve_uri
 
 if TYPE_CHECKING:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,23 @@ from nlbench.errors import RunError
 from nlbench.results.record import RunRecord
 from nlbench.tracking import schema
 from nlbench.tracking.board import board_of
-from nlbench.tracking.files import write_files
+from nlbench.tracking.filling import close, upload
 from nlbench.tracking.grouping import tell_versions_apart
 from nlbench.tracking.liveness import is_dead
-from nlbench.tracking.means import PARENT_TAG, Means
+from nlbench.tracking.location import artifact_root, file_of
+from nlbench.tracking.means import Means
 from nlbench.tracking.opening import open_client
 from nlbench.tracking.reader import LoggedRun, all_runs, experiments_of, logged_run, runs_in
 from nlbench.tracking.store import (
     SYNC_HINT,
     check_alive,
     guarded,
-    is_http,
     mask,
     public_base,
     resolve_uri,
-    sqlite_path,
 )
 from nlbench.tracking.view import links_in_notes, run_link, runs_link
-from nlbench.tracking.write import NOTE_TAG, dataset_input, experiment_for, log
+from nlbench.tracking.write import NOTE_TAG, experiment_for, log
 
 _log = logging.getLogger("nlbench")
 
@@ -51,8 +49,8 @@ class MlflowTracker:
     def __init__(self, client: Any, uri: str, home: Path) -> None:
         self._client = client
         self._address = uri
-        self._file = _file_of(uri)
-        self._artifacts = _artifact_root(uri, home)
+        self._file = file_of(uri)
+        self._artifacts = artifact_root(uri, home)
         self._means = Means(client, self._artifacts)
         self._experiments: dict[str, str] = {}
         self._all_experiments: list[str] = []
@@ -85,7 +83,7 @@ class MlflowTracker:
 
     def _check_alive(self) -> None:
         check_alive(self._address)
-        if _file_of(self._address) != self._file:
+        if file_of(self._address) != self._file:
             raise RunError(
                 f"the MLflow store {self.uri} was deleted or replaced after it was opened. "
                 f"{SYNC_HINT}"
@@ -132,9 +130,9 @@ class MlflowTracker:
             run = self._get(run_id) if run_id else None
             if run is None:
                 run = self._client.get_run(self._create(record, {}))
-            problems = self._upload(record, folder, run.info.run_id)
+            problems = upload(self._client, record, folder, run.info.run_id)
             parent = self._parent(record)
-            self._close(record, run, parent, problems)
+            close(self._client, record, run, parent, problems)
             self._retire_others(record, run.info)
             if record.status == "finished":
                 self._tell_versions_apart(record, run.info.experiment_id)
@@ -209,33 +207,6 @@ class MlflowTracker:
         )
         return str(run.info.run_id)
 
-    def _upload(self, record: RunRecord, folder: Path, run_id: str) -> list[str]:
-        self._client.log_inputs(run_id, datasets=[dataset_input(record)])
-        with tempfile.TemporaryDirectory(prefix="nlbench-") as name:
-            problems = write_files(record, folder, Path(name))
-            self._client.log_artifacts(run_id, name)
-        return problems
-
-    def _close(
-        self, record: RunRecord, run: Any, parent: str | None, problems: Sequence[str]
-    ) -> None:
-        """Write all values in one batch, the state last: a reader never sees half a result."""
-        finished, run_id = record.status == "finished", run.info.run_id
-        curves, dropped = schema.curve_points(record)
-        headline, _ = schema.headline_points(record)
-        # Params cannot be changed in MLflow: those of an earlier attempt to fill stay.
-        params = {k: v for k, v in schema.params_of(record).items() if k not in run.data.params}
-        tags = {
-            **_last_tags(record, run.info.experiment_id),
-            **({PARENT_TAG: parent} if parent else {}),
-        }
-        notes = {"nlbench.nonfinite": ", ".join(dropped), "nlbench.problems": "; ".join(problems)}
-        tags |= {key: schema.cut(text) for key, text in notes.items() if text}
-        metrics = [*curves, *(headline if finished else [])]
-        log(self._client, run_id, metrics=metrics, params=params, tags=tags)
-        end_time = schema.millis(record.finished_at) or None
-        self._client.set_terminated(run_id, "FINISHED" if finished else "FAILED", end_time)
-
     def _retire_others(self, record: RunRecord, info: Any) -> None:
         """Tag older results of the same run as superseded, and close what died half-way."""
         if info.experiment_id not in self._all_experiments:
@@ -308,38 +279,6 @@ class MlflowTracker:
         return run if run.info.lifecycle_stage == "active" else None
 
 
-def _last_tags(record: RunRecord, experiment_id: str) -> dict[str, str]:
-    tags = {
-        **schema.tags_of(record, board_of(record).key),
-        "nlbench.state": "complete" if record.status == "finished" else "failed",
-        "nlbench.record_sha256": schema.sha256(record.to_json()),
-        NOTE_TAG: schema.note_of(record, links_in_notes(experiment_id)),
-    }
-    if record.error is not None:
-        message = schema.hide_home(record.error.message)
-        tags["nlbench.error_type"] = schema.cut(record.error.type)
-        tags["nlbench.error"] = schema.cut(message, schema.TAG_LIMIT)
-    return tags
-
-
 def _with_fingerprint(fingerprint: str) -> str:
     hexadecimal = "".join(c for c in fingerprint if c.isalnum())
     return f"tags.`nlbench.fingerprint` = '{hexadecimal}'"
-
-
-def _file_of(uri: str) -> tuple[int, int] | None:
-    """Return which file a SQLite store is: a new one under the same name is another store."""
-    path = sqlite_path(uri)
-    if path is None or not path.exists():
-        return None
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino
-
-
-def _artifact_root(uri: str, home: Path) -> Path | None:
-    """Return the folder for artifacts; a server decides for itself."""
-    if is_http(uri):
-        return None
-    path = sqlite_path(uri)
-    # MLflow's own default depends on the folder in which the first process happened to start.
-    return (path.parent if path else home.absolute() / "mlflow") / "artifacts"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ class Ends(Selector):
         keep = torch.ones_like(data.noisy_labels, dtype=torch.bool)
         return Selection(keep=keep, score=data.uniform())
 '''
+# On a busy machine a run may begin a minute late.
+WAIT_S = 180
+STARTED: list[subprocess.Popen[str]] = []
 RUN = (
     "run",
     "--selector",
@@ -56,12 +60,22 @@ def written(folder: Path, place: str = "", body: str = "pass") -> Path:
 def started(*words: object, **more: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "nlbench", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
-    return subprocess.Popen(command, **pipes)  # type: ignore[call-overload,no-any-return]
+    STARTED.append(subprocess.Popen(command, **pipes))  # type: ignore[call-overload]
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
 
 
 def ended(*words: object) -> tuple[int, str, str]:
     process = started(*words)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=WAIT_S)
     return process.returncode, out, err
 
 
@@ -130,7 +144,7 @@ def test_a_package_whose_command_ends_the_process(tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[nlbench.commands]\ntheirs = theirs:command\n")
     process = started("list", "noises", env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 4
     assert "Plugins here: theirs" in err
 
@@ -145,17 +159,17 @@ def test_signals_reach_the_run_and_nothing_stays_behind(
     process = started(*RUN, "--plugin", written(tmp_path, "IN_SELECT", WAITS))
     inside = began(tmp_path)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode in ({130, 1, -2} if number == signal.SIGINT else {-number}), err
     assert "before the command was done" not in err
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while Path(f"/proc/{inside}/stat").exists():
         assert time.monotonic() < deadline, "the run goes on"
         time.sleep(0.05)
 
 
 def began(folder: Path) -> int:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         for path in folder.iterdir():
             if path.name.isdigit():

@@ -37,7 +37,7 @@ from nlbench.tracking import MlflowTracker
 
 CPU = torch.device("cpu")
 EPOCHS = 2
-WAIT_S = 60
+WAIT_S = 180
 
 # Counts its calls, and waits in its N-th call for as long as a file "hold" says N.
 COUNTING = '''"""Keeps all and counts its calls."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from browser_tabs import browser, shots, tab  # noqa: F401, fixtures
 
 import nlbench_selectors
 from nlbench.plugins import registry
+from nlbench.tracking import opening
 
 # huggingface_hub reads this once, on import: a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -26,6 +28,37 @@ Install = Callable[[str, dict[str, str], str], Path]
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Have Ctrl-C work where a shell began the tests in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first MLflow store that a test made is kept for the others: it takes seconds."""
+    return tmp_path_factory.mktemp("empty-store") / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def copied_store(
+    empty_store: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = opening._create
+    if request.path.name == "test_opening.py":  # how a store is made
+        return
+
+    def copy(path: Path) -> None:
+        if not empty_store.exists():
+            create(path)
+            shutil.copyfile(path, empty_store)
+        elif not path.exists() or not path.stat().st_size:
+            shutil.copyfile(empty_store, path)
+
+    monkeypatch.setattr(opening, "_create", copy)
 
 
 @pytest.fixture(autouse=True)

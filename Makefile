@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Runs of the demo at once; each process takes about 0.8 GB.
 JOBS ?= 2
-# Test processes at once, each with a thread of its own.
+# Test processes at once, each with a thread of its own. Neighbours stay together, which share what
+# takes long to prepare, until one process has nothing left.
 TEST_JOBS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 .PHONY: help demo test bench-once browser lint types bench ui clean
 
@@ -37,14 +39,14 @@ demo: .venv/installed
 	$(BIN)/nlbench leaderboard
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_JOBS)
+	$(PYTEST)
 
 # Every timing once, without timing it: so that what measures keeps working.
 bench-once: .venv/installed
-	$(BIN)/python -m pytest tests/benchmarks -m bench -q --deselect tests/benchmarks/test_bench_leaderboard.py
+	$(PYTEST) tests/benchmarks -m bench -q --deselect tests/benchmarks/test_bench_leaderboard.py
 
 browser: .venv/installed-browser
-	$(BIN)/python -m pytest tests -m browser
+	$(PYTEST) tests -m browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

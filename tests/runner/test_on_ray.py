@@ -26,6 +26,7 @@ from nlbench.errors import ConfigError, RunError
 from nlbench.plugins import registry
 from nlbench.results.store import RunStore
 from nlbench.runner.cell import Cell
+from nlbench.runner.cell_work import CellWork
 from nlbench.runner.executors import SweepOrder, open_executor
 from nlbench.runner.sweep import run_sweep
 from nlbench.runner.workplace import Workplace
@@ -115,7 +116,12 @@ def swept(
     store = RunStore()
     place = Workplace(store, CPU, MlflowTracker.open(None, store.home) if track else None)
     order = SweepOrder(
-        place, "cpu", None, timeout_s, tuple(configs), {"address": address, **options}
+        place,
+        "cpu",
+        None,
+        timeout_s,
+        tuple(map(CellWork, configs)),
+        {"address": address, **options},
     )
     cells = []
     for cell in run_sweep(configs, place, on_start, executor=open_executor("ray", order)):
@@ -392,9 +398,11 @@ def test_a_cell_that_another_sweep_has_is_waited_for(
     store = RunStore()
     with store.claim(config.fingerprint):
         place = Workplace(store, CPU)
-        order = SweepOrder(place, "cpu", None, None, configs, {"address": cluster.address})
+        order = SweepOrder(
+            place, "cpu", None, None, [CellWork(config)], {"address": cluster.address}
+        )
         with open_executor("ray", order) as executor:
-            executor.begin(config, lambda stage, done, total: None)
+            executor.begin(CellWork(config), lambda stage, done, total: None)
             assert executor.next_ended().status == "busy"
     (cell,) = swept(configs, cluster.address)
     assert cell.status == "finished"

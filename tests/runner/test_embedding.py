@@ -111,7 +111,8 @@ def test_runs_and_audits_embed_nothing_afterwards(extracted: list[int], tmp_path
     once = list(extracted)
     assert (manifest.n_images, manifest.different) == (60, sum(once))
     source = {"dataset": f"folder:{tmp_path / 'letters'}", "noise": "symmetric", "noise_rate": 0.2}
-    encoders = {"protocol.image_encoder": "bundled-glyphs", "protocol.image_text_encoder": ""}
+    roles = "protocol.image_encoder", "protocol.image_text_encoder"
+    encoders: dict[str, Any] = dict.fromkeys(roles, "bundled-glyphs")
     nlbench.run("clip-knn", **source, settings=encoders, epochs=1, track=False)
     head = {**encoders, "trainer.network": "frozen:bundled-glyphs"}
     nlbench.run("none", **source, settings=head, epochs=1, track=False)

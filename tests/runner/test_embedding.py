@@ -114,7 +114,7 @@ def test_runs_and_audits_embed_nothing_afterwards(extracted: list[int], tmp_path
     roles = "protocol.image_encoder", "protocol.image_text_encoder"
     encoders: dict[str, Any] = dict.fromkeys(roles, "bundled-glyphs")
     nlbench.run("clip-knn", **source, settings=encoders, epochs=1, track=False)
-    head = {**encoders, "trainer.network": "frozen:bundled-glyphs"}
+    head = {**encoders, "trainer.network": "frozen:bundled-glyphs", "trainer.augmentation": "none"}
     nlbench.run("none", **source, settings=head, epochs=1, track=False)
     nlbench.clean(tmp_path / "letters", encoder="bundled-glyphs", pictures=False)
     nlbench.embed(f"folder:{tmp_path / 'letters'}", ["bundled-glyphs"])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nlbench.results.frame import load_records
     from nlbench.results.metrics import evaluate_selection
     from nlbench.results.record import RunRecord
+    from nlbench.runner.embedding import embed
     from nlbench.runner.run import run
     from nlbench.selector import (
         Batch,
@@ -48,6 +49,7 @@ PLUGIN_API = 2
 _HOME = {
     "Audit": "audit.audit",
     "clean": "audit.clean",
+    "embed": "runner.embedding",
     "Batch": "selector",
     "BatchSelector": "selector",
     "BoundSelector": "selector",
@@ -117,6 +119,7 @@ __all__ = [
     "TrainingData",
     "clean",
     "corrupt",
+    "embed",
     "evaluate_selection",
     "get_selector",
     "knowledge_of_rate",

@@ -9,6 +9,7 @@
     python tools/performance.py files                        # a folder known by its contents
     python tools/performance.py plugins --rounds 5           # what processes of plugins cost
     python tools/performance.py sides --data-dir DIR         # docs/features.md: input sides
+    python tools/performance.py parts --data-dir DIR         # nlbench embed with 1 and 2 workers
     python tools/performance.py embedding --help
     python tools/performance.py training --help
 
@@ -66,8 +67,14 @@ def main() -> None:
     files_section.add_argument("--bytes", type=int, default=1024, help="bytes of each")
     plugins_section = sections.add_parser("plugins")
     plugins_section.add_argument("--rounds", type=int, default=5)
+    parts_section = sections.add_parser("parts")
+    parts_section.add_argument("--dataset", default="cifar10")
+    parts_section.add_argument("--encoder", default="bundled-glyphs")
+    parts_section.add_argument("--data-dir")
+    parts_section.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    parts_section.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
-    from timings import files, noise, plugins, selection, sides, sweep
+    from timings import files, noise, parts, plugins, selection, sides, sweep
 
     {
         "noise": lambda: noise.run(arguments),
@@ -78,6 +85,7 @@ def main() -> None:
         "files": lambda: files.run(arguments),
         "plugins": lambda: plugins.run(arguments),
         "sides": lambda: sides.run(arguments),
+        "parts": lambda: parts.run(arguments),
         "instance-memory": noise.instance_memory,
         "memory": lambda: selection.memory(
             arguments.name, arguments.n, arguments.classes, arguments.device

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nlbench.audit.folder_samples import folder_samples
-from nlbench.audit.samples import JoinedImages, Samples
+from nlbench.audit.samples import Samples, joined
 from nlbench.audit.table_samples import SUFFIXES, table_samples
 from nlbench.data.image_data import ImageData
 from nlbench.data.images import ImageSource, TensorImages
@@ -86,7 +86,7 @@ def _joined(data: ImageData) -> Samples:
         labels=labels,
         class_names=data.class_names,
         parts=[_TRAIN] * n + [_TEST] * m,
-        images=JoinedImages((data.train_images, data.test_images)),
+        images=joined(data.train_images, data.test_images),
         fingerprint=digest.hexdigest(),
         unreadable=data.unreadable,
         passed_over=data.passed_over,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nlbench.data.content_keys import Keys, content_keys, knows_content
 from nlbench.data.images import CENTRE, Fit, ImageSource
 
 
@@ -77,3 +78,17 @@ class JoinedImages(ImageSource):
                 places.append(inside)
             start += len(part)
         return torch.cat(batches)[torch.cat(places).argsort()]
+
+
+class JoinedKnownImages(JoinedImages):
+    """The same where every part tells which of its images are the same."""
+
+    def content_keys(self) -> Keys:
+        """Return what tells the same images, (N,); see `content_keys`."""
+        return np.concatenate([content_keys(part, "", len(part)) for part in self.parts])
+
+
+def joined(*parts: ImageSource) -> JoinedImages:
+    """Return several parts as one, whose images are known by content if all parts' are."""
+    known = all(knows_content(part) for part in parts)
+    return JoinedKnownImages(parts) if known else JoinedImages(parts)

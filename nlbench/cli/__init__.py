@@ -15,6 +15,7 @@ from nlbench.cli.compare import compare
 from nlbench.cli.console import guarded, make_output_robust
 from nlbench.cli.data import data
 from nlbench.cli.doctor import doctor
+from nlbench.cli.embed import embed
 from nlbench.cli.export import export
 from nlbench.cli.import_runs import import_runs
 from nlbench.cli.new import new
@@ -81,6 +82,7 @@ def _outside_command(point: EntryPoint) -> Callable[..., Any]:
 
 app.command()(guarded(run))
 app.command()(guarded(sweep))
+app.command()(guarded(embed))
 app.command()(guarded(clean))
 app.command(name="list")(guarded(list_command))
 app.command()(guarded(show))

@@ -174,7 +174,7 @@ def sync(
 def info() -> None:
     """Show which embeddings and decoded images are cached.
 
-    By encoder: data sets, rows and size.
+    By encoder: data sets, rows and size, and which data sets `nlbench embed` found complete.
 
     Examples:
 
@@ -182,6 +182,7 @@ def info() -> None:
     """
     from nlbench.data.pixel_file import pixel_files
     from nlbench.encoders.cache import EmbeddingCache, cache_dir
+    from nlbench.encoders.manifest import manifests
 
     stored = EmbeddingCache()
     rows = stored.info()
@@ -192,6 +193,13 @@ def info() -> None:
         note = "  outdated" if row.get("outdated") else ""
         line = f"{row['encoder']:<32} {row['data']:<20} {shape:>14} {size:>12}{note}"
         typer.echo(printable(line))
+    for entry, manifest in manifests(stored.folder):
+        n_shards = counted(len(manifest.shards), "shard")
+        state = f"complete: {manifest.n_images} images in {n_shards}"
+        if not manifest.is_current(entry):
+            state += " when embedded; shards were merged since, `nlbench embed` lists them anew"
+        encoder = str(manifest.encoder.get("encoder"))
+        typer.echo(printable(f"{encoder:<32} {manifest.data:<20} {state}"))
     files = {file.name: file.lstat().st_size for file in pixel_files(cache_dir())}
     for name, n_bytes in files.items():
         typer.echo(printable(f"{'decoded images':<32} {name} {n_bytes / 2**20:.1f} MiB"))

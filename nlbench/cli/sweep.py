@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlbench.cli.console import counted, printable, say_loading
+from nlbench.cli.executor_options import (
+    ExecutorName,
+    RayAddress,
+    RayCpus,
+    RayGpus,
+    SlurmGpus,
+    SlurmMemory,
+    SlurmOption,
+    SlurmPartition,
+    SlurmTime,
+    options_of,
+    saying_how_to_go_on,
+)
 from nlbench.cli.options import (
     EVERY,
     CheckpointEvery,
@@ -34,7 +47,6 @@ if TYPE_CHECKING:
     from nlbench.config.sweep_plan import SweepPlan
     from nlbench.results.store import RunStore
     from nlbench.runner.cell import Cell
-    from nlbench.runner.executors import Executor
 
 
 def sweep(
@@ -78,47 +90,15 @@ def sweep(
             "of another executor as many as it has room for)",
         ),
     ] = None,
-    executor: Annotated[
-        str, typer.Option(help="Where runs go: local, ray or slurm; the last two are extras.")
-    ] = "local",
-    slurm_partition: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Partition of the jobs. (default: Slurm's)")
-    ] = None,
-    slurm_time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Time limit of a job, as sbatch takes it; a longer run goes on in the next. "
-            "(default: 60 minutes)",
-        ),
-    ] = None,
-    slurm_memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory of a job, like 16G.")
-    ] = None,
-    slurm_gpus: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="GPUs of a job. (default: none)")
-    ] = None,
-    slurm_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Any other long option of sbatch, repeatable."),
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one that ends with "
-            "the sweep. (default: auto)"
-        ),
-    ] = None,
-    ray_cpus: Annotated[
-        int | None, typer.Option(min=1, help="CPUs that a run on Ray declares. (default: 1)")
-    ] = None,
-    ray_gpus: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="GPUs that a run on Ray declares, such as 0.5. (default: 1 if there are any)",
-        ),
-    ] = None,
+    executor: ExecutorName = "local",
+    slurm_partition: SlurmPartition = None,
+    slurm_time: SlurmTime = None,
+    slurm_memory: SlurmMemory = None,
+    slurm_gpus: SlurmGpus = None,
+    slurm_option: SlurmOption = None,
+    ray_address: RayAddress = None,
+    ray_cpus: RayCpus = None,
+    ray_gpus: RayGpus = None,
     selector_timeout: Annotated[
         float | None,
         typer.Option(
@@ -170,13 +150,14 @@ def sweep(
     from nlbench.config.setting_text import parse_setting
     from nlbench.config.sweep_plan import SweepPlan, load_plan, parse_seeds, shard_of
     from nlbench.results.store import RunStore
+    from nlbench.runner.cell_work import CellWork
     from nlbench.runner.executors import SweepOrder, driver_device, open_executor, require_executor
     from nlbench.runner.pausing import pausing_on_signals
     from nlbench.runner.sweep import run_sweep
     from nlbench.runner.workplace import Workplace, deadline_after, open_tracker
 
     require_executor(executor)
-    options = _options_of(
+    options = options_of(
         executor,
         ray={"address": ray_address, "cpus": ray_cpus, "gpus": ray_gpus},
         slurm={
@@ -209,12 +190,13 @@ def sweep(
         checkpoint_every_s=checkpoint_every_s, deadline=deadline_after(max_time_s),
     )  # fmt: skip
     place = replace(place, tracker=open_tracker(tracking_uri, store))
-    order = SweepOrder(place, device, jobs, selector_timeout, configs, options)
+    works = [CellWork(config) for config in configs]
+    order = SweepOrder(place, device, jobs, selector_timeout, works, options)
     opened = open_executor(executor, order)
     cells: list[Cell] = []
     at_once = 1
     with (
-        _saying_how_to_go_on(opened, cells, len(configs)),
+        saying_how_to_go_on(opened, cells, len(configs), "run"),
         pausing_on_signals(),
         cell_progress(len(configs)) as (starting, ended),
         closing(run_sweep(configs, place, starting, on_wait=_say_waiting, executor=opened)) as runs,
@@ -224,41 +206,6 @@ def sweep(
             at_once = max(at_once, opened.capacity)
             ended(len(cells), cell)
     _summarise(cells, len(configs), time.perf_counter() - started, at_once)
-
-
-def _options_of(executor: str, **by_executor: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of an executor that were given.
-
-    Raises:
-        ConfigError: if one of another executor was given.
-    """
-    from nlbench.errors import ConfigError
-
-    given = {
-        name: {key: value for key, value in options.items() if value not in (None, [])}
-        for name, options in by_executor.items()
-    }
-    for name, options in given.items():
-        if options and name != executor:
-            raise ConfigError(
-                f"--{name}-{min(options)} is for --executor {name}, got --executor {executor}. "
-                f"Leave it out, or add --executor {name}."
-            )
-    return given.get(executor, {})
-
-
-@contextmanager
-def _saying_how_to_go_on(executor: Executor, cells: Sequence[Cell], n_cells: int) -> Iterator[None]:
-    """After Ctrl-C, say how far it got and how it goes on; what was under way is cancelled."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(
-            f"Stopped: {len(cells)} of {counted(n_cells, 'run')} ended, those under way were "
-            f"cancelled. The same command goes on from here. {executor.how_to_go_on()}".rstrip(),
-            err=True,
-        )
-        raise
 
 
 def _announce(plan: SweepPlan, n_cells: int, jobs: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +35,44 @@ _MOST_BARS = 16
 @contextmanager
 def cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
     """Print a line for every cell that ended, and on a terminal a bar for each under way."""
+    with work_progress(n_cells, "all runs") as (starting, ended):
+
+        def cell_starting(config: RunConfig) -> Progress:
+            return starting(config.fingerprint, title_of(config))
+
+        def cell_ended(number: int, cell: Cell) -> None:
+            is_bad = cell.status == "failed"
+            ended(number, cell.key, _line(number, n_cells, cell), reason_of(cell), is_bad)
+
+        yield cell_starting, cell_ended
+
+
+@contextmanager
+def work_progress(
+    n: int, whole: str
+) -> Iterator[
+    tuple[
+        Callable[[str, str], Progress],
+        Callable[[int, str, str, Sequence[str], bool], None],
+    ]
+]:
+    """Print a line for all work that ended, and on a terminal a bar for each under way.
+
+    Args:
+        n: How much work there is.
+        whole: Title of the bar of all of it.
+
+    Yields:
+        What is called with key and title of what begins and returns what its progress is told to;
+        what is called with number, key, line, reasons and whether it failed of what ended.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
     from rich.table import Column
 
     console = Console(stderr=True, highlight=False)
-    # On a narrow terminal the name of the run is cut, and nothing else.
+    # On a narrow terminal the name is cut, and nothing else.
     bar_width = 10 if console.width < 100 else 30
     columns = (
         _title_column(),
@@ -56,28 +87,27 @@ def cell_progress(n_cells: int) -> Iterator[tuple[OnStart, OnEnd]]:
         "speed_estimate_period": 3600.0,  # a run may take minutes, and rich looks back 30 s
     }  # fmt: skip
     with Bar(*columns, **options) as bar:
-        whole = bar.add_task("all runs", total=n_cells, stage="")
+        all_of_it = bar.add_task(whole, total=n, stage="")
         under_way: dict[str, TaskID] = {}
 
-        def starting(config: RunConfig) -> Progress:
-            one = under_way.get(config.fingerprint)
+        def starting(key: str, title: str) -> Progress:
+            one = under_way.get(key)
             if one is None:
                 # Of hundreds that wait in a queue, those show that have begun.
                 is_shown = len(under_way) < _MOST_BARS
-                title = printable(title_of(config))
-                one = bar.add_task(title, total=None, stage="start", visible=is_shown)
-                under_way[config.fingerprint] = one
+                one = bar.add_task(printable(title), total=None, stage="start", visible=is_shown)
+                under_way[key] = one
             else:
                 bar.update(one, stage="waits for another process")
             return _stage_by_stage(bar, one)
 
-        def ended(number: int, cell: Cell) -> None:
-            if cell.config.fingerprint in under_way:
-                bar.remove_task(under_way.pop(cell.config.fingerprint))
-            bar.update(whole, completed=number)
-            console.print(_line(number, n_cells, cell), markup=False, soft_wrap=True)
-            style = "red" if cell.status == "failed" else "dim"
-            for text in reason_of(cell):
+        def ended(number: int, key: str, line: str, why: Sequence[str], is_bad: bool) -> None:
+            if key in under_way:
+                bar.remove_task(under_way.pop(key))
+            bar.update(all_of_it, completed=number)
+            console.print(line, markup=False, soft_wrap=True)
+            for text in why:
+                style = "red" if is_bad else "dim"
                 console.print(f"    {text}", markup=False, soft_wrap=True, style=style)
 
         yield starting, ended

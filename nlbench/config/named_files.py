@@ -23,12 +23,12 @@ def with_files_moved(config: RunConfig, move: Callable[[str], str]) -> RunConfig
         section, name = key.split(".")
         value = _settings(config, section).get(name)
         if isinstance(value, str):  # else the data set's own file, which is with its data
-            moved.setdefault(section, {})[name] = _moved(value, move)
+            moved.setdefault(section, {})[name] = moved_name(value, move)
     parts = {section: _changed(config, section, values) for section, values in moved.items()}
     return config.model_copy(update=parts)
 
 
-def _moved(value: str, move: Callable[[str], str]) -> str:
+def moved_name(value: str, move: Callable[[str], str]) -> str:
     """Move what is behind "local-dir:" where that is there, as in "frozen:local-dir:model"."""
     head, folders, path = value.rpartition(_OF_FOLDERS)
     return f"{head}{folders}{move(path)}"

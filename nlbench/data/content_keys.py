@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -37,9 +37,14 @@ def content_keys(images: object, data_key: str, n: int) -> Keys:
         data_key: What identifies all images together.
         n: Their number.
     """
-    if isinstance(images, KnownByContent) and _speaks_for_load(type(images)):
+    if knows_content(images):
         return images.content_keys()
     return position_keys(data_key, n)
+
+
+def knows_content(images: object) -> TypeGuard[KnownByContent]:
+    """Return whether a source has keys of its own for the images that it loads."""
+    return isinstance(images, KnownByContent) and _speaks_for_load(type(images))
 
 
 def position_keys(data_key: str, n: int) -> Keys:

@@ -17,6 +17,7 @@ from nlbench.data.content_keys import Keys, position_keys
 from nlbench.encoders.key_index import KnownImages, data_names, remembered_images
 from nlbench.encoders.older_cache import take_over
 from nlbench.encoders.shards import (
+    SUFFIX,
     UNREADABLE,
     DamagedShardError,
     Shard,
@@ -24,9 +25,11 @@ from nlbench.encoders.shards import (
     in_shards,
     merge_small,
     metadata_of,
+    name_of_images,
     read_shard,
     shape_of,
     shard_files,
+    whole_or_dropped,
     write_shard,
 )
 from nlbench.encoders.shared_shards import SharedShards, shared_shards
@@ -34,7 +37,7 @@ from nlbench.encoders.versions import is_outdated
 from nlbench.encoders.wanted_rows import WantedRows
 from nlbench.errors import RefusedError, refusals
 from nlbench.files import cache_dir as cache_dir
-from nlbench.files import canonical_json, delete_all, entries_of, make_folder
+from nlbench.files import canonical_json, delete_all, entries_of, make_folder, write_atomic
 from nlbench.files.leases import clock_of
 from nlbench.files.urls import url_of_cache
 
@@ -63,7 +66,8 @@ class EmbeddingCache:
         self._url = url_of_cache(place)
 
     @property
-    def _shared(self) -> SharedShards | None:
+    def shared(self) -> SharedShards | None:
+        """The shards at the cache's URL; None where it is a folder."""
         return None if self._url is None else shared_shards(self._url)
 
     def get(
@@ -96,15 +100,12 @@ class EmbeddingCache:
         """
         data_key, data = identity.get("data_key", ""), identity.get("data", "")
         encoder = _encoder_in(identity)
-        entry = self.folder / _sha256(canonical_json(encoder))
-        with refusals(entry):
-            make_folder(entry)
+        entry = self.entry_of(encoder)
         look = keys or (lambda: position_keys(data_key, n_rows))
-        # Of this data set alone: embedding another one may take hours.
-        with _held(self.folder / f"{entry.name}.{_sha256(data_key)[:16]}.lock"):
-            known = remembered_images(entry, data_key, data, n_rows, look, self._lock(entry))
+        with self.reserved(entry, data_key):
+            known = remembered_images(entry, data_key, data, n_rows, look, self.lock(entry))
             wanted = WantedRows(known.keys, known.numbers[slice(None) if rows is None else rows])
-            with self._lock(entry), refusals(entry, "read"):
+            with self.lock(entry), refusals(entry, "read"):
                 take_over(self.folder, entry, identity, known, encoder)
                 read_stored(entry, wanted)
             with self._shared_too(entry, wanted, data_key):
@@ -112,21 +113,51 @@ class EmbeddingCache:
                     self._add(entry, wanted, known, compute, identity)
         return wanted.values
 
+    def entry_of(self, encoder: Mapping[str, str]) -> Path:
+        """Return the folder of an encoder, by what its embeddings depend on."""
+        return self.folder / _sha256(canonical_json(encoder))
+
+    @contextmanager
+    def reserved(self, entry: Path, data_key: str) -> Iterator[None]:
+        """Wait until no other process of this cache computes a data set's embeddings; hold that.
+
+        Of this data set alone: embedding another one may take hours.
+        """
+        with refusals(entry):
+            make_folder(entry)
+        with _held(self.folder / f"{entry.name}.{_sha256(data_key)[:16]}.lock"):
+            yield
+
     @contextmanager
     def _shared_too(self, entry: Path, wanted: WantedRows, data_key: str) -> Iterator[None]:
         """Where the cache has a URL: fetch what is there, and keep others from computing it too."""
-        if self._shared is None:
+        if self.shared is None:
             yield
             return
-        self._shared.push(entry)  # what an earlier command could not
+        self.shared.push(entry)  # what an earlier command could not
         if not len(wanted.missing()):
             yield
             return
-        with self._shared.turn(entry, _sha256(data_key)[:16]):
-            with self._lock(entry), refusals(entry, "read"):
-                self._shared.pull(entry)
+        with self.fetched(entry, data_key):
+            with self.lock(entry), refusals(entry, "read"):
                 read_stored(entry, wanted)
             yield
+
+    @contextmanager
+    def fetched(self, entry: Path, data_key: str) -> Iterator[None]:
+        """Have here what the cache's URL has; inside, no other machine computes this data set's."""
+        if self.shared is None:
+            yield
+            return
+        with self.shared.turn(entry, _sha256(data_key)[:16]):
+            self.pull(entry)
+            yield
+
+    def pull(self, entry: Path) -> None:
+        """Fetch what the cache's URL has and was never here."""
+        if self.shared is not None:
+            with self.lock(entry), refusals(entry, "read"):
+                self.shared.pull(entry)
 
     def _add(
         self, entry: Path, wanted: WantedRows, known: KnownImages, compute: Compute,
@@ -139,21 +170,53 @@ class EmbeddingCache:
         # The iterator stops by itself: `strict` asks it for one more.
         for part, value in zip(parts, values, strict=True):
             shard = Shard(known.keys[part], value)
-            with self._lock(entry):
-                path = write_shard(entry, shard, encoder)
-            self._written(path, identity)
+            self._written(self.put(entry, shard, encoder), identity)
             wanted.take(shard)
-            if self._shared is not None:
-                self._shared.push(entry)
-        with self._lock(entry):
-            if self._shared is None:
+        self.merge(entry, encoder)
+
+    def merge(self, entry: Path, encoder: Mapping[str, str]) -> None:
+        """Make few files of many small ones; at a URL all stay."""
+        with self.lock(entry):
+            if self.shared is None:
                 merge_small(entry, encoder)
-            elif self._shared.push(entry):
+            elif self.shared.push(entry):
                 merge_small(entry, encoder)
-                self._shared.know(entry)
+                self.shared.know(entry)
 
     def _written(self, path: Path, identity: Mapping[str, str]) -> None:
         """Hear of a shard that is on the disk; a cache that shares with others tells them."""
+
+    def put(self, entry: Path, shard: Shard, encoder: Mapping[str, str]) -> Path:
+        """Write a shard; where the cache has a URL, it is there as well, or will be."""
+        with self.lock(entry):
+            path = write_shard(entry, shard, encoder)
+        if self.shared is not None:
+            self.shared.push(entry)
+        return path
+
+    def take(self, entry: str, name: str, content: bytes) -> None:
+        """Keep a shard as another machine wrote it, unless that machine shares this cache."""
+        path = self.folder / entry / name
+        with self.lock(path.parent):
+            if not path.exists():
+                write_atomic(path, content)
+
+    def has(self, entry: Path, keys: Keys) -> bool:
+        """Return whether a whole shard of just these images is there, as after a kill."""
+        if self.whole_shard(entry, keys) is not None:
+            return True
+        return self.shared is not None and self.shared.has(entry, name_of_images(keys))
+
+    def whole_shard(self, entry: Path, keys: Keys) -> Path | None:
+        """Return the file here that has just these images; one that is damaged is dropped."""
+        for path in entry.glob(f"*-{name_of_images(keys)}{SUFFIX}"):
+            with self.lock(entry):
+                if whole_or_dropped(path) is not None:
+                    return path
+        return None
+
+    def bring_home(self, path: Path) -> None:
+        """Hear of a shard of a part that is on the disk; one that is not the driver's sends it."""
 
     def info(self) -> list[dict[str, str | int]]:
         """Return what is stored: encoder, data sets, rows and bytes of each entry.
@@ -208,7 +271,7 @@ class EmbeddingCache:
             return [path for path in entries_of(self.folder) if path.is_dir()]
 
     @contextmanager
-    def _lock(self, entry: Path) -> Iterator[None]:
+    def lock(self, entry: Path) -> Iterator[None]:
         """Hold the lock on an entry's files, which is held for moments."""
         with _held(entry.with_suffix(".lock")):
             yield

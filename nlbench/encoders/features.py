@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nlbench.data.content_keys import content_keys
 from nlbench.data.images import ImageSource
-from nlbench.encoders.base import Encoder
+from nlbench.encoders.base import Encoder, Precision
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.extract import Progress, embedding_precision, extract, nothing_shown
 from nlbench.encoders.prompts import load_prompts, prompt_texts
@@ -214,9 +214,31 @@ def cached_embeddings(
         (R, d) unit-norm float32 on the CPU.
     """
     precision = embedding_precision(device, encoder)
-    identity = {
-        "data": data[0],
-        "data_key": data[1],
+    identity = {"data": data[0], "data_key": data[1], **encoder_identity(encoder, precision)}
+
+    def compute(shards: Sequence[Tensor]) -> Iterator[Tensor]:
+        yield from computed(images, encoder, device, precision, shards, progress)
+
+    n = len(images)
+    return cache.get(identity, n, compute, rows, lambda: content_keys(images, data[1], n))
+
+
+def computed(
+    images: ImageSource,
+    encoder: Encoder,
+    device: torch.device,
+    precision: Precision,
+    shards: Sequence[Tensor],
+    progress: Progress = nothing_shown,
+) -> Iterator[Tensor]:
+    """Return what `extract` returns; a plugin's encoder changes nothing around it."""
+    with kept(plugin_name("encoders", encoder.name.partition(":")[0])):
+        yield from extract(images, encoder, device, precision, shards, progress)
+
+
+def encoder_identity(encoder: Encoder, precision: Precision) -> dict[str, str]:
+    """Return all of an encoder that its embeddings depend on; names its entry in the cache."""
+    return {
         "encoder": encoder.name,
         "encoder_version": encoder_version(encoder.name),
         "weights_sha256": encoder.weights_sha256,
@@ -224,10 +246,3 @@ def cached_embeddings(
         "preprocessing": encoder.preprocessing,
         "precision": precision,
     }
-
-    def compute(shards: Sequence[Tensor]) -> Iterator[Tensor]:
-        with kept(plugin_name("encoders", encoder.name.partition(":")[0])):
-            yield from extract(images, encoder, device, precision, shards, progress)
-
-    n = len(images)
-    return cache.get(identity, n, compute, rows, lambda: content_keys(images, data[1], n))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import platform
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -49,14 +49,27 @@ def shard_files(entry: Path) -> list[Path]:
 
 
 def write_shard(entry: Path, shard: Shard, metadata: Mapping[str, str]) -> Path:
-    """Write a shard, so that it is there as a whole or not at all; its name is its own."""
-    # The time keeps their order; the rest keeps two writers apart, whatever happens to locks.
-    path = entry / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+    """Write a shard, so that it is there as a whole or not at all.
+
+    Its name has the time, which keeps their order, and what names its images, so that a list of the
+    folder tells whether they are there.
+
+    Args:
+        entry: Folder of an encoder's embeddings.
+        shard: What is written.
+        metadata: What it says of itself; of no `machine`, it was made on this one.
+    """
+    path = entry / f"{time.time_ns():020d}-{name_of_images(shard.keys)}{SUFFIX}"
     keys = torch.from_numpy(shard.keys.view(np.uint8).reshape(len(shard.keys), -1).copy())
     content = {"embeddings": shard.embeddings.contiguous(), "keys": keys}
-    named = {**metadata, "sha256": _digest(shard)}
+    named = {"machine": platform.node(), **metadata, "sha256": digest_of(shard)}
     write_atomic(path, safetensors.torch.save(content, named))
     return path
+
+
+def name_of_images(keys: Keys) -> str:
+    """Return the word for just these images in this order in the name of a shard."""
+    return hashlib.sha256(keys.view(np.uint8).data).hexdigest()[:16]
 
 
 def read_shard(path: Path, skips: Callable[[Keys], bool] | None = None) -> Shard | None:
@@ -73,7 +86,7 @@ def read_shard(path: Path, skips: Callable[[Keys], bool] | None = None) -> Shard
             if skips is not None and skips(keys):
                 return None
             shard = Shard(keys, file.get_tensor("embeddings"))
-            if _digest(shard) == file.metadata()["sha256"]:
+            if digest_of(shard) == file.metadata()["sha256"]:
                 return shard
     except UNREADABLE as error:
         raise DamagedShardError(str(error)) from error
@@ -90,6 +103,15 @@ def drop_damaged(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def whole_or_dropped(path: Path) -> Shard | None:
+    """Return a shard; None for one that cannot be trusted, which is removed."""
+    try:
+        return read_shard(path)
+    except DamagedShardError:
+        drop_damaged(path)
+        return None
+
+
 def merge_small(entry: Path, metadata: Mapping[str, str]) -> None:
     """Make whole shards of those that are not full, so that many small additions stay few files.
 
@@ -99,14 +121,16 @@ def merge_small(entry: Path, metadata: Mapping[str, str]) -> None:
     paths = [path for path in shard_files(entry) if _is_small(path)]
     if len(paths) < 2:
         return
-    small = [shard for path in paths if (shard := _whole_or_dropped(path)) is not None]
+    small = [shard for path in paths if (shard := whole_or_dropped(path)) is not None]
     if not small:
         return
     keys = np.concatenate([shard.keys for shard in small])
     embeddings = torch.cat([shard.embeddings for shard in small])
     first = np.sort(np.unique(keys, return_index=True)[1])
+    machines = ", ".join(sorted({machine_of(path) for path in paths} - {""}))
     for rows in in_shards(first):
-        write_shard(entry, Shard(keys[rows], embeddings[torch.from_numpy(rows)]), metadata)
+        shard = Shard(keys[rows], embeddings[torch.from_numpy(rows)])
+        write_shard(entry, shard, {**metadata, "machine": machines})
     for path in paths:
         with refusals(path, "deleted"):
             path.unlink(missing_ok=True)
@@ -141,6 +165,14 @@ def metadata_of(path: Path) -> dict[str, str]:
         return dict(file.metadata())
 
 
+def machine_of(path: Path) -> str:
+    """Return the machine that made a shard; "" where it does not say."""
+    try:
+        return metadata_of(path).get("machine", "")
+    except UNREADABLE:
+        return ""
+
+
 def require_readable(path: Path) -> None:
     """Tell a refusal of the operating system from damage, as safetensors does not.
 
@@ -151,14 +183,6 @@ def require_readable(path: Path) -> None:
         path.open("rb").close()
 
 
-def _whole_or_dropped(path: Path) -> Shard | None:
-    try:
-        return read_shard(path)
-    except DamagedShardError:
-        drop_damaged(path)
-        return None
-
-
 def _is_small(path: Path) -> bool:
     try:
         return shape_of(path)[0] < SHARD_ROWS
@@ -166,7 +190,8 @@ def _is_small(path: Path) -> bool:
         return True  # not even that can be read: it is dropped with the small ones
 
 
-def _digest(shard: Shard) -> str:
+def digest_of(shard: Shard) -> str:
+    """Return the SHA-256 of a shard's keys and embeddings."""
     digest = hashlib.sha256(shard.keys.view(np.uint8).data)
     # The array itself is a buffer: `tobytes` would double the memory of a million embeddings.
     digest.update(shard.embeddings.contiguous().view(torch.uint8).numpy().data)

@@ -23,7 +23,7 @@ from nlbench.files.leases import leased
 
 log = logging.getLogger("nlbench")
 
-_NAME = re.compile(r"\d{20}-[0-9a-f]{8}" + re.escape(SUFFIX))
+_NAME = re.compile(r"\d{20}-[0-9a-f]{8}(?:[0-9a-f]{8})?" + re.escape(SUFFIX))
 _LIST = "shared-shards.json"
 _AT_ONCE = 16  # shards in memory, of a few MB each
 _LOOK_AGAIN_S = 5.0
@@ -113,6 +113,22 @@ class SharedShards:
             self._pass_over(error)
             return False
         return True
+
+    def has(self, entry: Path, images: str) -> bool:
+        """Return whether a shard of just these images (`name_of_images`) is there."""
+        try:
+            found = self._bucket.found(f"embeddings/{entry.name}")
+        except UnreachableError as error:
+            self._pass_over(error)
+            return False
+        return any(path.endswith(f"-{images}{SUFFIX}") for path in found)
+
+    def drop(self, entry: Path, name: str) -> None:
+        """Delete a shard that is damaged, so that it counts as missing everywhere."""
+        try:
+            self._bucket.remove(self._path(entry, name))
+        except UnreachableError as error:
+            self._pass_over(error)
 
     def know(self, entry: Path) -> None:
         """Note that what all shards here have is at the URL as well, as after a merge of these."""

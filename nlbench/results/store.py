@@ -53,10 +53,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that was begun and has no record; one that is not `alive` was killed."""
+    """A run that was begun and has no record; one that is not `alive` was killed, or paused."""
 
     record: RunRecord
     alive: bool
+    is_paused: bool = False
 
 
 class RunStore:
@@ -146,7 +147,7 @@ class RunStore:
         write_record(self._started(record.fingerprint), record)
 
     def unfinished(self) -> list[Unfinished]:
-        """Return the runs that are under way and those that were killed, by fingerprint."""
+        """Return the runs that are under way, were killed or ended early, by fingerprint."""
         unfinished = []
         for folder in self._folders():
             record = _readable_record(folder / "started.json")
@@ -155,7 +156,8 @@ class RunStore:
             earlier = _readable_record(folder / "record.json")
             if earlier is not None and earlier.status == "finished":
                 continue  # done again by --force: the finished record stands until then
-            unfinished.append(Unfinished(record, alive=is_taken(folder)))
+            is_paused = bool(read_marker(folder / "running.json").get("is_paused"))
+            unfinished.append(Unfinished(record, is_taken(folder), is_paused))
         return unfinished
 
     def traces(self) -> list[Trace]:
@@ -247,6 +249,7 @@ class RunStore:
             try:
                 yield claim
             except PausedError:
+                self._note_pause(marker)
                 raise  # as after a kill: the next attempt goes on
             except Exception:
                 # It failed by itself; only a process that dies leaves the marker behind.
@@ -292,6 +295,10 @@ class RunStore:
             "mlflow_run": mlflow_run,
         }
         write_atomic(claim.folder / "running.json", json.dumps(content))
+
+    def _note_pause(self, marker: Path) -> None:
+        with suppress(OSError):  # then it counts as killed, and goes on all the same
+            write_atomic(marker, json.dumps({**read_marker(marker), "is_paused": True}))
 
     def note_mlflow(self, fingerprint: str, place: Mapping[str, str | None]) -> None:
         """Note where in MLflow a run was logged."""

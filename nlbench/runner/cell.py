@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
 
 from nlbench.config.run_config import RunConfig
 from nlbench.errors import BusyError, NlbenchError, PausedError, text_of
@@ -12,9 +11,8 @@ from nlbench.plugins.kinds import Kind
 from nlbench.plugins.registry import plugin_name
 from nlbench.results.record import RunRecord
 from nlbench.runner.run import earlier_record, run_config
+from nlbench.runner.work import Status
 from nlbench.runner.workplace import Progress, Workplace
-
-CellStatus = Literal["finished", "already finished", "failed", "paused", "busy"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,15 @@ class Cell:
     """How one cell of the grid ended; `wall_s` counts everything, 0 where it was not run."""
 
     config: RunConfig
-    status: CellStatus
+    status: Status
     record: RunRecord | None = None
     message: str = ""
     wall_s: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """The fingerprint of its run."""
+        return self.config.fingerprint
 
 
 def outsiders(config: RunConfig) -> frozenset[str]:
@@ -62,7 +65,7 @@ def run_cell(config: RunConfig, place: Workplace, progress: Progress) -> Cell:
 
 
 def _not_run(config: RunConfig, error: NlbenchError) -> Cell:
-    status: CellStatus = "busy" if isinstance(error, BusyError) else "failed"
+    status: Status = "busy" if isinstance(error, BusyError) else "failed"
     if isinstance(error, PausedError):
         status = "paused"
     return Cell(config, status, message=text_of(error))

@@ -1,4 +1,4 @@
-"""Where the cells of a sweep run: one interface, and the executors that nlbench brings, by name.
+"""Where work is done: one interface, and the executors that nlbench brings, by name.
 
 An executor is a module of this package with a function `make(order)`; its package is an extra and
 is imported only when the executor is asked for.
@@ -19,22 +19,21 @@ from nlbench.errors import ConfigError, did_you_mean
 from nlbench.machine import require_device_name, resolve_device
 
 if TYPE_CHECKING:
-    from nlbench.config.run_config import RunConfig
-    from nlbench.runner.cell import Cell
+    from nlbench.runner.work import Outcome, Work
     from nlbench.runner.workplace import Progress, Workplace
 
 
 @dataclass(frozen=True)
 class SweepOrder:
-    """What an executor is told before its first cell.
+    """What an executor is told before its first piece of work.
 
     Attributes:
         place: The driver's: its store, where all records end up; its MLflow store, which an
             executor on other machines writes from here; data folder and switches.
-        device: As typed. Executors on other machines resolve it where the cell runs.
-        jobs: The most cells at once; None leaves it to the executor.
+        device: As typed. Executors on other machines resolve it where the work is done.
+        jobs: The most at once; None leaves it to the executor.
         selector_timeout_s: The most seconds that a cell's selector may take.
-        configs: All cells that may be submitted: what files and plugins they need.
+        works: All that may be submitted: what files and plugins they need.
         options: The executor's own, by name; those that were not given are missing.
     """
 
@@ -42,15 +41,15 @@ class SweepOrder:
     device: str = "auto"
     jobs: int | None = None
     selector_timeout_s: float | None = None
-    configs: Sequence[RunConfig] = ()
+    works: Sequence[Work] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Executor(Protocol):
-    """Runs cells, several at once, here or elsewhere.
+    """Does work such as the cells of a sweep, several at once, here or elsewhere.
 
     A context. Left in good order it closes what it opened; left by an error, Ctrl-C included, it
-    cancels every cell under way and leaves no process behind: the next sweep does them again.
+    cancels all that is under way and leaves no process behind: the next command does it again.
     `begin`, `next_ended` and the properties are called from one thread. A record's
     `environment["machine"]` is the machine that its cell ran on.
     """
@@ -66,27 +65,27 @@ class Executor(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many cells can be under way at once, at the moment; at least 1."""
+        """How many can be under way at once, at the moment; at least 1."""
 
     @property
     def has_room(self) -> bool:
-        """Whether one more cell can begin."""
+        """Whether one more can begin."""
 
     @property
     def under_way(self) -> Collection[str]:
-        """The fingerprints of the cells that have begun and that `next_ended` has not returned."""
+        """The keys of what has begun and `next_ended` has not returned."""
 
-    def begin(self, config: RunConfig, progress: Progress) -> None:
-        """Submit a cell; never waits for it. While `next_ended` waits, it calls `progress`."""
+    def begin(self, work: Work, progress: Progress) -> None:
+        """Submit work; never waits for it. While `next_ended` waits, it calls `progress`."""
 
-    def next_ended(self) -> Cell:
-        """Wait for any cell to end and return it; its record is in the store by then.
+    def next_ended(self) -> Outcome:
+        """Wait for any work to end and return how; what it made is in the store by then.
 
-        A cell that failed, whose machine was lost for good, or that another sweep has ("busy") is
+        What failed, whose machine was lost for good, or that another command has ("busy") is
         returned, not raised.
 
         Raises:
-            RunError: if no cell can run at all, as without the cluster.
+            RunError: if nothing can run at all, as without the cluster.
         """
 
     def how_to_go_on(self) -> str:
@@ -123,7 +122,7 @@ def require_executor(name: str) -> None:
 
 
 def open_executor(name: str, order: SweepOrder) -> Executor:
-    """Return an executor, which is entered as a context before its first cell.
+    """Return an executor, which is entered as a context before its first piece of work.
 
     Raises:
         ConfigError: if there is none of this name, its package is missing, or an option is wrong.

@@ -8,7 +8,7 @@ from nlbench.config.run_config import RunConfig
 from nlbench.errors import NlbenchError, text_of
 from nlbench.files import read_if_there, write_atomic
 from nlbench.results.record import RunRecord
-from nlbench.results.store import BESIDE, RunStore
+from nlbench.results.store import BESIDE, Claim, RunStore
 from nlbench.runner.cell import Cell
 from nlbench.runner.delivery import Delivery
 from nlbench.runner.recording import as_configured
@@ -104,3 +104,42 @@ class Homecoming:
             RunRecord.from_json(record, source=f"the result of run {self.config.fingerprint[:12]}"),
             self.config, self._place, self._claim.attempt,
         )  # fmt: skip
+
+
+class OnSharedDisk:
+    """The driver's side of one cell whose process writes its record into the same home itself.
+
+    Attributes:
+        is_taken: Whether another live process has the run.
+    """
+
+    def __init__(self, config: RunConfig, place: Workplace) -> None:
+        self._config, self._place = config, place
+        with place.store.held(config.fingerprint) as is_held:
+            self.is_taken = not is_held
+        self._attempts_before = self._attempts()
+
+    def ended(self, delivery: Delivery) -> Cell:
+        """Return the cell, and write its record to MLflow from here."""
+        config, place = self._config, self._place
+        try:
+            record = place.store.read(config.fingerprint)
+        except NlbenchError as error:
+            return Cell(config, "failed", message=f"its record cannot be read: {text_of(error)}")
+        if record is not None and record.attempt > self._attempts_before:
+            claim = Claim(place.store.folder(config.fingerprint), record.attempt, False, None)
+            RunLog(place.tracker, place.store, claim).finish(record)
+        if delivery.status in ("finished", "already finished"):
+            if record is None:
+                message = "its job has finished, and its record is not in the home. Is it shared?"
+                return Cell(config, "failed", message=message)
+            return Cell(config, delivery.status, record, delivery.message, delivery.wall_s)
+        return Cell(config, delivery.status, None, delivery.message, delivery.wall_s)
+
+    def _attempts(self) -> int:
+        """Return how often the cell was run before; 0 where its record cannot be read."""
+        try:
+            record = self._place.store.read(self._config.fingerprint)
+        except NlbenchError:
+            return 0
+        return 0 if record is None else record.attempt

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nlbench.config.file_hashes import require_unchanged
-from nlbench.config.run_config import RunConfig
+from nlbench.config.run_config import DataConfig, RunConfig
 from nlbench.data.image_data import ImageData
 from nlbench.data.images import ImageRows, StoredImages
 from nlbench.data.pixels import check_space, stored_images
@@ -81,25 +81,34 @@ def prepare(config: RunConfig, workplace: Workplace) -> Inputs:
         ConfigError, DataError: if the data is missing or damaged, or the noise does not fit it.
     """
     started = time.perf_counter()
-    data = None if workplace.shared is None else workplace.shared.data(config)
-    data = data_of(config, workplace.data_dir) if data is None else data
+    data = data_at(config.dataset, workplace)
     check_space(data, config.protocol.image_size, workplace.pixel_folder)
     noisy = noisy_labels_of(config, data, workplace.data_dir)
     fit, val = validation_split(data, config)
     return Inputs(config, workplace, data, noisy, fit, val, time.perf_counter() - started)
 
 
-def data_of(config: RunConfig, data_dir: Path | None) -> ImageData:
-    """Read the data set of a run; a sweep reads it once.
+def data_at(dataset: DataConfig, workplace: Workplace) -> ImageData:
+    """Return a data set, read here or by another machine that shares it.
 
     Raises:
         ConfigError, DataError: if the data is missing or damaged.
     """
-    options = tuple(sorted(config.dataset.options.items()))
+    data = None if workplace.shared is None else workplace.shared.data(dataset)
+    return data_of(dataset, workplace.data_dir) if data is None else data
+
+
+def data_of(dataset: DataConfig, data_dir: Path | None) -> ImageData:
+    """Read a data set; a sweep reads it once.
+
+    Raises:
+        ConfigError, DataError: if the data is missing or damaged.
+    """
+    options = tuple(sorted(dataset.options.items()))
     # The content and the working directory are part of the key: the same words may name other
     # files by now.
-    key = (tuple(config.dataset.content.items()), str(Path.cwd()))
-    return load_data(config.dataset.name, options, data_dir, key)
+    key = (tuple(dataset.content.items()), str(Path.cwd()))
+    return load_data(dataset.name, options, data_dir, key)
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""Cells on this machine: in this process one after the other, or in processes side by side."""
+"""Work on this machine: in this process one after the other, or in processes side by side."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import math
 from collections.abc import Collection
 from types import TracebackType
 
-from nlbench.config.run_config import RunConfig
 from nlbench.errors import ConfigError
-from nlbench.runner.cell import Cell, outsiders, run_cell
 from nlbench.runner.executors import SweepOrder
 from nlbench.runner.shares import gpus_of
+from nlbench.runner.work import Outcome, Work
 from nlbench.runner.worker_pool import Workers
 from nlbench.runner.workplace import Progress
 
 
 def make(order: SweepOrder) -> LocalExecutor:
-    """Return the executor of this machine; without `jobs` it has one cell per GPU at once."""
+    """Return the executor of this machine; without `jobs` it does one thing per GPU at once."""
     return LocalExecutor(order)
 
 
 class LocalExecutor:
-    """Runs cells here.
+    """Does work here.
 
-    From two at once on, and with a limit on the selector's time, each cell has a process; else
-    only cells with plugins that nlbench does not ship have one: what such a plugin breaks, its
-    process included, no other cell feels.
+    From two at once on, and with a limit on the selector's time, each piece of work has a process;
+    else only work with plugins that nlbench does not ship has one: what such a plugin breaks, its
+    process included, nothing else feels.
     """
 
     def __init__(self, order: SweepOrder) -> None:
@@ -43,7 +42,7 @@ class LocalExecutor:
         self.capacity = jobs or max(1, len(gpus_of(order.place.device)))
         self._all_apart = self.capacity > 1 or timeout_s is not None
         self._workers = Workers(self.capacity, order.place, timeout_s)
-        self._here: tuple[RunConfig, Progress] | None = None
+        self._here: tuple[Work, Progress] | None = None
 
     def __enter__(self) -> LocalExecutor:
         self._workers.__enter__()
@@ -57,28 +56,28 @@ class LocalExecutor:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more cell can begin."""
+        """Whether one more can begin."""
         return self._here is None and self._workers.has_room
 
     @property
     def under_way(self) -> Collection[str]:
-        """The fingerprints of the cells that have begun."""
-        here = [] if self._here is None else [self._here[0].fingerprint]
+        """The keys of what has begun."""
+        here = [] if self._here is None else [self._here[0].key]
         return [*here, *self._workers.under_way]
 
-    def begin(self, config: RunConfig, progress: Progress) -> None:
-        """Hand a cell to a process, or keep it for this one."""
-        if self._all_apart or outsiders(config):
-            self._workers.begin(config, progress)
+    def begin(self, work: Work, progress: Progress) -> None:
+        """Hand work to a process, or keep it for this one."""
+        if self._all_apart or work.outsiders():
+            self._workers.begin(work, progress)
         else:
-            self._here = config, progress
+            self._here = work, progress
 
-    def next_ended(self) -> Cell:
-        """Run the cell that this process has, or wait for one of another process."""
+    def next_ended(self) -> Outcome:
+        """Do the work that this process has, or wait for that of another process."""
         if self._here is None:
             return self._workers.next_ended()
-        (config, progress), self._here = self._here, None
-        return run_cell(config, self._place, progress)
+        (work, progress), self._here = self._here, None
+        return work.run(self._place, progress)
 
     def how_to_go_on(self) -> str:
         """Return nothing: the same command goes on."""

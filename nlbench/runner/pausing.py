@@ -74,5 +74,8 @@ def _answer(number: int, frame: FrameType | None) -> None:
         _asked_by = signal.Signals(number).name
         if not _is_quiet:
             # Not by the log: what was interrupted may be writing there, or hold its lock.
-            text = f"{_asked_by}: what is in training ends after this epoch, and can go on then.\n"
+            text = (
+                f"{_asked_by}: what is in training ends after this epoch, a part to embed after "
+                "this shard. Both can go on then.\n"
+            )
             os.write(2, text.encode())

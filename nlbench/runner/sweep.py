@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
+from typing import cast
 
 from nlbench.config.run_config import RunConfig
-from nlbench.runner.cell import Cell, earlier_cell
+from nlbench.runner.cell import Cell
+from nlbench.runner.cell_work import CellWork
 from nlbench.runner.executors import Executor, SweepOrder
 from nlbench.runner.local_executor import LocalExecutor
-from nlbench.runner.pausing import why_end
+from nlbench.runner.submitting import submit_all
 from nlbench.runner.workplace import Progress, Workplace, no_progress
 
 OnStart = Callable[[RunConfig], Progress]
 OnWait = Callable[[Sequence[RunConfig]], None]
-
-_LOOK_AGAIN_S = 1.0  # at cells that another process has; what it reads is a file for each
 
 
 def run_sweep(
@@ -55,53 +54,11 @@ def run_sweep(
         order = SweepOrder(place, jobs=jobs, selector_timeout_s=selector_timeout_s)
         executor = LocalExecutor(order)
     with executor:
-        yield from _until_none_is_busy(
-            lambda few: _each(few, executor, place, on_start), configs, place, on_wait
-        )
-
-
-def _until_none_is_busy(
-    run: Callable[[Sequence[RunConfig]], Generator[Cell, None, None]],
-    configs: Sequence[RunConfig],
-    place: Workplace,
-    on_wait: OnWait,
-) -> Generator[Cell, None, None]:
-    left, waited = configs, False
-    is_first = True
-    while left and not why_end(None if is_first else place.deadline):
-        is_first = False
-        busy: list[RunConfig] = []
-        for cell in run(left):
-            if cell.status == "busy":
-                busy.append(cell.config)
-            else:
-                yield cell
-        if busy and not waited:
-            on_wait(busy)
-            waited = True
-        if busy:
-            time.sleep(_LOOK_AGAIN_S)
-        left = busy
-
-
-def _each(
-    configs: Sequence[RunConfig], executor: Executor, place: Workplace, on_start: OnStart
-) -> Generator[Cell, None, None]:
-    """Submit cells as there is room; those that ended before are not run."""
-    has_begun = False
-    for config in configs:
-        # A cell that the grid names twice is not run twice at once.
-        while not _has_room(executor, config) and not why_end(None):
-            yield executor.next_ended()
-        earlier = earlier_cell(config, place)
-        if earlier is not None:
-            yield earlier
-        elif not why_end(place.deadline if has_begun else None):
-            executor.begin(config, on_start(config))
-            has_begun = True
-    while executor.under_way:
-        yield executor.next_ended()
-
-
-def _has_room(executor: Executor, config: RunConfig) -> bool:
-    return executor.has_room and config.fingerprint not in executor.under_way
+        for cell in submit_all(
+            [CellWork(config) for config in configs],
+            executor,
+            place,
+            lambda work: on_start(work.config),
+            lambda works: on_wait([work.config for work in works]),
+        ):
+            yield cast("Cell", cell)

@@ -1,4 +1,4 @@
-"""A process that runs cells of a sweep for its parent, and ends with it.
+"""A process that does work such as cells of a sweep for its parent, and ends with it.
 
 Imports nothing heavy: it watches over its parent before it loads torch.
 """
@@ -66,7 +66,7 @@ class _LogToParent(logging.Handler):
 
 
 def serve(connection: Connection, setup: WorkerSetup, clock: MutableSequence[float]) -> None:
-    """Run the cells that come through a connection until it is closed.
+    """Do the work that comes through a connection until it is closed.
 
     The first message is the `Workplace`, and the address of the MLflow store, which every process
     opens for itself; None where nothing is logged.
@@ -80,7 +80,6 @@ def serve(connection: Connection, setup: WorkerSetup, clock: MutableSequence[flo
     import torch
 
     from nlbench.plugins import registry
-    from nlbench.runner.cell import run_cell
     from nlbench.runner.selector_calls import use_clock
     from nlbench.runner.workplace import open_tracker
 
@@ -99,7 +98,7 @@ def serve(connection: Connection, setup: WorkerSetup, clock: MutableSequence[flo
             place = replace(place, tracker=open_tracker(address, place.store))
         with pausing_on_signals(is_quiet=True):
             while True:
-                line.say("cell", run_cell(connection.recv(), place, progress))
+                line.say("ended", connection.recv().run(place, progress))
     except EOFError:
         return
 

@@ -1,4 +1,4 @@
-"""Cells of a sweep in several processes at once; a process that dies costs the cell it had."""
+"""Work in several processes at once; a process that dies costs what it was at."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import torch
 from nlbench.errors import RunError
 from nlbench.machine import leaves_cores, memory_limit_words, takes_all_cores
 from nlbench.plugins import registry
-from nlbench.runner.cell import Cell, outsiders
+from nlbench.runner.cell import Cell
 from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.pausing import asked_by_signal, pausable
 from nlbench.runner.shares import Share, share_of
@@ -32,7 +32,7 @@ from nlbench.runner.worker import WorkerSetup, serve
 from nlbench.surroundings import start_method
 
 if TYPE_CHECKING:
-    from nlbench.config.run_config import RunConfig
+    from nlbench.runner.work import Outcome, Work
     from nlbench.runner.workplace import Progress, Workplace
 
 _log = logging.getLogger("nlbench")
@@ -45,7 +45,7 @@ _LOOK_S = 0.5  # between looks at the processes, and at the clocks of selectors
 class _Worker:
     process: BaseProcess
     line: Connection
-    config: RunConfig
+    work: Work
     progress: Progress
     plugins: frozenset[str]
     clock: MutableSequence[float]
@@ -68,7 +68,7 @@ class _Worker:
 class Workers:
     """Up to `n_jobs` processes, started when there is work for them, and again where one died.
 
-    One that has run plugins runs cells with the same plugins only: what they left behind in their
+    One that has run plugins does work with the same plugins only: what they left behind in their
     process, nobody else meets.
 
     As a context: left in good order the processes end by themselves, else they are killed. What a
@@ -109,29 +109,29 @@ class Workers:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more cell can begin."""
+        """Whether one more can begin."""
         return len(self._busy) < self._n_jobs
 
     @property
     def under_way(self) -> Collection[str]:
-        """The fingerprints of the cells that have begun."""
-        return [worker.config.fingerprint for worker in self._busy.values()]
+        """The keys of what has begun."""
+        return [worker.work.key for worker in self._busy.values()]
 
-    def begin(self, config: RunConfig, progress: Progress) -> None:
-        """Hand a cell to a process; `next_ended` calls `progress` and returns how it ended."""
+    def begin(self, work: Work, progress: Progress) -> None:
+        """Hand work to a process; `next_ended` calls `progress` and returns how it ended."""
         self._idle = [worker for worker in self._idle if worker.process.is_alive()]
-        plugins = outsiders(config)
+        plugins = work.outsiders()
         worker = next((each for each in self._idle if each.plugins == plugins), None)
         if worker is not None:
             self._idle.remove(worker)
-            worker.config, worker.progress = config, progress
+            worker.work, worker.progress = work, progress
             self._busy[worker.line] = worker
         else:
             if len(self._idle) + len(self._busy) >= self._n_jobs:
                 self._dismiss(self._idle.pop(0))
-            worker = self._start(config, progress, plugins)
+            worker = self._start(work, progress, plugins)
         with suppress(OSError):  # it is gone already, which `next_ended` will notice
-            worker.line.send(config)
+            worker.line.send(work)
 
     def _dismiss(self, worker: _Worker) -> None:
         worker.line.close()
@@ -139,7 +139,7 @@ class Workers:
         worker.kill()
         worker.process.join()
 
-    def _start(self, config: RunConfig, progress: Progress, plugins: frozenset[str]) -> _Worker:
+    def _start(self, work: Work, progress: Progress, plugins: frozenset[str]) -> _Worker:
         # A fresh interpreter: a forked one hangs where torch's threads or CUDA were in use.
         context = multiprocessing.get_context("spawn")
         line, its_end = context.Pipe()
@@ -153,7 +153,7 @@ class Workers:
         process = context.Process(target=serve, args=(its_end, setup, clock))
         # Known before it is there: Ctrl-C at any moment must find it.
         worker = self._busy[line] = _Worker(
-            process, line, config, progress, plugins, clock, share.gpu
+            process, line, work, progress, plugins, clock, share.gpu
         )
         _launch(process, share)
         its_end.close()
@@ -163,8 +163,8 @@ class Workers:
             line.send((replace(self._place, tracker=None), address))
         return worker
 
-    def next_ended(self) -> Cell:
-        """Wait for a cell to end; one whose process died has failed.
+    def next_ended(self) -> Outcome:
+        """Wait for work to end; that whose process died has failed.
 
         Raises:
             RunError: if no process can be started at all.
@@ -172,14 +172,14 @@ class Workers:
         with pausable():
             return self._next_ended()
 
-    def _next_ended(self) -> Cell:
+    def _next_ended(self) -> Outcome:
         while True:
             if asked_by_signal():
                 self._pass_on()
             for line in wait(list(self._busy), _LOOK_S):
-                cell = self._listen(self._busy[line])  # type: ignore[index]
-                if cell is not None:
-                    return cell
+                outcome = self._listen(self._busy[line])  # type: ignore[index]
+                if outcome is not None:
+                    return outcome
             for worker in list(self._busy.values()):
                 # Its line stays open where a process that it started lives on.
                 if not worker.process.is_alive() and not worker.line.poll():
@@ -196,16 +196,16 @@ class Workers:
                     os.kill(worker.process.pid, signal.SIGTERM)
 
     def end_early(self) -> None:
-        """Ask all processes by SIGTERM to end their cells early; may be called by a handler."""
+        """Ask all processes by SIGTERM to end their work early; may be called by a handler."""
         for worker in list(self._busy.values()):
             worker.process.terminate()
 
     def end_now(self) -> None:
-        """Kill all processes that have a cell; `next_ended` returns these as failed."""
+        """Kill all processes that have work; `next_ended` returns these as failed."""
         for worker in list(self._busy.values()):
             worker.kill()
 
-    def _took_too_long(self, worker: _Worker) -> Cell:
+    def _took_too_long(self, worker: _Worker) -> Outcome:
         del self._busy[worker.line]
         worker.kill()
         worker.process.join()
@@ -214,9 +214,9 @@ class Workers:
             f"the selector took more than {self._timeout_s:g} s (--selector-timeout), and its "
             "process was ended. Raise the limit, or look where it waits."
         )
-        return Cell(worker.config, "failed", message=message)
+        return worker.work.without_result("failed", message)
 
-    def _listen(self, worker: _Worker) -> Cell | None:
+    def _listen(self, worker: _Worker) -> Outcome | None:
         try:
             kind, content = worker.line.recv()
         except (EOFError, OSError):
@@ -230,19 +230,20 @@ class Workers:
             worker.progress(*content)
         else:
             self._idle.append(self._busy.pop(worker.line))
-            cell: Cell = content
-            self._warn_of_crowd(cell)
-            return cell
+            outcome: Outcome = content
+            self._warn_of_crowd(outcome)
+            return outcome
         return None
 
-    def _warn_of_crowd(self, cell: Cell) -> None:
+    def _warn_of_crowd(self, cell: Outcome) -> None:
         """Say once that runs which take all cores gain nothing side by side.
 
         They keep all cores: on fewer their last bits would depend on the number of jobs. Where
         torch was given few threads, as by OMP_NUM_THREADS=1, there is room beside them.
         """
         if (
-            cell.record is None
+            not isinstance(cell, Cell)
+            or cell.record is None
             or self._warned
             or leaves_cores(torch.get_num_threads(), self._n_jobs)
         ):
@@ -256,14 +257,14 @@ class Workers:
                 cell.record.dataset.name,
             )
 
-    def _died(self, worker: _Worker) -> Cell:
+    def _died(self, worker: _Worker) -> Outcome:
         del self._busy[worker.line]
         worker.line.close()
         worker.process.join(_PATIENCE_S)
         worker.kill()  # where only its line was cut, and what it had started
         how = _how_it_ended(worker.process.exitcode)
         if worker.was_asked:
-            return Cell(worker.config, "paused", message=f"the process of this run {how}.")
+            return worker.work.without_result("paused", f"the process of this run {how}.")
         if not self._one_could_start:
             raise RunError(
                 f"the processes for --jobs cannot start: the first one {how}. A script needs "
@@ -273,7 +274,7 @@ class Workers:
         memory = f"If it ran out of memory: {memory_limit_words()}"
         fewer = " Lower --jobs." if self._n_jobs > 1 else ""
         message = f"the process of this run {how}. {memory}{fewer}"
-        return Cell(worker.config, "failed", message=message)
+        return worker.work.without_result("failed", message, is_lost=True)
 
     def _kill(self) -> None:
         with _without_ctrl_c():

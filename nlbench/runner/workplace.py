@@ -18,7 +18,7 @@ from nlbench.errors import ConfigError, RunError
 from nlbench.results.store import RunStore
 
 if TYPE_CHECKING:
-    from nlbench.config.run_config import RunConfig
+    from nlbench.config.run_config import DataConfig
     from nlbench.data.image_data import ImageData
     from nlbench.tracking import MlflowTracker
 
@@ -37,8 +37,8 @@ def no_progress(stage: str, done: int, total: int) -> None:
 class Shared(Protocol):
     """What the machines of one sweep make once and share."""
 
-    def data(self, config: RunConfig) -> ImageData | None:
-        """Return a run's data set as another machine read it; None where it is not shared."""
+    def data(self, dataset: DataConfig) -> ImageData | None:
+        """Return a data set as another machine read it; None where it is not shared."""
 
     def embeddings(self, folder: Path) -> EmbeddingCache:
         """Return this machine's cache, which takes from the others what they have."""

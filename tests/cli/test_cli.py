@@ -27,8 +27,8 @@ from nlbench.results.record import RunRecord
 from nlbench.results.store import RunStore
 
 COMMANDS = (
-    "run", "sweep", "list", "show", "check", "leaderboard", "export", "import", "verify", "ui",
-    "sync", "doctor",
+    "run", "sweep", "embed", "list", "show", "check", "leaderboard", "export", "import", "verify",
+    "ui", "sync", "doctor",
     "cache info", "cache clear", "data check",
 )  # fmt: skip
 RUN = ("run", "--selector", "none", "--epochs", "2")

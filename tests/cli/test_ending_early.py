@@ -64,6 +64,15 @@ def test_a_sweep_with_a_time_limit_ends_with_75_and_goes_on() -> None:
     assert len(RunStore().records()[0]) == 2
 
 
+def test_a_dry_run_tells_a_paused_run_from_a_killed_one() -> None:
+    words = [*SWEEP, "--seeds", "0"]
+    assert CliRunner().invoke(app, [*words, "--max-time", "0.001s"]).exit_code == 75
+    listed = CliRunner().invoke(app, [*words, "--dry-run"]).stdout
+    assert listed.startswith("paused "), listed
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert CliRunner().invoke(app, [*words, "--dry-run"]).stdout.startswith("finished ")
+
+
 def command(home: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "nlbench", *words],

@@ -217,3 +217,12 @@ def test_embeddings_are_computed_by_one_machine(lab: Lab) -> None:
     }
     assert names["one"]
     assert names["one"] == names["two"]  # each shard has a name of its own: nobody made others
+
+
+def test_a_data_set_is_embedded_once_for_all_machines(lab: Lab) -> None:
+    words = ("embed", "--encoder", "bundled-glyphs", "--part-size", "1", "--json")
+    made = [
+        json.loads(lab.nlbench(machine, *words, "--jobs", "2").stdout) for machine in ("one", "two")
+    ]
+    assert [content["embedded"] for content in made] == [1797, 0]
+    assert [content["encoders"][0]["different"] for content in made] == [1797, 1797]

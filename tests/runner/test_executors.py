@@ -25,6 +25,7 @@ from nlbench.errors import BusyError, ConfigError
 from nlbench.plugins import registry
 from nlbench.results.store import RunStore
 from nlbench.runner.cell import Cell, run_cell
+from nlbench.runner.cell_work import CellWork
 from nlbench.runner.executors import EXECUTORS, SweepOrder, driver_device, open_executor
 from nlbench.runner.homecoming import Homecoming, packed
 from nlbench.runner.on_ray import post as post_module
@@ -224,10 +225,12 @@ def test_files_that_settings_name_are_sent_and_the_run_stays_the_same(tmp_path: 
     matrix.write_text("\n".join(",".join(map(str, row)) for row in rows))
     settings = {"noise.matrix": str(matrix)}
     (config,) = plan("none", noises=("matrix",), settings=settings)
-    parcel = Parcel(tmp_path / "parcel", [config])
+    parcel = Parcel(tmp_path / "parcel", [CellWork(config)])
     there = tmp_path / "node"
     (tmp_path / "parcel").rename(there)
-    moved = opened(parcel.addressed(config), there)
+    work = opened(parcel.addressed(CellWork(config)), there)
+    assert isinstance(work, CellWork)
+    moved = work.config
     name = moved.noise.options["matrix"]
     assert Path(name).is_relative_to(there)
     assert Path(name).read_bytes() == matrix.read_bytes()
@@ -252,18 +255,21 @@ def test_a_file_that_is_too_large_is_named_where_it_is(
     rows = [[0.55 if i == j else 0.05 for j in range(10)] for i in range(10)]
     matrix.write_text("\n".join(",".join(map(str, row)) for row in rows))
     (config,) = plan("none", noises=("matrix",), settings={"noise.matrix": str(matrix)})
-    parcel = Parcel(tmp_path / "parcel", [config])
-    assert opened(parcel.addressed(config), tmp_path).noise.options["matrix"] == str(matrix)
+    parcel = Parcel(tmp_path / "parcel", [CellWork(config)])
+    work = opened(parcel.addressed(CellWork(config)), tmp_path)
+    assert isinstance(work, CellWork)
+    assert work.config.noise.options["matrix"] == str(matrix)
     assert "is not sent: each node needs it at that path" in caplog.text
 
 
 def test_a_selector_that_was_dropped_into_the_package_travels_with_it(
     tmp_path: Path, own_selectors: Path
 ) -> None:
-    assert Parcel(tmp_path / "a", plan("none")).packages == ()
+    assert Parcel(tmp_path / "a", map(CellWork, plan("none"))).packages == ()
     shutil.copyfile(own_selectors / "random.py", own_selectors / "dropped_for_a_test.py")
     registry.rediscover()
-    assert Parcel(tmp_path / "b", plan("dropped-for-a-test")).packages == (own_selectors,)
+    dropped = map(CellWork, plan("dropped-for-a-test"))
+    assert Parcel(tmp_path / "b", dropped).packages == (own_selectors,)
 
 
 # The post

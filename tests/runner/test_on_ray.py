@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from embedding_plugins import BATCH, N_TEST, N_TRAIN, EmbeddingPlugins, N
 from loose_components import DATASET
 from ray_cluster import QUIET, Cluster, ray_cluster
 
@@ -26,6 +27,7 @@ from nlbench.errors import ConfigError, RunError
 from nlbench.plugins import registry
 from nlbench.results.store import RunStore
 from nlbench.runner.cell import Cell
+from nlbench.runner.cell_work import CellWork
 from nlbench.runner.executors import SweepOrder, open_executor
 from nlbench.runner.sweep import run_sweep
 from nlbench.runner.workplace import Workplace
@@ -115,7 +117,12 @@ def swept(
     store = RunStore()
     place = Workplace(store, CPU, MlflowTracker.open(None, store.home) if track else None)
     order = SweepOrder(
-        place, "cpu", None, timeout_s, tuple(configs), {"address": address, **options}
+        place,
+        "cpu",
+        None,
+        timeout_s,
+        tuple(map(CellWork, configs)),
+        {"address": address, **options},
     )
     cells = []
     for cell in run_sweep(configs, place, on_start, executor=open_executor("ray", order)):
@@ -312,11 +319,12 @@ main()
     [
         (signal.SIGINT, 130, "Stopped: 0 of 2 runs ended, those under way were cancelled."),
         (signal.SIGTERM, 75, "its task was cancelled (SIGTERM); the next one begins anew."),
+        (None, 75, "its task was cancelled (--max-time); the next one begins anew."),
     ],
-    ids=["Ctrl-C", "SIGTERM"],
+    ids=["Ctrl-C", "SIGTERM", "--max-time"],
 )
-def test_a_signal_cancels_and_the_same_command_goes_on(
-    number: int, code: int, words_at_end: str, cluster: Cluster, where: Callable[..., Path]
+def test_a_signal_or_a_time_limit_cancels_and_the_same_command_goes_on(
+    number: int | None, code: int, words_at_end: str, cluster: Cluster, where: Callable[..., Path]
 ) -> None:
     folder = where()
     (folder / "hold").touch()
@@ -325,12 +333,15 @@ def test_a_signal_cancels_and_the_same_command_goes_on(
         cluster.address, "--plugin", str(folder / "where.py"), "--selector", "where",
         "--noise", "symmetric:0.4", "--seeds", "0-1", "--epochs", "1",
     ]  # fmt: skip
+    limit = [] if number else ["--max-time", "60s"]  # longer than both take to begin
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+        [*words, *limit], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     wait_for(lambda: (tries(folder, 0) and tries(folder, 1)) or process.poll() is not None)
     pids = [int(pid) for seed in (0, 1) for pid, _ in tries(folder, seed)]
-    os.kill(process.pid, number)
+    if number:
+        os.kill(process.pid, number)
     output, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode in (code, 1 if code == 130 else code), output
     assert words_at_end in " ".join(output.split())
@@ -347,6 +358,52 @@ def test_a_signal_cancels_and_the_same_command_goes_on(
     assert sorted((r.seed, r.status, r.attempt) for r in records) == [
         (0, "finished", 2), (1, "finished", 2)
     ]  # fmt: skip
+
+
+HOLD = """pass
+        own = [line for line in (FOLDER / "embedded").read_text().splitlines()
+               if line.startswith(f"{os.getpid()} ")]
+        while len(own) > 2 and (FOLDER / "hold").exists():
+            time.sleep(0.02)"""
+
+
+def test_parts_of_an_embedding_come_home_also_those_of_a_machine_that_dies(
+    tmp_path: Path,
+) -> None:
+    plugins = EmbeddingPlugins(tmp_path / "plugins", HOLD)
+    (plugins.folder / "hold").touch()
+    with ray_cluster() as cluster:
+        second = cluster.nodes[1]
+        words = [
+            sys.executable, "-m", "nlbench", *plugins.words, "--part-size", "2048", "--executor",
+            "ray", "--ray-address", cluster.address, "--json",
+        ]  # fmt: skip
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        def held() -> list[tuple[int, str]]:
+            counts = Counter((pid, node) for pid, node, _ in plugins.batches())
+            return [which for which, n in counts.items() if n > 2]
+
+        wait_for(lambda: held() or process.poll() is not None)
+        ((pid, node),) = held()
+        if node == str(second.folder):
+            second.kill()
+        else:
+            os.kill(pid, signal.SIGKILL)
+        (plugins.folder / "hold").unlink()
+        output, said = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, said
+    (row,) = json.loads(output)["encoders"]
+    assert row["images"] == {"train": N_TRAIN, "test": N_TEST}
+    assert "Traceback" not in said
+    # At most a shard was begun twice: those that were done had come home.
+    assert N + BATCH <= plugins.n_embedded() <= N + 2 * BATCH
+    n_before = plugins.n_embedded()
+    again = subprocess.run(
+        [sys.executable, "-m", "nlbench", *plugins.words], capture_output=True, text=True
+    )
+    assert "nothing to embed" in again.stderr, again.stderr
+    assert plugins.n_embedded() == n_before
 
 
 def test_what_a_cell_raises_is_its_failure_and_is_not_repeated(
@@ -392,9 +449,11 @@ def test_a_cell_that_another_sweep_has_is_waited_for(
     store = RunStore()
     with store.claim(config.fingerprint):
         place = Workplace(store, CPU)
-        order = SweepOrder(place, "cpu", None, None, configs, {"address": cluster.address})
+        order = SweepOrder(
+            place, "cpu", None, None, [CellWork(config)], {"address": cluster.address}
+        )
         with open_executor("ray", order) as executor:
-            executor.begin(config, lambda stage, done, total: None)
+            executor.begin(CellWork(config), lambda stage, done, total: None)
             assert executor.next_ended().status == "busy"
     (cell,) = swept(configs, cluster.address)
     assert cell.status == "finished"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from embedding_plugins import N_TEST, N_TRAIN, EmbeddingPlugins, N
 from slurm_node import SlurmNode, missing_programs, one_node
 from typer.testing import CliRunner
 
@@ -313,4 +315,29 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
     assert slurm.ask("squeue", "--noheader", "--states=PENDING,RUNNING") == ""
     again = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S)
     assert again.returncode == 0, again.stderr
-    assert re.search(r"4 finished|\d finished, \d already finished", again.stderr)
+    # Those that had ended before Ctrl-C are counted apart, whichever ends first.
+    assert sum(map(int, re.findall(r"(\d) (?:already )?finished", again.stderr))) == 4, again.stderr
+
+
+@pytest.mark.slurm
+def test_parts_of_an_embedding_are_jobs_and_one_that_is_told_goes_on(
+    slurm: SlurmNode, tmp_path: Path
+) -> None:
+    slow = "(FOLDER / 'slow').exists() and time.sleep(2)"
+    plugins = EmbeddingPlugins(tmp_path / "plugins", slow)
+    (plugins.folder / "slow").touch()
+    command = [
+        *(sys.executable, "-m", "nlbench", *plugins.words),
+        *("--part-size", "3000", "--executor", "slurm", "--slurm-time", "30", "--json"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until("a batch of the second shard", lambda: len(plugins.batches()) > 3)
+    slurm.ask("scancel", "--signal=USR2", *running(slurm))
+    (plugins.folder / "slow").unlink()
+    output, said = process.communicate(timeout=WAIT_S)
+
+    assert process.returncode == 0, said
+    (row,) = json.loads(output)["encoders"]
+    assert row["images"] == {"train": N_TRAIN, "test": N_TEST}
+    assert plugins.n_embedded() == N, "a job that is told ends after its shard"
+    assert len({pid for pid, _, _ in plugins.batches()}) > 2

@@ -14,10 +14,11 @@ from nlbench.config.run_config import RunConfig
 from nlbench.config.sweep_plan import SweepPlan
 from nlbench.errors import ConfigError, RunError
 from nlbench.results.store import RunStore
+from nlbench.runner.cell_work import CellWork
 from nlbench.runner.executors import SweepOrder
 from nlbench.runner.on_slurm import executor as on_slurm
 from nlbench.runner.on_slurm import queue
-from nlbench.runner.on_slurm.job import CellJob
+from nlbench.runner.on_slurm.job import WorkJob
 from nlbench.runner.on_slurm.options import minutes, parameters
 from nlbench.runner.workplace import Workplace, no_progress
 
@@ -111,10 +112,10 @@ class Submissions:
     def __init__(self, most: int) -> None:
         self.most, self.arrays = most, []  # type: int, list[list[str]]
 
-    def __call__(self, cells: list[CellJob]) -> list[object]:
+    def __call__(self, cells: list[WorkJob]) -> list[object]:
         if len(cells) > self.most:
             raise RuntimeError("sbatch: error: AssocMaxSubmitJobLimit")
-        self.arrays.append([cell.config.fingerprint for cell in cells])
+        self.arrays.append([cell.work.key for cell in cells])
         return [_Submitted(f"{len(self.arrays)}_{number}") for number in range(len(cells))]
 
 
@@ -138,7 +139,7 @@ def begin_all(executor: on_slurm.SlurmExecutor, configs: list[RunConfig]) -> int
     for number, config in enumerate(configs):
         if not executor.has_room:
             return number
-        executor.begin(config, no_progress)
+        executor.begin(CellWork(config), no_progress)
     return len(configs)
 
 
@@ -188,7 +189,7 @@ def test_a_cell_that_another_process_has_is_not_submitted(
 ) -> None:
     (config,) = some_cells(1)
     with RunStore(tmp_path / "home").claim(config.fingerprint):
-        executor.begin(config, no_progress)
+        executor.begin(CellWork(config), no_progress)
 
         assert executor.next_ended().status == "busy"
 
@@ -210,6 +211,6 @@ def test_a_sweep_that_is_to_end_early_cancels_its_jobs_and_says_paused(
     cells = [executor.next_ended() for _ in configs]
 
     assert {cell.status for cell in cells} == {"paused"}
-    assert {cell.config.fingerprint for cell in cells} == {each.fingerprint for each in configs}
+    assert {cell.key for cell in cells} == {each.fingerprint for each in configs}
     assert cancelled == ["1_0", "1_1", "1_2"], "once"
     assert not executor.under_way

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +18,6 @@ from typing import Any
 import ray
 import torch
 
-from nlbench.config.run_config import RunConfig
 from nlbench.errors import RunError, text_of
 from nlbench.files import cache_dir
 from nlbench.plugins.registry import plugin_name
@@ -28,6 +29,8 @@ from nlbench.runner.on_ray.options import RayOptions
 from nlbench.runner.on_ray.post import News, Post
 from nlbench.runner.on_ray.shipping import Parcel
 from nlbench.runner.on_ray.task import NodeOrder, read_data, run_on_node
+from nlbench.runner.pausing import SIGNALS
+from nlbench.runner.work import Work
 
 log = logging.getLogger("nlbench")
 
@@ -55,7 +58,7 @@ class Cluster:
             RunError: if no cluster answers, or it has no room for a single cell.
         """
         try:
-            self._parcel = Parcel(self._folder, self._order.configs)
+            self._parcel = Parcel(self._folder, self._order.works)
             self._connect()
             self._post = _remote(Post).options(num_cpus=0, resources=_HEAD).remote()
             self._node_order = ray.put(self._for_nodes())
@@ -79,10 +82,11 @@ class Cluster:
         local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
             _knock(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
-            ray.init(
-                address=address, namespace="nlbench", log_to_driver=False,
-                logging_level=logging.ERROR, runtime_env=self._environment(), **local,
-            )  # fmt: skip
+            with _signals_kept():
+                ray.init(
+                    address=address, namespace="nlbench", log_to_driver=False,
+                    logging_level=logging.ERROR, runtime_env=self._environment(), **local,
+                )  # fmt: skip
         except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
             raise RunError(
                 f"no Ray cluster answers at --ray-address {address}: {_first_line(error)} Start "
@@ -143,21 +147,21 @@ class Cluster:
         share = {"CPU": float(self._options.cpus or 1), "GPU": self._gpus}
         return {kind: n for kind, n in share.items() if n}
 
-    def submit(self, config: RunConfig, plugins: list[str]) -> Any:
-        """Submit a cell and return the reference to its `Delivery`."""
-        addressed = self._parcel.addressed(config)
-        task = self._task(plugins)
-        return task.remote(self._node_order, addressed, self._data_of(addressed), self._post)
+    def submit(self, work: Work) -> Any:
+        """Submit work and return the reference to its `Delivery`."""
+        task = self._task(sorted(work.outsiders()))
+        addressed = self._parcel.addressed(work)
+        return task.remote(self._node_order, addressed, self._data_of(work), self._post)
 
-    def _data_of(self, config: RunConfig) -> dict[str, Any]:
+    def _data_of(self, work: Work) -> dict[str, Any]:
         """Return the reference to a data set, which one task reads for the whole cluster."""
-        if plugin_name("datasets", config.dataset.name):
+        if plugin_name("datasets", work.dataset.name):
             return {}  # read in the process of its own runs, which alone know its classes
-        key = data_key(config)
+        key = data_key(work.dataset)
         if key not in self._data:
             # No GPU: a run that waits for its data keeps the one that it has.
             read = _remote(read_data).options(num_cpus=1, max_retries=_RETRIES)
-            self._data[key] = read.remote(self._node_order, config, self._post)
+            self._data[key] = read.remote(self._node_order, work.dataset, work.key, self._post)
         return {key: self._data[key]}
 
     def _task(self, plugins: list[str]) -> Any:
@@ -241,6 +245,21 @@ class Cluster:
             f"the Ray cluster is lost: {_first_line(error)} What came home is kept; start the "
             "cluster again and repeat the same command."
         )
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep this process's answers to signals: Ray takes SIGTERM for itself, and aborts on it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # set by nobody who knows Python
+                signal.signal(number, handler)
 
 
 def _knock(address: str) -> None:

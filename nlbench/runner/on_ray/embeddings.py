@@ -16,6 +16,7 @@ from torch import Tensor
 from nlbench.data.content_keys import Keys, position_keys
 from nlbench.encoders.cache import Compute, EmbeddingCache, read_stored
 from nlbench.encoders.key_index import KnownImages
+from nlbench.encoders.shards import name_of_images
 from nlbench.encoders.wanted_rows import WantedRows
 from nlbench.errors import refusals
 from nlbench.files import write_atomic
@@ -69,15 +70,29 @@ class ClusterCache(EmbeddingCache):
         with self._turn(key) as turn:
             for name, reference in turn.shards:
                 content = ray.get(reference)
-                with self._lock(entry):
+                with self.lock(entry):
                     write_atomic(entry / name, content)
-            with self._lock(entry), refusals(entry, "read"):
+            with self.lock(entry), refusals(entry, "read"):
                 read_stored(entry, wanted)
             if len(wanted.missing()):
                 super()._add(entry, wanted, known, compute, identity)
 
     def _written(self, path: Path, identity: Mapping[str, str]) -> None:
         ray.get(self._post.publish.remote(_key(path.parent, identity), path.name, _bytes(path)))
+
+    def has(self, entry: Path, keys: Keys) -> bool:
+        """Return whether a shard of just these images is on its way home; one that is here goes."""
+        if ray.get(self._post.has_sent.remote(entry.name, name_of_images(keys))):
+            return True
+        path = self.whole_shard(entry, keys)
+        if path is None:
+            return super().has(entry, keys)
+        self.bring_home(path)
+        return True
+
+    def bring_home(self, path: Path) -> None:
+        """Send a shard to the driver."""
+        ray.get(self._post.send.remote(path.parent.name, path.name, _bytes(path)))
 
     @contextmanager
     def _turn(self, key: str) -> Iterator[Turn]:

@@ -1,4 +1,4 @@
-"""The driver's side of a Ray cluster: connects, submits cells, hears of them, cancels them."""
+"""The driver's side of a Ray cluster: connects, submits work, hears of it, cancels it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Any
 
 import ray
 
-from nlbench.config.run_config import RunConfig
 from nlbench.errors import BusyError, NlbenchError, text_of
-from nlbench.runner.cell import Cell, outsiders
 from nlbench.runner.executors import SweepOrder
-from nlbench.runner.homecoming import Homecoming
 from nlbench.runner.on_ray.cluster import Cluster
 from nlbench.runner.on_ray.options import RayOptions
 from nlbench.runner.on_ray.post import News
 from nlbench.runner.pausing import pausable, why_end
+from nlbench.runner.work import Home, Outcome, Work
 from nlbench.runner.workplace import Progress
 
 log = logging.getLogger("nlbench")
@@ -34,25 +32,26 @@ def make(order: SweepOrder) -> RayExecutor:
 
 @dataclass(eq=False)
 class _Flying:
-    home: Homecoming
+    work: Work
+    home: Home
     progress: Progress
     selector_s: float = 0.0
     heard_at: float = 0.0  # of a selector that works; 0 where it does not
 
 
 class RayExecutor:
-    """Runs each cell as a task of a Ray cluster.
+    """Does each piece of work as a task of a Ray cluster.
 
     Ray repeats a task whose process or machine dies, on another machine where there is one. What
-    a cell itself raises is its failure and is not repeated. Cells with plugins that nlbench does
-    not ship share a process only with cells of the same plugins.
+    the work itself raises is its failure and is not repeated. Work with plugins that nlbench does
+    not ship shares a process only with work of the same plugins.
     """
 
     def __init__(self, order: SweepOrder) -> None:
         self._order, self._options = order, RayOptions.read(order)
         self._cluster = Cluster(order, self._options)
         self._flying: dict[Any, _Flying] = {}  # by the reference to what comes home
-        self._landed: list[Cell] = []
+        self._landed: list[Outcome] = []
 
     def __enter__(self) -> RayExecutor:
         self._cluster.open()
@@ -72,41 +71,40 @@ class RayExecutor:
 
     @property
     def capacity(self) -> int:
-        """How many cells the cluster has room for now, within `--jobs`."""
+        """How many the cluster has room for now, within `--jobs`."""
         return self._order.jobs or self._cluster.slots()
 
     @property
     def has_room(self) -> bool:
-        """Whether one more cell can begin; one waits in Ray's queue, so that no place is idle."""
+        """Whether one more can begin; one waits in Ray's queue, so that no place is idle."""
         waits = 0 if self._order.jobs else 1
         return not self._landed and len(self._flying) < self.capacity + waits
 
     @property
     def under_way(self) -> Collection[str]:
-        """The fingerprints of the cells that have begun."""
-        here = [cell.config.fingerprint for cell in self._landed]
-        return [*here, *(f.home.config.fingerprint for f in self._flying.values())]
+        """The keys of what has begun."""
+        here = [outcome.key for outcome in self._landed]
+        return [*here, *(flying.work.key for flying in self._flying.values())]
 
-    def begin(self, config: RunConfig, progress: Progress) -> None:
-        """Submit a cell, unless another process has it or has finished it."""
+    def begin(self, work: Work, progress: Progress) -> None:
+        """Submit work, unless another process has it or has finished it."""
         try:
-            home = Homecoming(config, self._order.place)
+            home = work.home(self._order.place)
             earlier = home.earlier()
         except BusyError as error:
-            self._landed.append(Cell(config, "busy", message=text_of(error)))
+            self._landed.append(work.without_result("busy", text_of(error)))
             return
         except NlbenchError as error:
-            self._landed.append(Cell(config, "failed", message=text_of(error)))
+            self._landed.append(work.without_result("failed", text_of(error)))
             return
         if earlier is not None:
             self._landed.append(earlier)
         else:
             progress("queue", 0, 1)
-            reference = self._cluster.submit(config, sorted(outsiders(config)))
-            self._flying[reference] = _Flying(home, progress)
+            self._flying[self._cluster.submit(work)] = _Flying(work, home, progress)
 
-    def next_ended(self) -> Cell:
-        """Wait for a cell to come home; all are called off where the command is to end early.
+    def next_ended(self) -> Outcome:
+        """Wait for work to come home; all is called off where the command is to end early.
 
         Raises:
             RunError: if the cluster is lost, or its machines lack nlbench.
@@ -125,7 +123,7 @@ class RayExecutor:
         """Say that the cluster stays as it was."""
         return "The cluster runs on; `ray stop` ends it." if self._options.is_outside else ""
 
-    def _home(self, reference: Any) -> Cell:
+    def _home(self, reference: Any) -> Outcome:
         flying = self._flying.pop(reference)
         try:
             delivery = self._cluster.delivery(reference)
@@ -135,11 +133,13 @@ class RayExecutor:
         return flying.home.ended(delivery)
 
     def _hear(self) -> None:
-        by_name = {f.home.config.fingerprint: f for f in self._flying.values()}
+        by_name = {flying.work.key: flying for flying in self._flying.values()}
         for news in self._cluster.news():
             if news.kind == "log":
                 name, level, text = news.content
                 logging.getLogger(name).log(level, "%s", text)
+            elif news.kind == "shard":
+                self._order.place.embeddings.take(*news.content)
             elif news.fingerprint in by_name:
                 _tell(by_name[news.fingerprint], news)
 
@@ -150,7 +150,7 @@ class RayExecutor:
             self._cluster.cancel(reference)
             flying.home.cancel()
             message = f"its task was cancelled ({why}); the next one begins anew."
-            self._landed.append(Cell(flying.home.config, "paused", message=message))
+            self._landed.append(flying.work.without_result("paused", message))
 
     def _end_slow_selectors(self) -> None:
         limit = self._order.selector_timeout_s

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from nlbench.config.run_config import RunConfig
+from nlbench.config.run_config import DataConfig
 from nlbench.data.image_data import ImageData
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.errors import NlbenchError
@@ -31,9 +31,9 @@ class NodeShare:
     def __init__(self, references: Mapping[str, Any], kept: dict[str, Any], post: Any) -> None:
         self._references, self._kept, self._post = references, kept, post
 
-    def data(self, config: RunConfig) -> ImageData | None:
-        """Return a run's data set; None where each process reads it itself."""
-        key = data_key(config)
+    def data(self, dataset: DataConfig) -> ImageData | None:
+        """Return a data set; None where each process reads it itself."""
+        key = data_key(dataset)
         if key not in self._references:
             return None
         if key not in self._kept:
@@ -48,9 +48,9 @@ class NodeShare:
         return ClusterCache(folder, self._post)
 
 
-def data_key(config: RunConfig) -> str:
+def data_key(dataset: DataConfig) -> str:
     """Return what tells data sets apart, their content included."""
-    return canonical_json(config.dataset.model_dump())
+    return canonical_json(dataset.model_dump())
 
 
 def _fetched(reference: Any) -> ImageData:

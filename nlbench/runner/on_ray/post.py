@@ -15,7 +15,7 @@ LEASE_S = 20.0
 
 
 class News(NamedTuple):
-    """Something that a cell says: `kind` is progress, started, clock or log."""
+    """Something that work says: `kind` is progress, started, clock, log or shard."""
 
     fingerprint: str
     kind: str
@@ -47,6 +47,7 @@ class Post:
         self._news: list[News] = []
         self._entries: dict[str, _Entry] = {}
         self._keys: dict[str, Any] = {}
+        self._sent: set[tuple[str, str]] = set()
 
     def tell(self, news: Sequence[News]) -> None:
         """Take news; they stay in order."""
@@ -56,6 +57,15 @@ class Post:
         """Return what came in since the last call."""
         news, self._news = self._news, []
         return news
+
+    def send(self, entry: str, name: str, content: bytes) -> None:
+        """Take a shard for the driver, as news: it is at home when the driver has taken them."""
+        self._news.append(News("", "shard", (entry, name, content)))
+        self._sent.add((entry, name.partition(".")[0].rpartition("-")[2]))
+
+    def has_sent(self, entry: str, images: str) -> bool:
+        """Return whether a shard of these images was sent, as by a task that died afterwards."""
+        return (entry, images) in self._sent
 
     def keys_of(self, data_key: str) -> Any:
         """Return the keys of a data set's images, which cost a reading of all; None if unknown."""

@@ -1,4 +1,4 @@
-"""What a sweep's nodes lack: plugins and the files that settings name, staged in one folder.
+"""What the nodes lack: plugins and the files that settings name, staged in one folder.
 
 Ray sends the folder to every node (`working_dir` of its runtime environment). A file counts by its
 content, so that a run with the same file under another path is the same run.
@@ -13,11 +13,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from nlbench.config.code_versions import components_of
-from nlbench.config.named_files import with_files_moved
-from nlbench.config.run_config import RunConfig
 from nlbench.errors import refusals
 from nlbench.plugins import registry
+from nlbench.runner.work import Work
 
 log = logging.getLogger("nlbench")
 
@@ -27,14 +25,14 @@ MOST_BYTES = 256 * 2**20
 """A file or model folder above this is not sent: nodes must have it at the same path."""
 
 
-def opened(config: RunConfig, root: Path) -> RunConfig:
-    """Return a run that `Parcel.addressed` returned, where the folder is `root`."""
+def opened(work: Work, root: Path) -> Work:
+    """Return work that `Parcel.addressed` returned, where the folder is `root`."""
 
     def place_of(name: str) -> str:
         place = name.removeprefix(_IN_PARCEL)
         return name if place == name else str(root / place)
 
-    return with_files_moved(config, place_of)
+    return work.moved(place_of)
 
 
 class Parcel:
@@ -46,25 +44,25 @@ class Parcel:
         packages: Folders of Python packages that nodes may lack: files were dropped into them.
     """
 
-    def __init__(self, folder: Path, configs: Iterable[RunConfig]) -> None:
+    def __init__(self, folder: Path, works: Iterable[Work]) -> None:
         self.folder = folder
         self._places: dict[Path, str] = {}
         self.plugins = tuple(self._staged(path) for path in registry.plugin_files())
         packages: set[Path] = set()
-        for config in configs:
-            with_files_moved(config, self._staged)
+        for work in works:
+            work.moved(self._staged)
             packages |= {
                 component.path.parent
-                for component in components_of(config)
+                for component in work.components()
                 if component.is_shipped and not component.keeps_version and component.path
                 and (component.path.parent / "__init__.py").is_file()
                 and not component.attribute
             }  # fmt: skip
         self.packages = tuple(sorted(packages))
 
-    def addressed(self, config: RunConfig) -> RunConfig:
-        """Return a run that names its files as they are called below the folder; see `opened`."""
-        return with_files_moved(config, self._address)
+    def addressed(self, work: Work) -> Work:
+        """Return work that names its files as they are called below the folder; see `opened`."""
+        return work.moved(self._address)
 
     def _address(self, name: str) -> str:
         place = self._staged(name)

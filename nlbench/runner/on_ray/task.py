@@ -1,4 +1,4 @@
-"""A cell on a node: what Ray runs there, in a process that has run only cells of its kind.
+"""Work on a node: what Ray runs there, in a process that has done only work of its kind.
 
 Imported on the node before anything heavy.
 """
@@ -20,9 +20,10 @@ from nlbench.runner.library_warnings import log_library_warnings
 from nlbench.runner.on_ray.telling import Teller
 
 if TYPE_CHECKING:
-    from nlbench.config.run_config import RunConfig
+    from nlbench.config.run_config import DataConfig
     from nlbench.results.record import RunRecord
     from nlbench.runner.delivery import Delivery
+    from nlbench.runner.work import Work
     from nlbench.runner.workplace import Workplace
 
 
@@ -31,7 +32,7 @@ _OLD_S = 86400.0
 
 @dataclass(frozen=True)
 class NodeOrder:
-    """What every cell of a sweep has in common on a node.
+    """What all work of a command has in common on a node.
 
     Attributes:
         device: As typed; resolved on the node.
@@ -56,7 +57,7 @@ class NodeOrder:
 
 @dataclass
 class _Process:
-    """What this process keeps from one cell to the next."""
+    """What this process keeps from one piece of work to the next."""
 
     came_along: Path | None = None
     data: dict[str, Any] = field(default_factory=dict)
@@ -65,35 +66,37 @@ class _Process:
 _process = _Process()
 
 
-def run_on_node(
-    order: NodeOrder, config: RunConfig, data: Mapping[str, Any], post: Any
-) -> Delivery:
-    """Run one cell and return what goes home; its home on the node is deleted afterwards.
+def run_on_node(order: NodeOrder, work: Work, data: Mapping[str, Any], post: Any) -> Delivery:
+    """Do one piece of work and return what goes home; its home on the node is deleted afterwards.
 
     Args:
-        order: What all cells have in common.
-        config: The cell; its files are named below the folder that came along.
+        order: What all work has in common.
+        work: The work; its files are named below the folder that came along.
         data: A reference to its data set, by key; empty where the node reads it.
         post: The actor that takes news.
     """
-    from nlbench.runner.cell import run_cell
-    from nlbench.runner.homecoming import packed
     from nlbench.runner.on_ray.shipping import opened
 
-    config = opened(config, _get_ready(order))
-    with Teller(post, config.fingerprint, order.log_level) as teller, _home() as home:
+    work = opened(work, _get_ready(order))
+    with Teller(post, work.key, order.log_level) as teller, _home() as home:
         place = _workplace(order, home, data, post, teller)
-        return packed(run_cell(config, place, teller.progress), place.store)
+        return work.packed(work.run(place, teller.progress), place.store)
 
 
-def read_data(order: NodeOrder, config: RunConfig, post: Any) -> Any:
-    """Return a data set, which Ray keeps for all nodes; what it warns of goes to the driver."""
+def read_data(order: NodeOrder, dataset: DataConfig, key: str, post: Any) -> Any:
+    """Return a data set, which Ray keeps for all nodes; what it warns of goes to the driver.
+
+    Args:
+        order: What all work has in common.
+        dataset: The data set.
+        key: Of the work that needs it first.
+        post: The actor that takes news.
+    """
     from nlbench.runner.inputs import data_of
-    from nlbench.runner.on_ray.shipping import opened
 
-    config = opened(config, _get_ready(order))
-    with Teller(post, config.fingerprint, order.log_level):
-        return data_of(config, order.data_dir)
+    _get_ready(order)
+    with Teller(post, key, order.log_level):
+        return data_of(dataset, order.data_dir)
 
 
 def _get_ready(order: NodeOrder) -> Path:

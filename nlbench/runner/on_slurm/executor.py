@@ -17,22 +17,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from nlbench.errors import ConfigError, NlbenchError, RunError, text_of
+from nlbench.errors import ConfigError, RunError, text_of
 from nlbench.plugins import registry
-from nlbench.results.store import Claim
-from nlbench.runner.cell import Cell, CellStatus
+from nlbench.runner.delivery import Delivery
 from nlbench.runner.executors import SweepOrder
-from nlbench.runner.on_slurm.job import FRUITLESS, CellJob, Ended, read_progress
+from nlbench.runner.on_slurm.job import FRUITLESS, Ended, WorkJob, read_progress
 from nlbench.runner.on_slurm.options import parameters
 from nlbench.runner.on_slurm.queue import ENDED, cancel, largest_array, states_of
 from nlbench.runner.pausing import pausable, why_end
-from nlbench.runner.workplace import Progress, Workplace
-from nlbench.tracking.run_log import RunLog
-
-if TYPE_CHECKING:
-    from nlbench.config.run_config import RunConfig
+from nlbench.runner.work import Outcome, SharedHome, Status, Work
+from nlbench.runner.workplace import Progress
 
 _log = logging.getLogger("nlbench")
 
@@ -67,30 +63,30 @@ def make(order: SweepOrder) -> SlurmExecutor:
 
 @dataclass(eq=False)
 class _Job:
-    """A cell with its job, while it is there."""
+    """Work with its job, while it is there."""
 
-    config: RunConfig
+    work: Work
     progress: Progress
     progress_file: Path
-    attempt_before: int
+    home: SharedHome
     submitted: Any = None  # submitit's
     n_lost: int = 0
     missing_since: float | None = None
 
 
 class SlurmExecutor:
-    """Runs cells as jobs of Slurm."""
+    """Does work as jobs of Slurm."""
 
     def __init__(self, order: SweepOrder) -> None:
         self._parameters = parameters(order.options)
         self._order = order
         self._largest = largest_array()
-        self.capacity = order.jobs or min(self._largest, len(order.configs) or self._largest)
+        self.capacity = order.jobs or min(self._largest, len(order.works) or self._largest)
         # An array keeps to `jobs` by itself; two of them would not.
         self._begin_again_below = 1 if order.jobs else self._largest // 2 + 1
         self._folder = order.place.store.home / "slurm" / f"{int(time.time())}-{os.getpid()}"
         self._waiting: deque[_Job] = deque()
-        self._busy: deque[RunConfig] = deque()
+        self._busy: deque[Work] = deque()
         self._jobs: dict[str, _Job] = {}
         self._asked_at = 0.0
         self._is_silent = self._any_failed = self._is_ending = False
@@ -111,7 +107,7 @@ class SlurmExecutor:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more cell can be submitted; Slurm itself decides when it begins.
+        """Whether one more can be submitted; Slurm itself decides when it begins.
 
         Up to a whole array of jobs is collected, and then nothing until most of it has ended.
         """
@@ -120,38 +116,36 @@ class SlurmExecutor:
 
     @property
     def under_way(self) -> Collection[str]:
-        """The fingerprints of the cells that were submitted, or are about to be."""
+        """The keys of what was submitted, or is about to be."""
         jobs = [*self._jobs.values(), *self._waiting]
-        return [config.fingerprint for config in [*(job.config for job in jobs), *self._busy]]
+        return [work.key for work in [*(job.work for job in jobs), *self._busy]]
 
-    def begin(self, config: RunConfig, progress: Progress) -> None:
-        """Take a cell; those that came before `next_ended` is called become one array of jobs."""
-        # A job would wait for its lock in vain, or come back again and again.
-        with self._order.place.store.held(config.fingerprint) as is_held:
-            if not is_held:
-                self._busy.append(config)
-                return
-        file = self._folder / f"{config.fingerprint}.progress"
-        before = attempts_of(config, self._order.place)
-        self._waiting.append(_Job(config, progress, file, before))
+    def begin(self, work: Work, progress: Progress) -> None:
+        """Take work; what came before `next_ended` is called becomes one array of jobs."""
+        home = work.shared_home(self._order.place)
+        if home.is_taken:
+            # A job would wait for its lock in vain, or come back again and again.
+            self._busy.append(work)
+            return
+        self._waiting.append(_Job(work, progress, self._folder / f"{work.key}.progress", home))
 
-    def next_ended(self) -> Cell:
-        """Submit what has come, and wait for a cell to end.
+    def next_ended(self) -> Outcome:
+        """Submit what has come, and wait for some of it to end.
 
         Raises:
             RunError: if Slurm does not take the jobs.
         """
         with pausable():
             while True:
-                cell = self._look()
-                if cell is not None:
-                    self._any_failed |= cell.status == "failed"
-                    return cell
+                outcome = self._look()
+                if outcome is not None:
+                    self._any_failed |= outcome.status == "failed"
+                    return outcome
                 time.sleep(_LOOK_S)
 
-    def _look(self) -> Cell | None:
+    def _look(self) -> Outcome | None:
         if self._busy:
-            return Cell(self._busy.popleft(), "busy")
+            return self._busy.popleft().without_result("busy")
         why = why_end(self._order.place.deadline)
         if why:
             return self._result() or self._paused(why)
@@ -159,13 +153,13 @@ class SlurmExecutor:
             pass
         return self._result() or self._lost()
 
-    def _paused(self, why: str) -> Cell:
-        """Cancel all jobs, once, and return one cell after the other as ended early."""
+    def _paused(self, why: str) -> Outcome:
+        """Cancel all jobs, once, and return one after the other as ended early."""
         if not self._is_ending:
             self._is_ending = True
             self._cancel(list(self._jobs))
-        config = (self._jobs.popitem()[1] if self._jobs else self._waiting.pop()).config
-        return Cell(config, "paused", message=f"its job was cancelled ({why}).")
+        work = (self._jobs.popitem()[1] if self._jobs else self._waiting.pop()).work
+        return work.without_result("paused", f"its job was cancelled ({why}).")
 
     def how_to_go_on(self) -> str:
         """Return where the jobs' own words are."""
@@ -175,7 +169,7 @@ class SlurmExecutor:
         """Submit an array of what waits; False where Slurm takes no more of it now."""
         jobs = [self._waiting[i] for i in range(min(len(self._waiting), self._largest))]
         try:
-            submitted = self._submitted([self._cell_job(job) for job in jobs])
+            submitted = self._submitted([self._work_job(job) for job in jobs])
         except (OSError, RuntimeError) as error:  # submitit's own are RuntimeErrors
             if _LIMIT.search(str(error)) and (len(jobs) > 1 or self._jobs):
                 self._largest = max(1, len(jobs) // 2)  # what a user may have in the queue
@@ -187,7 +181,7 @@ class SlurmExecutor:
             self._jobs[one.job_id] = job
         return True
 
-    def _submitted(self, cells: list[CellJob]) -> list[Any]:
+    def _submitted(self, works: list[WorkJob]) -> list[Any]:
         from submitit import SlurmExecutor as Submitter
 
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -196,12 +190,12 @@ class SlurmExecutor:
             job_name="nlbench", array_parallelism=self.capacity, **self._parameters
         )
         with submitter.batch():
-            return [submitter.submit(cell) for cell in cells]
+            return [submitter.submit(work) for work in works]
 
-    def _cell_job(self, job: _Job) -> CellJob:
+    def _work_job(self, job: _Job) -> WorkJob:
         place, data_dir = self._order.place, self._order.place.data_dir
-        return CellJob(
-            config=job.config,
+        return WorkJob(
+            work=job.work,
             place=replace(
                 place,
                 tracker=None,
@@ -215,8 +209,8 @@ class SlurmExecutor:
             progress_file=job.progress_file,
         )
 
-    def _result(self) -> Cell | None:
-        """Return a cell whose job has left a result."""
+    def _result(self) -> Outcome | None:
+        """Return work whose job has left a result."""
         try:
             names = {entry.name for entry in os.scandir(self._folder)}
         except OSError:  # a network file system that is away for a moment
@@ -224,19 +218,20 @@ class SlurmExecutor:
         for job_id, job in self._jobs.items():
             if job.submitted.paths.result_pickle.name in names:
                 del self._jobs[job_id]
-                return self._cell(job)
+                return self._outcome(job)
         return None
 
-    def _cell(self, job: _Job) -> Cell:
+    def _outcome(self, job: _Job) -> Outcome:
         try:
             ended = Ended(*job.submitted.result())
-        except Exception as error:  # whatever kept the job from running its cell, as text
+        except Exception as error:  # whatever kept the job from doing its work, as text
             message = f"its job failed: {_last_of(error)}. Its log: {job.submitted.paths.stderr}"
-            return Cell(job.config, "failed", message=message)
-        return home_again(job.config, self._order.place, ended, job.attempt_before)
+            return job.work.without_result("failed", message)
+        status = cast("Status", ended.status)
+        return job.home.ended(Delivery(status, message=ended.message, wall_s=ended.wall_s))
 
-    def _lost(self) -> Cell | None:
-        """Return a cell whose job has ended without a result; tell the others' progress."""
+    def _lost(self) -> Outcome | None:
+        """Return work whose job has ended without a result; tell the others' progress."""
         now = time.monotonic()
         if now < self._asked_at + _ASK_S:
             return None
@@ -259,21 +254,21 @@ class SlurmExecutor:
                 job.missing_since = now
             elif now > job.missing_since + _VISIBLE_S:
                 del self._jobs[job_id]
-                if cell := self._without_result(job_id, job, state):
-                    return cell
+                if outcome := self._without_result(job_id, job, state):
+                    return outcome
         return None
 
-    def _without_result(self, job_id: str, job: _Job, state: str) -> Cell | None:
-        """Submit a cell again that lost its machine; return any other one as failed."""
+    def _without_result(self, job_id: str, job: _Job, state: str) -> Outcome | None:
+        """Submit work again that lost its machine; return any other as failed."""
         job.n_lost += 1
         if state in _NOT_ITS_FAULT and job.n_lost < FRUITLESS:
-            _log.warning("job %s has ended (%s), and its cell goes into a new one.", job_id, state)
+            _log.warning("job %s has ended (%s), and its work goes into a new one.", job_id, state)
             self._waiting.append(job)
             return None
         what_to_do = _WHAT_TO_DO.get(state, "")
         message = f"job {job_id} has ended without a result ({state}). {what_to_do}".strip()
         log = f"Its log: {job.submitted.paths.stderr}"
-        return Cell(job.config, "failed", message=f"{message} {log}")
+        return job.work.without_result("failed", f"{message} {log}")
 
     def _tell(self, job: _Job) -> None:
         said = read_progress(job.progress_file)
@@ -299,30 +294,3 @@ def _last_of(error: Exception) -> str:
     """Return what a job raised: submitit has its traceback, with lines of dashes around it."""
     parts = re.split(r"^-{10,}\n", str(error), flags=re.MULTILINE)
     return parts[len(parts) > 1].strip().splitlines()[-1] if str(error) else type(error).__name__
-
-
-def home_again(config: RunConfig, place: Workplace, ended: Ended, attempt_before: int) -> Cell:
-    """Return a cell that a job has ended, and write its record to MLflow from here."""
-    status = cast("CellStatus", ended.status)
-    try:
-        record = place.store.read(config.fingerprint)
-    except NlbenchError as error:
-        return Cell(config, "failed", message=f"its record cannot be read: {text_of(error)}")
-    if record is not None and record.attempt > attempt_before:
-        claim = Claim(place.store.folder(config.fingerprint), record.attempt, False, None)
-        RunLog(place.tracker, place.store, claim).finish(record)
-    if status in ("finished", "already finished"):
-        if record is None:
-            message = "its job has finished, and its record is not in the home. Is it shared?"
-            return Cell(config, "failed", message=message)
-        return Cell(config, status, record, ended.message, ended.wall_s)
-    return Cell(config, status, None, ended.message, ended.wall_s)
-
-
-def attempts_of(config: RunConfig, place: Workplace) -> int:
-    """Return how often a cell was run before; 0 where its record cannot be read."""
-    try:
-        record = place.store.read(config.fingerprint)
-    except NlbenchError:
-        return 0
-    return 0 if record is None else record.attempt

@@ -1,8 +1,8 @@
-"""One cell as a job: runs it in a process of its own, and has the job queued again in time.
+"""Work as a job: does it in a process of its own, and has the job queued again in time.
 
-Slurm tells a job before its time limit, and before it is preempted. The run then ends early with a
-checkpoint, and submitit puts the same job into the queue again, which goes on from there. Nothing
-but the folder of the run is needed for that, so a job that Slurm itself puts back does the same.
+Slurm tells a job before its time limit, and before it is preempted. The work then ends early, a run
+with a checkpoint, and submitit puts the same job into the queue again, which goes on from there.
+Nothing but the home is needed for that, so a job that Slurm itself puts back does the same.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from nlbench.errors import RunError, text_of
 from nlbench.files import write_atomic
 
 if TYPE_CHECKING:
-    from nlbench.config.run_config import RunConfig
-    from nlbench.runner.cell import Cell
     from nlbench.runner.on_slurm.signals import Signals
+    from nlbench.runner.work import Outcome, Work
     from nlbench.runner.workplace import Workplace
 
 FRUITLESS = 3
-"""So many jobs in a row that got no further, and the cell counts as failed."""
+"""So many jobs in a row that got no further, and the work counts as failed."""
 
 _MARGIN_S = 20  # of the time before the limit, to hand the job over
 _SAY_EVERY_S = 1.0
 
 
 class Ended(NamedTuple):
-    """How a job's cell ended, in plain values; the record is in the store."""
+    """How a job's work ended, in plain values; what it made is in the home."""
 
     status: str
     message: str
@@ -39,11 +38,11 @@ class Ended(NamedTuple):
 
 
 @dataclass
-class CellJob:
+class WorkJob:
     """What submitit runs.
 
     Attributes:
-        config: The cell.
+        work: The work.
         place: The driver's, without its MLflow store: only the driver writes there.
         device: As typed; resolved on the job's machine.
         plugins: Files that define extra selectors.
@@ -53,7 +52,7 @@ class CellJob:
         n_fruitless: Jobs in a row, so far, that got no further.
     """
 
-    config: RunConfig
+    work: Work
     place: Workplace
     device: str
     plugins: tuple[Path, ...]
@@ -63,23 +62,22 @@ class CellJob:
     n_fruitless: int = 0
 
     def __call__(self) -> Ended:
-        """Run the cell; where Slurm ends the job before, it does not return."""
-        from nlbench.runner.cell import Cell
+        """Do the work; where Slurm ends the job before, it does not return."""
         from nlbench.runner.on_slurm.signals import Signals
 
         before = self._reached()
         signals = Signals(self.told_before_s - _MARGIN_S)
         try:
-            cell = self._run(signals)
+            outcome = self._run(signals)
         except RunError as error:  # its process was told before it had begun
             if not signals.told:
                 raise
-            cell = Cell(self.config, "failed", message=text_of(error))
-        if cell.status in ("finished", "already finished", "busy") or not signals.told:
-            return Ended(cell.status, cell.message, cell.wall_s)
+            outcome = self.work.without_result("failed", text_of(error))
+        if outcome.status in ("finished", "already finished", "busy") or not signals.told:
+            return Ended(outcome.status, outcome.message, outcome.wall_s)
         self.n_fruitless = 0 if self._reached() != before else self.n_fruitless + 1
         if self.n_fruitless >= FRUITLESS:
-            return Ended("failed", _too_short(self.n_fruitless), cell.wall_s)
+            return Ended("failed", _too_short(self.n_fruitless), outcome.wall_s)
         signals.hand_over()
         raise AssertionError("the job has been ended")
 
@@ -89,7 +87,7 @@ class CellJob:
 
         return DelayedSubmission(self)
 
-    def _run(self, signals: Signals) -> Cell:
+    def _run(self, signals: Signals) -> Outcome:
         import torch
 
         from nlbench.machine import resolve_device
@@ -103,23 +101,15 @@ class CellJob:
         place = replace(self.place, device=resolve_device(self.device))
         with Workers(1, place, self.selector_timeout_s) as workers:
             with signals.kept_from_children():
-                workers.begin(self.config, _SaidInFile(self.progress_file))
+                workers.begin(self.work, _SaidInFile(self.progress_file))
             with signals.passed_on(workers):
                 return workers.next_ended()
 
     def _reached(self) -> tuple[str, ...]:
-        """Return what tells how far the run can go on from: its newest checkpoint, embeddings."""
-        from nlbench.runner.resuming import FOLDER
-
-        folder = self.place.store.folder(self.config.fingerprint) / FOLDER
-        files = sorted((path.stat().st_mtime_ns, path.name) for path in _files(folder))
+        """Return what tells how far the work can go on from, embeddings among it."""
         said = read_progress(self.progress_file)
         embedded = str(said) if said.get("stage") == "embed" else ""
-        return (*(name for _, name in files), *(str(at) for at, _ in files), embedded)
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+        return (*self.work.reached(self.place), embedded)
 
 
 def _too_short(n_jobs: int) -> str:

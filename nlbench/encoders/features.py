@@ -19,6 +19,7 @@ from nlbench.encoders.base import Encoder
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.extract import Progress, embedding_precision, extract, nothing_shown
 from nlbench.encoders.prompts import load_prompts, prompt_texts
+from nlbench.encoders.sharing import Embeddings, found_by_first, shared_views
 from nlbench.encoders.versions import encoder_version
 from nlbench.encoders.views import view_embeddings
 from nlbench.errors import ConfigError, PluginError
@@ -163,7 +164,12 @@ class FeatureBank:
         """Return (V, rows, d) unit-norm float32 embeddings on the device, never cached."""
         started = time.perf_counter()
         model = self.loaded(self._resolve(encoder))
-        out = view_embeddings(self.images, self.rows, model, self.device, kind, draws)
+        out = shared_views(
+            len(self.rows),
+            lambda part: view_embeddings(
+                self.images, self.rows[part], model, self.device, kind, draws[:, part]
+            ),
+        )
         self.seconds += time.perf_counter() - started
         return out
 
@@ -225,9 +231,13 @@ def cached_embeddings(
         "precision": precision,
     }
 
-    def compute(shards: Sequence[Tensor]) -> Iterator[Tensor]:
+    def compute(shards: Sequence[Tensor], told: Progress) -> Iterator[Tensor]:
         with kept(plugin_name("encoders", encoder.name.partition(":")[0])):
-            yield from extract(images, encoder, device, precision, shards, progress)
+            yield from extract(images, encoder, device, precision, shards, told)
 
     n = len(images)
-    return cache.get(identity, n, compute, rows, lambda: content_keys(images, data[1], n))
+
+    def find(computed: Embeddings) -> Tensor:
+        return cache.get(identity, n, computed, rows, lambda: content_keys(images, data[1], n))
+
+    return found_by_first(find, compute, progress)

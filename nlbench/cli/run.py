@@ -133,7 +133,8 @@ def run(
                 selector, dataset, noise, noise_rate, seed, trainer=trainer, epochs=epochs,
                 recipe=recipe, settings=dict(parse_setting(text) for text in settings or []),
                 plugins=plugin or (), data_dir=data_dir, device=device, devices=devices,
-                tracking_uri=tracking_uri, force=force, deterministic=deterministic, progress=progress,
+                tracking_uri=tracking_uri, force=force, deterministic=deterministic,
+                progress=progress,
                 max_time_s=max_time_s, checkpoint_every_s=checkpoint_every_s,
             )  # fmt: skip
     except NlbenchError as error:

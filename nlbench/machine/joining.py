@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
 from inspect import signature
+from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -94,7 +95,9 @@ def _joined(kind: str) -> Ranks:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Batch statistics are those of the whole batch everywhere: there is nothing to send.
     has_new_name = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
-    unsent = {"forward_sync_buffers" if has_new_name else "broadcast_buffers": False}
+    unsent: dict[str, Any] = {
+        "forward_sync_buffers" if has_new_name else "broadcast_buffers": False
+    }
     strategy = DDPStrategy(
         process_group_backend="nccl" if kind == "cuda" else "gloo",
         timeout=_PATIENCE,

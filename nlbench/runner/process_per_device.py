@@ -1,8 +1,7 @@
 """The processes of one run on many devices: started, watched, ended together; one of them speaks.
 
-Each runs the same command in an environment like torchrun's. Whoever starts them does nothing else,
-so that one which dies, or hangs in an exchange with one that died, does not go unnoticed. It imports
-no torch.
+Each runs the same command in an environment like torchrun's. Whoever starts them does nothing
+else, so that one which dies, or waits forever for one that died, does not go unnoticed.
 """
 
 from __future__ import annotations
@@ -85,7 +84,8 @@ def _started(n: int, words: Sequence[str], folder: Path) -> Iterator[_Rank]:
                 stdout=None if index == 0 else subprocess.DEVNULL,
                 stderr=None if index == 0 else stream,
                 # A group of its own: Ctrl-C in a terminal reaches it through here alone.
-                preexec_fn=_in_own_group(os.getpid()),
+                # No thread runs here that could hold a lock in between.
+                preexec_fn=_in_own_group(os.getpid()),  # noqa: PLW1509
             )
         yield _Rank(index, process, own)
 
@@ -160,7 +160,7 @@ def _watched(ranks: Sequence[_Rank]) -> int:
 
 
 def _as_first(first: _Rank, n: int, code: int) -> int:
-    """Return the exit code of a shell for a signal of the user's; say it where it is another one."""
+    """Return a shell's exit code for a signal of the user's; say it where it is another one."""
     if -code in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         return 128 - code
     raise _ended(first, n)

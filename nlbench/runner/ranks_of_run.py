@@ -62,8 +62,8 @@ def require_alone_or_started(n_devices: int | None) -> None:
     """
     if (n_devices or 1) > world_size():
         raise ConfigError(
-            f"devices={n_devices} needs {n_devices} processes that run the same script, and this is "
-            f"one alone. Start it with `torchrun --nproc-per-node {n_devices} SCRIPT.py`, or use "
+            f"devices={n_devices} needs {n_devices} processes that run the same script, and this "
+            f"is one alone. Start it with torchrun --nproc-per-node {n_devices}, or use "
             f"`nlbench run --devices {n_devices}`."
         )
 
@@ -102,7 +102,8 @@ def follow(
     """
     inputs: Inputs | None = None
     while True:
-        what, value = ranks.from_first(("", None))
+        told: tuple[str, Any] = ("", None)
+        what, value = ranks.from_first(told)
         if what == "record":
             return RunRecord.from_json(value)
         if inputs is None:
@@ -145,10 +146,10 @@ def answer_of_first(selection: Selection) -> Selection:
         return selection
     own = {field.name: getattr(selection, field.name) for field in fields(selection)}
     tensors = {name: value.cpu() for name, value in own.items() if isinstance(value, Tensor)}
-    first = ranks.from_first(tensors)
-    others = {name: None for name in tensors if name not in first}
     device = selection.keep.device
-    return replace(selection, **others, **{name: part.to(device) for name, part in first.items()})
+    counts: dict[str, Any] = dict.fromkeys(tensors)
+    counts |= {name: value.to(device) for name, value in ranks.from_first(tensors).items()}
+    return replace(selection, **counts)
 
 
 def require_shared(trainer: str) -> None:

@@ -57,5 +57,5 @@ def _digest(tensors: Iterable[Tensor]) -> Tensor:
     total = 0
     for values in tensors:
         flat = values.detach().cpu().contiguous().flatten()
-        total = zlib.crc32(flat.view(torch.uint8).numpy(), total)
+        total = zlib.crc32(flat.view(torch.uint8).numpy().data, total)
     return torch.tensor(total)

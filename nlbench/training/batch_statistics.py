@@ -1,8 +1,8 @@
 """Batch normalisation over a batch whose parts are in several processes.
 
 `torch.nn.SyncBatchNorm` does the same on GPUs and refuses CPUs (torch 2.14), where tests run; it
-would also take the place of the network's own layers, and with them their other abilities, as timm's
-have. So the function that all of them call is caught instead: same layers, same names of weights.
+would also take the place of the network's own layers, which may do more, as timm's do. So the
+function that all of them call is caught instead: same layers, same names of weights.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from nlbench.data.images import StoredImages
 from nlbench.errors import DivergedError, PluginError
 from nlbench.selector import Selection
+from nlbench.training.agreement import require_same
 from nlbench.training.divergence import curves_to_the_end, diverged, is_broken, require_finite
 from nlbench.training.evaluate import predict
-from nlbench.training.agreement import require_same
 from nlbench.training.learner import Learner
 from nlbench.training.observed import looks_of
 from nlbench.training.precision import Precision

@@ -1,9 +1,10 @@
 """A network whose forward and backward several processes share; all else sees an ordinary one.
 
-Every process computes the loss of the whole batch, so that any loss, selector of batches or state of
-samples is what it is in one process. In between, at the network, each takes its share of the batch
-and hands its outputs to all. The gradient of the loss by these outputs is the same everywhere; each
-process follows that of its own share through the network, and Lightning Fabric's DDP adds them up.
+Every process computes the loss of the whole batch, so that any loss, selector of batches or state
+of samples is what it is in one process. In between, at the network, each takes its share of the
+batch and hands its outputs to all. The gradient of the loss by these outputs is the same
+everywhere; each process follows that of its own share through the network, and Lightning Fabric's
+DDP adds them up.
 """
 
 from __future__ import annotations

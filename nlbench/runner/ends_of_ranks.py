@@ -12,8 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nlbench.errors import NlbenchError, RunError, text_of
+
+if TYPE_CHECKING:
+    from nlbench.machine.ranks import Ranks
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
@@ -21,6 +25,10 @@ _WORD_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.05
 # What torch raises where an exchange failed, beside its own class: gloo and NCCL name themselves.
 _OF_EXCHANGES = ("gloo", "nccl", "connection closed by peer", "connection reset", "processgroup")
+
+
+class _LostError(RunError):
+    """Another process ended, which has an error file of its own."""
 
 
 def note_end(path: Path, why: str) -> None:
@@ -38,13 +46,13 @@ def end_noted() -> Iterator[None]:
         yield
     except Exception as error:
         own = os.environ.get(ERROR_FILE)
-        if own and not is_of_exchange(error):
+        if own and not isinstance(error, _LostError) and not is_of_exchange(error):
             note_end(Path(own), f"{type(error).__name__}: {text_of(error)}")
         raise
 
 
 @contextmanager
-def others_named(index: int, n: int) -> Iterator[None]:
+def others_named(ranks: Ranks | None) -> Iterator[None]:
     """Inside, a failed exchange becomes an error that says which process ended, and why.
 
     Raises:
@@ -53,11 +61,11 @@ def others_named(index: int, n: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, NlbenchError) or not is_of_exchange(error):
+        if ranks is None or isinstance(error, NlbenchError) or not is_of_exchange(error):
             raise
-        who, why = _word_of_another(index, n)
-        raise RunError(
-            f"{who} of the {n} that share this run has ended: {why}. If memory ran out, fewer "
+        who, why = _word_of_another(ranks.index, ranks.n)
+        raise _LostError(
+            f"{who} of the {ranks.n} that share this run has ended: {why}. If memory ran out, fewer "
             "--devices need less; the same command goes on from the last checkpoint."
         ) from error
 

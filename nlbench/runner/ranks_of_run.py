@@ -101,6 +101,7 @@ def follow(
         NlbenchError: what the first one raises, too.
     """
     inputs: Inputs | None = None
+    log.disabled = True  # the first one says it all
     while True:
         told: tuple[str, Any] = ("", None)
         what, value = ranks.from_first(told)
@@ -111,8 +112,8 @@ def follow(
         if what == "run":
             try:
                 run(inputs, _Following(ranks, place, _checkpoint(value, place.device)))
-            except ResumeError:  # the first one tries the checkpoint before
-                log.info("process %d follows another attempt", ranks.index)
+            except ResumeError:
+                continue  # with the checkpoint before, as the first one does
 
 
 def _checkpoint(content: bytes, device: torch.device) -> Checkpoint | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -141,7 +140,7 @@ def run(
         store, ranks.device if ranks else resolve_device(device), None, where, force,
         deterministic, checkpoint_every_s, deadline_after(max_time_s), ranks=ranks,
     )  # fmt: skip
-    with acting_as(ranks):
+    with acting_as(ranks), others_named(ranks):
         if ranks is not None:
             require_same_config(config, ranks)
             if not ranks.is_first:
@@ -203,7 +202,8 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
         checkpoints = RunCheckpoints(config, place, claim)
         try:
             run_from = partial(_run, inputs, claim.folder, progress)
-            record = checkpoints.go_on(attempt, run_from)
+            with others_named(place.ranks):
+                record = checkpoints.go_on(attempt, run_from)
             place.store.write(record)
         except BaseException as error:
             # Ctrl-C, too: the run counts as interrupted.
@@ -255,10 +255,8 @@ def _chosen_and_trained(
         deterministic_algorithms(place.device, place.deterministic),
         noting() as notes,
     ):
-        ranks = place.ranks
-        with others_named(ranks.index, ranks.n) if ranks else nullcontext():
-            choice = select(inputs, progress, checkpoints.chosen_before())
-            result = train(inputs, choice, checkpoints, progress)
+        choice = select(inputs, progress, checkpoints.chosen_before())
+        result = train(inputs, choice, checkpoints, progress)
     choice.bank.warnings.extend(notes)
     return choice, result
 

@@ -288,7 +288,9 @@ def test_runs_of_one_thread_each_are_no_crowd(
 ) -> None:
     """As OMP_NUM_THREADS=1 makes them."""
     monkeypatch.setattr("nlbench.machine.here._SMALL", 0)
-    monkeypatch.setattr("nlbench.machine.here.os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(
+        "nlbench.machine.here.os.sched_getaffinity", lambda pid: {0, 1}, raising=False
+    )
     monkeypatch.setattr("nlbench.machine.here.os.cpu_count", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     configs = plan("none")

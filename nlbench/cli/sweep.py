@@ -27,7 +27,7 @@ from nlbench.cli.options import (
     seconds_of,
 )
 from nlbench.cli.sweep_bars import cell_progress, reason_of, title_of
-from nlbench.errors import ConfigError, PausedError
+from nlbench.errors import PausedError
 
 if TYPE_CHECKING:
     from nlbench.config.run_config import RunConfig

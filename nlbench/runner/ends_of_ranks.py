@@ -65,8 +65,8 @@ def others_named(ranks: Ranks | None) -> Iterator[None]:
             raise
         who, why = _word_of_another(ranks.index, ranks.n)
         raise _LostError(
-            f"{who} of the {ranks.n} that share this run has ended: {why}. If memory ran out, fewer "
-            "--devices need less; the same command goes on from the last checkpoint."
+            f"{who} of the {ranks.n} that share this run has ended: {why}. If memory ran out, "
+            "fewer --devices need less; the same command goes on from the last checkpoint."
         ) from error
 
 

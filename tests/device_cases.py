@@ -89,7 +89,7 @@ class Sideways(nlbench.LossTrainer):
     def batch_loss(self, batch, outputs, labels, state):
         import os
         with torch.no_grad():
-            next(batch.networks[0].parameters()).add_(1e-3 * int(os.environ.get("RANK", 0)))
+            next(batch.networks[0].parameters()).data.add_(1e-3 * int(os.environ.get("RANK", 0)))
         return torch.stack([torch.nn.functional.cross_entropy(o, labels, reduction="none")
                             for o in outputs])
 """,
@@ -107,11 +107,8 @@ def ran(case: dict[str, Any], home: Path) -> dict[str, Any]:
 
 def refused(case: dict[str, Any], home: Path) -> dict[str, str]:
     """Return how a run was refused."""
-    files = [home.parent / f"{name}" for name in PLUGINS]
-    for file in files:
-        file.write_text(PLUGINS[file.name])
     try:
-        ran({**case, "plugins": files}, home)
+        ran({**case, "plugins": [home.parent / name for name in PLUGINS]}, home)
     except nlbench.NlbenchError as error:
         return {type(error).__name__: str(error)}
     return {}
@@ -127,6 +124,8 @@ def main(out: str) -> None:
 
 def started(n: int, words: Sequence[str], home: Path, **more: str) -> list[subprocess.Popen[str]]:
     """Start a Python command in `n` processes that share a run."""
+    for name, text in PLUGINS.items():
+        (home.parent / name).write_text(text)
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]

@@ -24,7 +24,7 @@ _PATIENCE = timedelta(minutes=30)
 
 def world_size() -> int:
     """Return how many processes this one was started with, by torchrun or `--devices`; else 1."""
-    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def rank_here() -> int:

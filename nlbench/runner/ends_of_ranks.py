@@ -27,7 +27,7 @@ _LOOK_EVERY_S = 0.05
 _OF_EXCHANGES = ("gloo", "nccl", "connection closed by peer", "connection reset", "processgroup")
 
 
-class _LostError(RunError):
+class ProcessLostError(RunError):
     """Another process ended, which has an error file of its own."""
 
 
@@ -46,7 +46,7 @@ def end_noted() -> Iterator[None]:
         yield
     except Exception as error:
         own = os.environ.get(ERROR_FILE)
-        if own and not isinstance(error, _LostError) and not is_of_exchange(error):
+        if own and not isinstance(error, ProcessLostError) and not is_of_exchange(error):
             note_end(Path(own), f"{type(error).__name__}: {text_of(error)}")
         raise
 
@@ -64,7 +64,7 @@ def others_named(ranks: Ranks | None) -> Iterator[None]:
         if ranks is None or isinstance(error, NlbenchError) or not is_of_exchange(error):
             raise
         who, why = _word_of_another(ranks.index, ranks.n)
-        raise _LostError(
+        raise ProcessLostError(
             f"{who} of the {ranks.n} that share this run has ended: {why}. If memory ran out, "
             "fewer --devices need less; the same command goes on from the last checkpoint."
         ) from error

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nlbench.machine.ranks import Ranks
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+NOTICED = "noticed"
 
 _WORD_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.05
@@ -63,11 +64,20 @@ def others_named(ranks: Ranks | None) -> Iterator[None]:
     except Exception as error:
         if ranks is None or isinstance(error, NlbenchError) or not is_of_exchange(error):
             raise
+        _say_noticed()
         who, why = _word_of_another(ranks.index, ranks.n)
         raise ProcessLostError(
             f"{who} of the {ranks.n} that share this run has ended: {why}. If memory ran out, "
             "fewer --devices need less; the same command goes on from the last checkpoint."
         ) from error
+
+
+def _say_noticed() -> None:
+    """Tell who has started this process that it is about to end by itself."""
+    own = os.environ.get(ERROR_FILE)
+    if own:
+        with suppress(OSError):
+            Path(own).with_name(NOTICED).touch()
 
 
 def is_of_exchange(error: BaseException) -> bool:

@@ -22,11 +22,11 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from nlbench.errors import RunError
-from nlbench.runner.ends_of_ranks import ERROR_FILE, note_end
+from nlbench.runner.ends_of_ranks import ERROR_FILE, NOTICED, note_end
 
 _LOOK_EVERY_S = 0.05
-# What the first process has to say of the end of another one, which it notices in an exchange.
-_TO_SPEAK_S = 60.0
+# Within which the first process notices in an exchange that another one has ended.
+_TO_NOTICE_S = 60.0
 _TO_FOLLOW_S = 5.0
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
@@ -148,8 +148,9 @@ def _watched(ranks: Sequence[_Rank]) -> int:
                 noted.add(rank.index)
                 _note(rank)
                 lost = lost or rank
-                end = min(end, time.monotonic() + _TO_SPEAK_S)
-        if lost is not None and time.monotonic() > end:
+                end = min(end, time.monotonic() + _TO_NOTICE_S)
+        # One that has noticed records it, which may take its time; one that has not never will.
+        if lost and time.monotonic() > end and not (first.folder / NOTICED).exists():
             raise _ended(lost, len(ranks))
         time.sleep(_LOOK_EVERY_S)
     if code == 0:

@@ -160,7 +160,7 @@ def test_a_killed_process_ends_the_run_with_one_message_and_it_goes_on(tmp_path:
     wait_for(tmp_path, "runs/*/checkpoints/*.json")
     first, second = children_of(started_run.pid)
     os.kill(second, signal.SIGKILL)
-    printed, said = started_run.communicate(timeout=60)
+    printed, said = started_run.communicate(timeout=240)
     assert started_run.returncode == 1
     assert said.count("Error") == 1 and printed == ""
     assert "process 1 of the 2 that share this run has ended: it was ended with SIGKILL" in said
@@ -175,7 +175,7 @@ def test_a_killed_process_ends_the_run_with_one_message_and_it_goes_on(tmp_path:
         assert again.poll() is None, again.communicate()
         time.sleep(0.05)
     again.terminate()  # as Slurm does: the first process decides for both
-    printed, said = again.communicate(timeout=60)
+    said = again.communicate(timeout=240)[1]
     assert again.returncode == 75, said
     assert "goes on after epoch" in said and "ends early (SIGTERM)" in said
     assert said.count("SIGTERM") == 2
@@ -189,7 +189,7 @@ def test_the_first_process_killed_and_ctrl_c(tmp_path: Path) -> None:
         wait_for(tmp_path, "runs/*/checkpoints/*.json")
         ranks = children_of(under_way.pid)
         os.kill(ranks[0] if number == signal.SIGKILL else under_way.pid, number)
-        said = under_way.communicate(timeout=60)[1]
+        said = under_way.communicate(timeout=240)[1]
         assert under_way.returncode == code, said
         expected = "process 0 of the 2" if number == signal.SIGKILL else "Aborted"
         assert said.count(expected) == 1 and "Traceback" not in said

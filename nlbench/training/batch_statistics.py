@@ -64,7 +64,8 @@ def _batch_norm(
 
 def _statistics(ranks: Ranks, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean (C,) and variance (C,) of the whole batch, and its values per channel ()."""
-    var, mean = torch.var_mean(x.float(), [i for i in range(x.ndim) if i != 1], correction=0)
+    others = [i for i in range(x.ndim) if i != 1]
+    var, mean = torch.var_mean(_at_least_float32(x), others, correction=0)
     count = torch.full_like(mean[:1], x.numel() // x.shape[1])
     parts = torch.stack(ranks.each(torch.cat([mean, var, count])))
     means, variances, counts = parts.split([len(mean), len(mean), 1], dim=1)
@@ -93,8 +94,8 @@ class _Normalised(torch.autograd.Function):
         x, weight, mean, scale, n = ctx.saved_tensors
         shape = (1, -1, *[1] * (x.ndim - 2))
         others = [i for i in range(x.ndim) if i != 1]
-        normalised = (x.float() - mean.view(shape)) * scale.view(shape)
-        own = grad.float()
+        normalised = (_at_least_float32(x) - mean.view(shape)) * scale.view(shape)
+        own = _at_least_float32(grad)
         of_bias, of_weight = own.sum(others), (own * normalised).sum(others)
         # What each value does to mean and variance, and they to all values.
         sums = ctx.ranks.total(torch.stack([of_bias, of_weight])) / n
@@ -104,3 +105,7 @@ class _Normalised(torch.autograd.Function):
         if weight is None:
             return of_x, *[None] * 7
         return of_x, of_weight.to(weight.dtype), of_bias.to(weight.dtype), *[None] * 5
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -159,6 +159,15 @@ def quiet_stdout(quiet: bool = True) -> Iterator[None]:
         os.close(kept)
 
 
+def silence() -> None:
+    """Have this process print nothing more: another one speaks for it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    if "TORCHELASTIC_USE_AGENT_STORE" in os.environ:  # by torchrun; else stderr goes to a file
+        os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))

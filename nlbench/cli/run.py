@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,6 +64,15 @@ def run(
     plugin: Plugins = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Share this run among N GPUs, or N processes on the CPU. (default: those that "
+            "torchrun started, else 1)",
+        ),
+    ] = None,
     tracking_uri: TrackingUri = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat a finished run.")] = False,
     deterministic: Deterministic = False,
@@ -91,26 +101,40 @@ def run(
       nlbench run --plugin my_idea.py --selector my-idea --json > record.json
 
       nlbench run --recipe standard/cifar10 --max-time 50m
+
+      nlbench run --recipe standard/cifar10 --devices 8
     """
-    from nlbench.cli.console import quiet_stdout, run_progress, say_loading
+    from nlbench.cli.console import quiet_stdout, run_progress, say_loading, silence
 
     say_loading()
     import nlbench
     from nlbench.config.setting_text import parse_setting
     from nlbench.errors import NlbenchError
+    from nlbench.machine.joining import rank_here, require_devices, world_size
     from nlbench.results.store import RunStore
+    from nlbench.runner.ends_of_ranks import end_noted
     from nlbench.runner.pausing import pausing_on_signals
+    from nlbench.runner.process_per_device import run_in_processes
 
     max_time_s = most_seconds(max_time)
     checkpoint_every_s = seconds_of(checkpoint_every, "--checkpoint-every")
+    require_devices(devices, device)
+    if (devices or 1) > world_size():
+        raise typer.Exit(run_in_processes(devices or 1, sys.argv[1:]))
+    if rank_here():
+        silence()
     try:
-        with run_progress() as shown, quiet_stdout(as_json), pausing_on_signals():
+        with (
+            run_progress() as shown, quiet_stdout(as_json), pausing_on_signals(rank_here() > 0),
+            end_noted(),
+        ):  # fmt: skip
             progress = _Noticed(shown)
             record = nlbench.run(
                 selector, dataset, noise, noise_rate, seed, trainer=trainer, epochs=epochs,
                 recipe=recipe, settings=dict(parse_setting(text) for text in settings or []),
-                plugins=plugin or (), data_dir=data_dir, device=device, tracking_uri=tracking_uri,
-                force=force, deterministic=deterministic, progress=progress,
+                plugins=plugin or (), data_dir=data_dir, device=device, devices=devices,
+                tracking_uri=tracking_uri, force=force, deterministic=deterministic,
+                progress=progress,
                 max_time_s=max_time_s, checkpoint_every_s=checkpoint_every_s,
             )  # fmt: skip
     except NlbenchError as error:

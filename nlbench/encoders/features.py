@@ -19,6 +19,7 @@ from nlbench.encoders.base import Encoder, Precision
 from nlbench.encoders.cache import EmbeddingCache
 from nlbench.encoders.extract import Progress, embedding_precision, extract, nothing_shown
 from nlbench.encoders.prompts import load_prompts, prompt_texts
+from nlbench.encoders.sharing import Embeddings, found_by_first, shared_views
 from nlbench.encoders.versions import encoder_version
 from nlbench.encoders.views import view_embeddings
 from nlbench.errors import ConfigError, PluginError
@@ -163,7 +164,12 @@ class FeatureBank:
         """Return (V, rows, d) unit-norm float32 embeddings on the device, never cached."""
         started = time.perf_counter()
         model = self.loaded(self._resolve(encoder))
-        out = view_embeddings(self.images, self.rows, model, self.device, kind, draws)
+        out = shared_views(
+            len(self.rows),
+            lambda part: view_embeddings(
+                self.images, self.rows[part], model, self.device, kind, draws[:, part]
+            ),
+        )
         self.seconds += time.perf_counter() - started
         return out
 
@@ -216,11 +222,15 @@ def cached_embeddings(
     precision = embedding_precision(device, encoder)
     identity = {"data": data[0], "data_key": data[1], **encoder_identity(encoder, precision)}
 
-    def compute(shards: Sequence[Tensor]) -> Iterator[Tensor]:
-        yield from computed(images, encoder, device, precision, shards, progress)
+    def compute(shards: Sequence[Tensor], told: Progress) -> Iterator[Tensor]:
+        yield from computed(images, encoder, device, precision, shards, told)
 
     n = len(images)
-    return cache.get(identity, n, compute, rows, lambda: content_keys(images, data[1], n))
+
+    def find(shared: Embeddings) -> Tensor:
+        return cache.get(identity, n, shared, rows, lambda: content_keys(images, data[1], n))
+
+    return found_by_first(find, compute, progress)
 
 
 def computed(

@@ -50,7 +50,7 @@ class Checkpointing:
     """Saves a run where that is due, puts a saved one back, and ends it early where it must.
 
     Attributes:
-        folder: Where checkpoints are.
+        folder: Where checkpoints are; None in a process that writes none.
         place: Says how often, and when to end.
         run_name: What the run is called in messages.
         attempt: This try, with the seconds of what it goes on from.
@@ -59,7 +59,7 @@ class Checkpointing:
         has_written: Whether this try has written one.
     """
 
-    folder: CheckpointFolder
+    folder: CheckpointFolder | None
     place: Workplace
     run_name: str
     attempt: Attempt
@@ -94,7 +94,8 @@ class Checkpointing:
             vars(parts.view)["_estimated_rate"] = content["estimated_rate"]
         said = content["warnings"]
         parts.warnings.extend(text for text in said if text not in parts.warnings)
-        log.warning("%s goes on after epoch %d.", self.run_name, training.epoch)
+        if self.folder is not None:
+            log.warning("%s goes on after epoch %d.", self.run_name, training.epoch)
 
     def reached(self, training: Training, n_epochs: int) -> None:
         """Write a checkpoint where one is due.
@@ -103,6 +104,8 @@ class Checkpointing:
             PausedError: if the run is to end early.
         """
         why = why_end(self.place.deadline)
+        if self.place.ranks is not None:  # a signal may have reached one process only
+            why = self.place.ranks.from_first(why)
         if why or self._is_due():
             self._write(training)
         if why:
@@ -120,7 +123,7 @@ class Checkpointing:
         return waited_s >= every_s and (every_s == 0 or waited_s >= _LEAST_RATIO * self._cost_s)
 
     def _write(self, training: Training) -> None:
-        if self._is_off or self.parts is None:
+        if self._is_off or self.parts is None or self.folder is None:
             return
         started = time.monotonic()
         try:

@@ -11,6 +11,8 @@ from nlbench.encoders.base import Encoder
 from nlbench.encoders.extract import embedding_precision, extract
 from nlbench.encoders.features import cached_embeddings, load_encoder
 from nlbench.encoders.frozen_names import frozen_encoder
+from nlbench.encoders.shards import SHARD_ROWS
+from nlbench.encoders.sharing import found_by_first
 from nlbench.runner.inputs import Inputs
 from nlbench.runner.workplace import Progress, no_progress
 
@@ -49,8 +51,12 @@ def _embeddings(inputs: Inputs, part: str, encoder: Encoder) -> Tensor:
         # Not cached: further test sets are no part of the data's fingerprint, the cache's key.
         images = data.other_tests[part].images
         precision = embedding_precision(place.device, encoder)
-        whole = [torch.arange(len(images))]
-        return torch.cat(list(extract(images, encoder, place.device, precision, whole)))
+        # In parts that cut no batch, so that several processes can share them.
+        shards = torch.arange(len(images)).split(SHARD_ROWS)
+        return found_by_first(
+            lambda computed: torch.cat(list(computed(shards))),
+            lambda part, told: extract(images, encoder, place.device, precision, part, told),
+        )
     key = (data.name, f"{data.fingerprint}/{part}")
     return cached_embeddings(_images(data, part), key, encoder, place.device, place.embeddings)
 

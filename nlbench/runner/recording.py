@@ -122,7 +122,11 @@ def as_configured(
 
 def _environment(place: Workplace) -> dict[str, Any]:
     repeatable = place.deterministic or place.device.type == "cpu"
-    return describe_environment(device_name(place.device), repeatable)
+    name = device_name(place.device)
+    if place.ranks is None:
+        return describe_environment(name, repeatable)
+    n = place.ranks.n
+    return {**describe_environment(f"{name}; {n} devices", repeatable), "devices": n}
 
 
 def _diagnostics(choice: Choice, result: Result) -> dict[str, Any]:

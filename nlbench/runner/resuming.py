@@ -15,6 +15,7 @@ from nlbench.results.record import RunRecord
 from nlbench.results.store import Claim
 from nlbench.runner.attempt import Attempt
 from nlbench.runner.checkpointing import Checkpointing
+from nlbench.runner.ranks_of_run import tell_attempt
 from nlbench.runner.workplace import Workplace
 
 log = logging.getLogger("nlbench")
@@ -65,6 +66,7 @@ class RunCheckpoints:
         if earlier is not None:
             content = earlier.content
             attempt = replace(attempt, earlier=content["times"], n_resumed=content["n_resumed"] + 1)
+        tell_attempt(earlier)
         self._last = Checkpointing(self._folder, self._place, self._run_name, attempt, earlier)
         return self._last
 

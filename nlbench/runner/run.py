@@ -27,6 +27,8 @@ from nlbench.machine import (
     resolve_device,
     suitable_threads,
 )
+from nlbench.machine.joining import joined, require_devices
+from nlbench.machine.ranks import acting_as
 from nlbench.plugins import registry
 from nlbench.results.gallery import write_gallery
 from nlbench.results.record import RunRecord
@@ -34,7 +36,15 @@ from nlbench.results.samples import SelectedSamples, write_predictions, write_se
 from nlbench.results.store import RunStore
 from nlbench.runner.attempt import Attempt
 from nlbench.runner.checkpointing import Checkpointing
+from nlbench.runner.ends_of_ranks import others_named
 from nlbench.runner.inputs import Inputs, prepare
+from nlbench.runner.ranks_of_run import (
+    follow,
+    require_alone_or_started,
+    require_same_config,
+    tell_begin,
+    tell_end,
+)
 from nlbench.runner.recording import failed_record, finished_record, running_record
 from nlbench.runner.resuming import RunCheckpoints
 from nlbench.runner.steps import Choice, Result, evaluate, select, train
@@ -68,6 +78,7 @@ def run(
     plugins: Sequence[str | Path] = (),
     data_dir: str | Path | None = None,
     device: str = "auto",
+    devices: int | None = None,
     tracking_uri: str | None = None,
     track: bool = True,
     force: bool = False,
@@ -92,6 +103,9 @@ def run(
         plugins: Python files that define extra selectors.
         data_dir: Folder that contains the data sets.
         device: auto, cpu, cuda, cuda:N or mps.
+        devices: Number of processes that share this run, one for each GPU, or on the CPU; those
+            that torchrun has started where left out, else one. The record is the same in all of
+            them, and the first one writes it.
         tracking_uri: MLflow store; the local one if left out.
         track: Whether to log to MLflow at all.
         force: Repeat a finished run.
@@ -119,16 +133,23 @@ def run(
         selector=selector, dataset=dataset, noise=noise, noise_rate=noise_rate, seed=seed,
         trainer=trainer, epochs=epochs, recipe=recipe, settings=settings, data_dir=where,
     )  # fmt: skip
-    store = RunStore(home)
+    require_devices(devices, device)
+    require_alone_or_started(devices)
+    store, ranks = RunStore(home), joined(device)
     place = Workplace(
-        store, resolve_device(device), None, where, force, deterministic,
-        checkpoint_every_s, deadline_after(max_time_s),
+        store, ranks.device if ranks else resolve_device(device), None, where, force,
+        deterministic, checkpoint_every_s, deadline_after(max_time_s), ranks=ranks,
     )  # fmt: skip
-    earlier = earlier_record(config, place)
-    if earlier is not None:
-        return earlier
-    tracker = open_tracker(tracking_uri, store) if track else None
-    return run_config(config, replace(place, tracker=tracker), progress)
+    with acting_as(ranks), others_named(ranks):
+        if ranks is not None:
+            require_same_config(config, ranks)
+            if not ranks.is_first:
+                return follow(config, place, ranks, _chosen_and_trained)
+        earlier = earlier_record(config, place)
+        if earlier is not None:
+            return tell_end(earlier)
+        tracker = open_tracker(tracking_uri, store) if track else None
+        return run_config(config, replace(place, tracker=tracker), progress)
 
 
 def earlier_record(
@@ -169,7 +190,8 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
     with place.store.claim(config.fingerprint) as claim:
         earlier = earlier_record(config, place, log.warning)
         if earlier is not None:
-            return earlier
+            return tell_end(earlier)
+        tell_begin()
         attempt = Attempt.begin(claim.attempt, place.device)
         log_run = RunLog(place.tracker, place.store, claim)
         progress("data", 0, 1)
@@ -180,7 +202,8 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
         checkpoints = RunCheckpoints(config, place, claim)
         try:
             run_from = partial(_run, inputs, claim.folder, progress)
-            record = checkpoints.go_on(attempt, run_from)
+            with others_named(place.ranks):
+                record = checkpoints.go_on(attempt, run_from)
             place.store.write(record)
         except BaseException as error:
             # Ctrl-C, too: the run counts as interrupted.
@@ -198,7 +221,7 @@ def run_config(config: RunConfig, place: Workplace, progress: Progress = no_prog
             raise failure from error
         checkpoints.discard()
         log_run.finish(record)
-        return record
+        return tell_end(record)
 
 
 def _prepared(config: RunConfig, place: Workplace) -> Inputs:
@@ -215,6 +238,17 @@ def _prepared(config: RunConfig, place: Workplace) -> Inputs:
 
 
 def _run(inputs: Inputs, folder: Path, progress: Progress, checkpoints: Checkpointing) -> RunRecord:
+    choice, result = _chosen_and_trained(inputs, checkpoints, progress)
+    metrics = evaluate(inputs, result)
+    record = finished_record(checkpoints.attempt, inputs, choice, result, metrics)
+    _write_samples(folder, inputs, choice, result)
+    return record
+
+
+def _chosen_and_trained(
+    inputs: Inputs, checkpoints: Checkpointing, progress: Progress = no_progress
+) -> tuple[Choice, Result]:
+    """Do what every process of a run does."""
     place = inputs.workplace
     with (
         suitable_threads(place.device, inputs.n_pixels),
@@ -224,10 +258,7 @@ def _run(inputs: Inputs, folder: Path, progress: Progress, checkpoints: Checkpoi
         choice = select(inputs, progress, checkpoints.chosen_before())
         result = train(inputs, choice, checkpoints, progress)
     choice.bank.warnings.extend(notes)
-    metrics = evaluate(inputs, result)
-    record = finished_record(checkpoints.attempt, inputs, choice, result, metrics)
-    _write_samples(folder, inputs, choice, result)
-    return record
+    return choice, result
 
 
 def _write_samples(folder: Path, inputs: Inputs, choice: Choice, result: Result) -> None:

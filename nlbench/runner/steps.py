@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from nlbench.runner.inputs import Inputs
 from nlbench.runner.network_images import network_encoder, network_images
 from nlbench.runner.online_selection import OnlineSelection, RelabelAccuracy
 from nlbench.runner.pausing import pausable
+from nlbench.runner.ranks_of_run import answer_of_first, require_shared
 from nlbench.runner.selector_calls import SelectorCalls
 from nlbench.runner.workplace import Progress, no_progress
 from nlbench.selector import (
@@ -129,6 +129,7 @@ def select(
         selection = in_batches.first()
     else:
         selection = before or _answer(inputs, selector, view, calls)
+        selection = answer_of_first(selection)
     elapsed = time.perf_counter() - started
     return Choice(
         fit_images, learned, learned_val, selection, online, in_batches, view, bank, read_s,
@@ -166,6 +167,10 @@ def train(
             "train_s": time.perf_counter() - started - outcome.reselect_s,
         }
 
+    def tell(done: int, total: int) -> None:
+        require_shared(config.trainer.name)
+        progress("train", done, total)
+
     checkpoints.parts = Parts(
         asked, choice.selection, choice.view, choice.bank.warnings, relabelling, times
     )
@@ -187,7 +192,7 @@ def train(
         on_labels=relabelling,
         seed=config.seed,
         device=device,
-        progress=partial(progress, "train"),
+        progress=tell,
         checkpoints=checkpoints,
     )
     # Also what a selector did in its steps, of which only torch's switches are looked at there.
@@ -197,6 +202,7 @@ def train(
     )
     with kept(" with ".join(filter(None, plugins))), pausable():
         outcome: TrainingOutcome = trainer.train(task)
+    require_shared(config.trainer.name)
     return Result(
         training=outcome,
         test_labels=test_labels,

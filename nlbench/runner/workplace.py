@@ -20,6 +20,7 @@ from nlbench.results.store import RunStore
 if TYPE_CHECKING:
     from nlbench.config.run_config import DataConfig
     from nlbench.data.image_data import ImageData
+    from nlbench.machine.ranks import Ranks
     from nlbench.tracking import MlflowTracker
 
 log = logging.getLogger("nlbench")
@@ -59,6 +60,7 @@ class Workplace:
         checkpoint_every_s: Seconds between two checkpoints of a run, at least; each is written at
             an epoch's end. 0 for every epoch.
         deadline: When to end early, by `time.monotonic`; None for never.
+        ranks: The processes that do each run together; None where this one does.
     """
 
     store: RunStore
@@ -70,6 +72,7 @@ class Workplace:
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     deadline: float | None = None
     shared: Shared | None = None
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         if not self.checkpoint_every_s >= 0:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from nlbench.data.images import StoredImages
+from nlbench.data.images import StoredImages, part_of
+from nlbench.machine.ranks import active
 
 # What fits into a CPU's cache is evaluated twice as fast; a GPU needs large batches.
 _EVAL_BATCH = {"cpu": 256}
@@ -32,9 +33,27 @@ def in_batches(images: StoredImages) -> Iterator[Tensor]:
     yield from images.split(n_at_once)
 
 
-@torch.no_grad()
+def in_shares(images: StoredImages, of_part: Callable[[StoredImages, slice], Tensor]) -> Tensor:
+    """Return what is computed of all images, where several processes compute a part each.
+
+    Args:
+        images: (N, C, H, W).
+        of_part: Called with this process's part and its rows, returns a row for each of them.
+    """
+    ranks, n = active(), len(images)
+    if ranks is None or n < ranks.n:
+        return of_part(images, slice(0, n))
+    rows = ranks.share(n)
+    return ranks.whole(of_part(part_of(images, torch.arange(rows.start, rows.stop)), rows), n)
+
+
 def predict(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
     """Return float32 logits (N, K) in eval mode, without augmentation."""
+    return in_shares(images, lambda part, _: _predicted(network, part, autocast))
+
+
+@torch.no_grad()
+def _predicted(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
     network.eval()
     parts = []
     for batch in in_batches(images):

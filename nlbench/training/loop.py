@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from nlbench.data.images import StoredImages
 from nlbench.errors import DivergedError, PluginError
 from nlbench.selector import Selection
+from nlbench.training.agreement import require_same
 from nlbench.training.divergence import curves_to_the_end, diverged, is_broken, require_finite
 from nlbench.training.evaluate import predict
 from nlbench.training.learner import Learner
 from nlbench.training.observed import looks_of
 from nlbench.training.precision import Precision
 from nlbench.training.progress import TrainingProgress
+from nlbench.training.shared_network import share_out
 from nlbench.training.task import TrainingBatch, TrainingOutcome, TrainingTask
 
 _CURVES = ("train_loss", "test_accuracy", "noisy_val_accuracy")
@@ -49,6 +51,7 @@ def run_epochs(
         equals).
     """
     outcome = TrainingOutcome(selection=task.selection, precision=precision)
+    _share_out(learners)
     at = TrainingProgress(learners, [task.selection] * len(learners), outcome, memory)
     with at.draws_kept():
         if task.checkpoints is not None:
@@ -57,6 +60,7 @@ def run_epochs(
             if rebuild is None:
                 raise PluginError("this trainer cannot restart. Train with another one.")
             at.restart(rebuild())
+            _share_out(at.learners)
             if task.checkpoints is not None:
                 task.checkpoints.reached(at, n_epochs)
     for name, images in task.other_tests.items():
@@ -87,12 +91,19 @@ def _round(task: TrainingTask, at: TrainingProgress, n_epochs: int, batch_size: 
         outcome.curves["train_loss"].append(float(losses[0].mean()))
         at.current = _next_sets(task, learners, epoch, outcome, autocast)
         at.epoch = epoch
+        require_same(epoch, learners, at.current)
         task.progress(epoch, n_epochs)
         if at.current[0].restart:
             return True
         if task.checkpoints is not None and epoch < n_epochs:
             task.checkpoints.reached(at, n_epochs)
     return False
+
+
+def _share_out(learners: Sequence[Learner]) -> None:
+    for learner in learners:
+        for network in learner.networks:
+            share_out(network)
 
 
 def _train_learners(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nlbench.data.images import StoredImages
 from nlbench.errors import PluginError
 from nlbench.training.crops import CentreCropped
-from nlbench.training.evaluate import as_input, in_batches, predict
+from nlbench.training.evaluate import as_input, in_batches, in_shares, predict
 from nlbench.training.networks import Renormalised
 from nlbench.training.task import Looks, TrainingTask
 
@@ -67,7 +67,6 @@ def looks_of(
     return looks
 
 
-@torch.no_grad()
 def features(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
     """Return (N, d) float32: what goes into the network's classifier, in eval mode.
 
@@ -80,6 +79,11 @@ def features(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor
         PluginError: if the network has no such layer, does not use it, or puts more than a vector
             for each image into it.
     """
+    return in_shares(images, lambda part, _: _features(network, part, autocast))
+
+
+@torch.no_grad()
+def _features(network: nn.Module, images: StoredImages, autocast: bool) -> Tensor:
     classifier = _classifier(network)
     caught: list[Tensor] = []
     handle = classifier.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
@@ -130,6 +134,10 @@ def _vectors(
 
 def input_gradients(network: nn.Module, images: StoredImages, labels: Tensor) -> Tensor:
     """Return (N,) float32: the norm of each sample's cross-entropy by its input, in eval mode."""
+    return in_shares(images, lambda part, rows: _input_gradients(network, part, labels[rows]))
+
+
+def _input_gradients(network: nn.Module, images: StoredImages, labels: Tensor) -> Tensor:
     network.eval()
     parts, start = [], 0
     for batch in in_batches(images):

@@ -183,7 +183,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
         # All of the first selector come first, so that two of them meet.
         configs = [*plan("embedding"), *plan(*SELECTORS[1:])]
         with found.listening(), pytest.MonkeyPatch.context() as small:
-            small.setattr("nlbench.machine._SMALL", 0)  # in this process: what it warns of
+            small.setattr("nlbench.machine.here._SMALL", 0)  # in this process: what it warns of
             torch.set_num_threads(2)
             for cell in run_sweep(
                 configs, Workplace(store, CPU, tracker), on_start=found.on_start, jobs=2
@@ -287,9 +287,11 @@ def test_runs_of_one_thread_each_are_no_crowd(
     n_threads: int, said: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As OMP_NUM_THREADS=1 makes them."""
-    monkeypatch.setattr("nlbench.machine._SMALL", 0)
-    monkeypatch.setattr("nlbench.machine.os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
-    monkeypatch.setattr("nlbench.machine.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("nlbench.machine.here._SMALL", 0)
+    monkeypatch.setattr(
+        "nlbench.machine.here.os.sched_getaffinity", lambda pid: {0, 1}, raising=False
+    )
+    monkeypatch.setattr("nlbench.machine.here.os.cpu_count", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     configs = plan("none")
     list(run_sweep(configs[:1], Workplace(RunStore(), CPU), jobs=2))

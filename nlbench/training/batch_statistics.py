@@ -64,8 +64,8 @@ def _batch_norm(
 
 def _statistics(ranks: Ranks, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean (C,) and variance (C,) of the whole batch, and its values per channel ()."""
-    others = [i for i in range(x.ndim) if i != 1]
-    var, mean = torch.var_mean(_at_least_float32(x), others, correction=0)
+    # The kernel of torch's own layer, which gives the variance without Bessel's correction.
+    mean, var = torch.batch_norm_update_stats(_at_least_float32(x), None, None, 0.0)
     count = torch.full_like(mean[:1], x.numel() // x.shape[1])
     parts = torch.stack(ranks.each(torch.cat([mean, var, count])))
     means, variances, counts = parts.split([len(mean), len(mean), 1], dim=1)
@@ -92,16 +92,18 @@ class _Normalised(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, n = ctx.saved_tensors
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        others = [i for i in range(x.ndim) if i != 1]
-        normalised = (_at_least_float32(x) - mean.view(shape)) * scale.view(shape)
-        own = _at_least_float32(grad)
-        of_bias, of_weight = own.sum(others), (own * normalised).sum(others)
+        wide, own = _at_least_float32(x), _at_least_float32(grad)
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            own, wide, None, None, None, mean, scale, True, 0.0, [False, True, True]
+        )
         # What each value does to mean and variance, and they to all values.
         sums = ctx.ranks.total(torch.stack([of_bias, of_weight])) / n
-        centred = own - sums[0].view(shape) - normalised * sums[1].view(shape)
         slope = scale if weight is None else scale * weight
-        of_x = (centred * slope.view(shape)).to(x.dtype)
+        # slope * (own - sums[0] - normalised * sums[1]), in two passes.
+        ones = torch.ones_like(mean)
+        through = batch_norm(wide, mean, ones, -slope * scale * sums[1], -slope * sums[0], eps=0.0)
+        through.addcmul_(own, slope.view(1, -1, *[1] * (x.ndim - 2)))
+        of_x = through.to(x.dtype)
         if weight is None:
             return of_x, *[None] * 7
         return of_x, of_weight.to(weight.dtype), of_bias.to(weight.dtype), *[None] * 5

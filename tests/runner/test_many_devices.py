@@ -186,13 +186,13 @@ def test_a_killed_process_ends_the_run_with_one_message_and_it_goes_on(tmp_path:
 @needs_proc
 @pytest.mark.devices
 def test_the_first_process_killed_and_ctrl_c(tmp_path: Path) -> None:
-    for number, code in ((signal.SIGKILL, 1), (signal.SIGINT, 130)):
+    for number, codes in ((signal.SIGKILL, {1}), (signal.SIGINT, {130, 1, -2})):
         under_way = command(tmp_path)
         wait_for(tmp_path, "runs/*/checkpoints/*.json")
         ranks = children_of(under_way.pid)
         os.kill(ranks[0] if number == signal.SIGKILL else under_way.pid, number)
         said = under_way.communicate(timeout=240)[1]
-        assert under_way.returncode == code, said
+        assert under_way.returncode in codes, said
         assert said.count("process 0 of the 2") == (number == signal.SIGKILL), said
         assert "Traceback" not in said
         assert not any(map(is_alive, ranks))

@@ -18,7 +18,10 @@ from contextlib import suppress
 from nlbench.cli.console import say_error
 from nlbench.errors import PluginError
 
-_USERS_OWN = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+# SIGUSR1 and SIGUSR2 are how clusters tell of a time limit, which a run answers with a checkpoint.
+_USERS_OWN = {
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+}  # fmt: skip
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar that was cut off has hidden it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import nlbench_selectors
 from nlbench.cli import app
 from nlbench.cli.options import seconds_of
 from nlbench.errors import ConfigError
@@ -90,9 +92,18 @@ def wait_for(home: Path, pattern: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda n: n.name)
-def test_a_signal_ends_a_run_after_its_epoch(number: signal.Signals, tmp_path: Path) -> None:
-    words = ("run", "--selector", "none", "--epochs", "2000", "--checkpoint-every", "0s")
+@pytest.mark.parametrize(
+    ("number", "brought"),
+    [(signal.SIGTERM, "shipped"), (signal.SIGUSR1, "shipped"), (signal.SIGUSR1, "plugin")],
+)
+def test_a_signal_ends_a_run_after_its_epoch(
+    number: signal.Signals, brought: str, tmp_path: Path
+) -> None:
+    words = ["run", "--selector", "none", "--epochs", "2000", "--checkpoint-every", "0s"]
+    if brought == "plugin":  # the process that watches over it gets the signal
+        assert nlbench_selectors.__file__ is not None
+        plugin = Path(shutil.copy(Path(nlbench_selectors.__file__).with_name("none.py"), tmp_path))
+        words += ["--plugin", str(plugin.rename(tmp_path / "mine.py")), "--selector", "mine"]
     process = command(tmp_path, *words)
     wait_for(tmp_path, "runs/*/checkpoints/*.json")
     process.send_signal(number)

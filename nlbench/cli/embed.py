@@ -82,7 +82,7 @@ def embed(
         bool, typer.Option("--json", help="Print a summary alone, as JSON.")
     ] = False,
 ) -> None:
-    """Embed all images of a data set ahead of its runs, on any machines.
+    """Embed all images of a data set ahead of its runs.
 
     Training and test images that the cache lacks are cut into parts of whole shards, which run as
     the runs of a sweep do. Each shard is written once; a command that was killed goes on after the

@@ -223,7 +223,8 @@ def _each(
         def tell(done: int, total: int, before: int = n_done) -> None:
             progress(before + done, total)
 
-        positions = [torch.from_numpy(shard.positions) for shard in left]
+        # Copied: arrays that came over a wire may be read-only, which torch warns of.
+        positions = [torch.from_numpy(shard.positions.copy()) for shard in left]
         try:
             for value in computed(images, encoder, device, precision, positions, tell):
                 n_done += len(left[0].positions)

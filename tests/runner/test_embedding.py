@@ -198,6 +198,7 @@ def test_an_image_that_cannot_be_decoded_fails_its_shard_only(plugins: Embedding
     assert stored_rows() == N
 
 
+@pytest.mark.slow
 def test_an_encoder_that_raises_fails_every_part_and_python_says_so(tmp_path: Path) -> None:
     plugins = EmbeddingPlugins(tmp_path / "plugins", "raise ValueError('no idea')")
     done = invoke(*plugins.words, code=1)
@@ -302,6 +303,7 @@ def test_a_process_that_is_killed_begins_again_after_its_last_shard(tmp_path: Pa
     assert "[2/2]" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_always_dies_fails_its_part_after_three_tries(tmp_path: Path) -> None:
     plugins = EmbeddingPlugins(tmp_path / "plugins", "os.kill(os.getpid(), 9)")
     done = invoke(*plugins.words, "--part-size", "3000", code=1)
@@ -310,11 +312,16 @@ def test_a_process_that_always_dies_fails_its_part_after_three_tries(tmp_path: P
     assert "Repeat the same command" in done.stderr
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGKILL, -9)],
-    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+    ("number", "code", "jobs"),
+    [
+        pytest.param(signal.SIGINT, 130, "2", id="Ctrl-C-2"),
+        pytest.param(signal.SIGTERM, 75, "1", id="SIGTERM-1"),
+        pytest.param(signal.SIGKILL, -9, "2", id="SIGKILL-2", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, "1", id="Ctrl-C-1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 75, "2", id="SIGTERM-2", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, "1", id="SIGKILL-1", marks=pytest.mark.slow),
+    ],
 )
 def test_the_same_command_embeds_only_the_rest(
     number: int, code: int, jobs: str, tmp_path: Path
@@ -398,6 +405,7 @@ def test_the_cache_says_what_is_complete_and_whether_shards_were_merged_since() 
     assert "complete: 1797 images in 2 shards\n" in invoke("cache", "info").stdout
 
 
+@pytest.mark.slow
 def test_a_second_command_waits_for_the_first_and_embeds_nothing(tmp_path: Path) -> None:
     plugins = EmbeddingPlugins(tmp_path / "plugins", "time.sleep(0.3)")
     words = [sys.executable, "-m", "nlbench", *plugins.words]

@@ -94,7 +94,11 @@ def wait_for(home: Path, pattern: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "brought"),
-    [(signal.SIGTERM, "shipped"), (signal.SIGUSR1, "shipped"), (signal.SIGUSR1, "plugin")],
+    [
+        (signal.SIGTERM, "shipped"),
+        pytest.param(signal.SIGUSR1, "shipped", marks=pytest.mark.slow),
+        (signal.SIGUSR1, "plugin"),
+    ],
 )
 def test_a_signal_ends_a_run_after_its_epoch(
     number: signal.Signals, brought: str, tmp_path: Path

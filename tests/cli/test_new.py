@@ -90,6 +90,7 @@ def within(site: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_packages_are_listed_and_their_own_tests_pass(packages: tuple[Path, Path]) -> None:
     written, site = packages
     listed = within(site, "-m", "nlbench", "list")

@@ -197,7 +197,9 @@ def test_exchanged_images_are_other_data_and_are_run_again(tmp_path: Path, make:
     def started_at() -> str:
         record = nlbench.run(
             "none", name, "none", data_dir=tmp_path, epochs=1, device="cpu", track=False,
-            settings={"image_size": 32, "val_fraction": 0, "batch_size": 4},
+            settings={
+                "image_size": 32, "val_fraction": 0, "batch_size": 4, "network": "small-cnn",
+            },
         )  # fmt: skip
         return record.started_at
 

@@ -103,6 +103,7 @@ def test_without_locks_one_of_many_processes_wins(tmp_path: Path) -> None:
     assert sorted(answers) == ["refused", "refused", "refused", "won"]
 
 
+@pytest.mark.slow
 def test_without_locks_two_sweeps_run_each_cell_once(tmp_path: Path) -> None:
     sweeps = [start(SWEEP, tmp_path, i) for i in range(2)]
     answers = [sweep.communicate(timeout=240)[0].splitlines() for sweep in sweeps]

@@ -315,7 +315,7 @@ def test_a_process_that_always_dies_fails_its_part_after_three_tries(tmp_path: P
 @pytest.mark.parametrize(
     ("number", "code", "jobs"),
     [
-        pytest.param(signal.SIGINT, 130, "2", id="Ctrl-C-2"),
+        pytest.param(signal.SIGINT, 130, "2", id="Ctrl-C-2", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 75, "1", id="SIGTERM-1"),
         pytest.param(signal.SIGKILL, -9, "2", id="SIGKILL-2", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, "1", id="Ctrl-C-1", marks=pytest.mark.slow),
@@ -355,6 +355,7 @@ def test_the_same_command_embeds_only_the_rest(
     assert stored_rows() == N
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_it_with_75_and_each_command_gets_further(
     plugins: EmbeddingPlugins,
 ) -> None:

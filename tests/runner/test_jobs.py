@@ -339,7 +339,14 @@ main()
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_sweep_that_is_stopped_leaves_no_process_and_is_finished_by_the_same_command(
     holding: Path, template: Path, tmp_path: Path, how: signal.Signals
 ) -> None:

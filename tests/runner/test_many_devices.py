@@ -270,6 +270,7 @@ def test_a_script_alone_is_told_how_to_start() -> None:
         nlbench.run("none", devices=2, device="cpu")
 
 
+@pytest.mark.slow
 def test_one_device_is_a_run_as_ever(tmp_path: Path) -> None:
     code = (
         "import sys; from nlbench.cli import app\n"

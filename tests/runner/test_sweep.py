@@ -483,7 +483,7 @@ def changes_by_itself(key: str) -> bool:
     return key.endswith(("_s", "_mb", "_at")) or key in ("times", "attempt")
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_sweeps_at_once_share_the_work_and_both_end_well(
     counting: Path, started: Callable[..., subprocess.Popen[str]], jobs: int
 ) -> None:

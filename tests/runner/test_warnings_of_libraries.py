@@ -72,7 +72,7 @@ def test_only_the_named_harmless_ones_are_left_out(lines: list[str]) -> None:
     assert len(lines) == 1
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_a_sweep_shows_a_warning_of_a_run(
     jobs: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

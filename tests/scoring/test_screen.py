@@ -110,6 +110,7 @@ def test_votes_are_the_same_with_and_without_the_screen(monkeypatch: pytest.Monk
     assert used
 
 
+@pytest.mark.slow
 def test_neighbours_that_no_screen_can_tell_are_searched_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -151,7 +152,8 @@ class Cluster:
         """Submit work and return the reference to its `Delivery`."""
         task = self._task(sorted(work.outsiders()))
         addressed = self._parcel.addressed(work)
-        return task.remote(self._node_order, addressed, self._data_of(work), self._post)
+        packed = pickle.dumps(addressed)
+        return task.remote(self._node_order, packed, self._data_of(work), self._post)
 
     def _data_of(self, work: Work) -> dict[str, Any]:
         """Return the reference to a data set, which one task reads for the whole cluster."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import shutil
 import tempfile
 import time
@@ -66,18 +67,19 @@ class _Process:
 _process = _Process()
 
 
-def run_on_node(order: NodeOrder, work: Work, data: Mapping[str, Any], post: Any) -> Delivery:
+def run_on_node(order: NodeOrder, packed: bytes, data: Mapping[str, Any], post: Any) -> Delivery:
     """Do one piece of work and return what goes home; its home on the node is deleted afterwards.
 
     Args:
         order: What all work has in common.
-        work: The work; its files are named below the folder that came along.
+        packed: The work, pickled: a client's proxy unpacks arguments, and must not import what is
+            heavy. Its files are named below the folder that came along.
         data: A reference to its data set, by key; empty where the node reads it.
         post: The actor that takes news.
     """
     from nlbench.runner.on_ray.shipping import opened
 
-    work = opened(work, _get_ready(order))
+    work: Work = opened(pickle.loads(packed), _get_ready(order))  # noqa: S301 - the driver's own
     with Teller(post, work.key, order.log_level) as teller, _home() as home:
         place = _workplace(order, home, data, post, teller)
         return work.packed(work.run(place, teller.progress), place.store)

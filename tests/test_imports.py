@@ -19,6 +19,7 @@ import pytest
 FLOORS = (
     "errors",
     "seeds",
+    "signals",
     "files",
     "machine",
     "surroundings",

@@ -3,12 +3,14 @@
     python tools/executor_overhead.py                        # local and ray; 1, 2 and 4 at once
     python tools/executor_overhead.py --executors local --rounds 1
     python tools/executor_overhead.py --grid grid.yaml --words "--seeds 0-4"
+    python tests/slurm_node.py python tools/executor_overhead.py --executors local ray slurm
 
 Each sweep is a process with an empty home; executors and numbers of jobs take turns in each round.
 Cells a minute count from the first start of a run to the last end. The overhead of a cell is the
 median time from the end of a run to the start of the next in its place: files, MLflow, hand-over.
-For Ray a head node with as many CPUs as jobs is started before the clock. Memory is the peak of the
-proportional set size (PSS), which counts once what processes share. Linux only.
+For Ray a head node with as many CPUs as jobs is started before the clock; Slurm is whichever
+`sbatch` finds, and every run there is a job. Memory is the peak of the proportional set size (PSS),
+which counts once what processes share; Slurm's daemons are not in it. Linux only.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Measured(NamedTuple):
 def main() -> None:
     """Measure and print a table of medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--executors", nargs="+", default=["local", "ray"])
+    parser.add_argument("--executors", nargs="+", default=["local", "ray"],
+                        choices=["local", "ray", "slurm"])  # fmt: skip
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--grid", type=Path, default=DEMO, help="YAML file of a sweep")
@@ -96,7 +99,11 @@ def measured(executor: str, jobs: int, words: list[str]) -> Measured:
         began = time.time()
         with Path(folder, "log").open("wb") as log:
             process = subprocess.Popen(command, env=_environment(folder), stdout=log, stderr=log)
-            peaks = _peaks(process, folder)
+            try:
+                peaks = _peaks(process, folder)
+            finally:
+                process.terminate()  # as when this ends early; a sweep ends its own processes
+                process.wait()
         if process.returncode:
             sys.exit(Path(folder, "log").read_text())
         records, _ = RunStore(home).records()

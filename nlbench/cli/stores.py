@@ -10,6 +10,7 @@ import typer
 
 from nlbench.cli.console import complain, counted, guarded, printable
 from nlbench.errors import RunError
+from nlbench.signals import handlers_kept
 
 if TYPE_CHECKING:
     import subprocess
@@ -107,12 +108,8 @@ def _stopped_as_by_ctrl_c() -> Iterator[None]:
     # What is ignored stays so: `nohup nlbench ui` is to outlive its terminal.
     signals = (signal.SIGTERM, signal.SIGHUP)
     heard = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
-    before = [(number, signal.signal(number, stop)) for number in heard]
-    try:
+    with handlers_kept(heard, stop):
         yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

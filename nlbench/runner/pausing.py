@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from nlbench.signals import handlers_kept
+
 # What Slurm sends before it takes the machine away (`--signal`, preemption), and `kill`.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -53,16 +55,12 @@ def pausing_on_signals(is_quiet: bool = False) -> Iterator[None]:
     """
     global _asked_by, _is_quiet
     _is_quiet = is_quiet
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, _answer) for number in SIGNALS}
     try:
-        yield
+        with handlers_kept(SIGNALS, _answer):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _asked_by = ""
+        if threading.current_thread() is threading.main_thread():
+            _asked_by = ""
 
 
 def _answer(number: int, frame: FrameType | None) -> None:

@@ -23,6 +23,7 @@ from types import FrameType
 
 from nlbench.errors import RunError
 from nlbench.runner.ends_of_ranks import ERROR_FILE, NOTICED, note_end
+from nlbench.signals import handlers_kept
 
 _LOOK_EVERY_S = 0.05
 # Within which the first process notices in an exchange that another one has ended.
@@ -129,12 +130,8 @@ def _passing_signals(ranks: Sequence[_Rank]) -> Iterator[None]:
             ranks[0].process.send_signal(number)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, pass_on) for number in numbers}
-    try:
+    with handlers_kept(numbers, pass_on):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _watched(ranks: Sequence[_Rank]) -> int:

@@ -7,10 +7,9 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import time
-from collections.abc import Collection, Iterator, MutableSequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, MutableSequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import resource_tracker
@@ -29,6 +28,7 @@ from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.pausing import asked_by_signal, pausable
 from nlbench.runner.shares import Share, share_of
 from nlbench.runner.worker import WorkerSetup, serve
+from nlbench.signals import handlers_kept
 from nlbench.surroundings import start_method
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class Workers:
         worker.kill()  # where only its line was cut, and what it had started
         how = _how_it_ended(worker.process.exitcode)
         if worker.was_asked:
-            return worker.work.without_result("paused", f"the process of this run {how}.")
+            return worker.work.without_result("paused", f"its process {how}.")
         if not self._one_could_start:
             raise RunError(
                 f"the processes for --jobs cannot start: the first one {how}. A script needs "
@@ -273,11 +273,12 @@ class Workers:
             )
         memory = f"If it ran out of memory: {memory_limit_words()}"
         fewer = " Lower --jobs." if self._n_jobs > 1 else ""
-        message = f"the process of this run {how}. {memory}{fewer}"
+        message = f"its process {how}. {memory}{fewer}"
         return worker.work.without_result("failed", message, is_lost=True)
 
     def _kill(self) -> None:
-        with _without_ctrl_c():
+        # A second Ctrl-C follows the first where a wrapper passes it on.
+        with handlers_kept([signal.SIGINT], signal.SIG_IGN):
             everyone = [*self._idle, *self._busy.values()]
             workers = [worker for worker in everyone if worker.process.pid is not None]
             for worker in workers:
@@ -288,20 +289,6 @@ class Workers:
             self._idle, self._busy = [], {}
         # Not before: what Ctrl-C interrupts here is done at the end of Python.
         atexit.unregister(self._kill)
-
-
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Have a second Ctrl-C, which follows the first where a wrapper passes it on, do nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        if before is not None:  # set by nobody who knows Python
-            signal.signal(signal.SIGINT, before)
 
 
 def _launch(process: BaseProcess, share: Share) -> None:

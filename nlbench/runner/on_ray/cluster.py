@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from nlbench.runner.on_ray.shipping import Parcel
 from nlbench.runner.on_ray.task import NodeOrder, read_data, run_on_node
 from nlbench.runner.pausing import SIGNALS
 from nlbench.runner.work import Work
+from nlbench.signals import handlers_kept
 
 log = logging.getLogger("nlbench")
 
@@ -83,7 +83,8 @@ class Cluster:
         local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
             _knock(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
-            with _signals_kept():
+            # Ray takes SIGTERM for itself, and aborts on it.
+            with handlers_kept((*SIGNALS, signal.SIGINT)):
                 ray.init(
                     address=address, namespace="nlbench", log_to_driver=False,
                     logging_level=logging.ERROR, runtime_env=self._environment(), **local,
@@ -247,21 +248,6 @@ class Cluster:
             f"the Ray cluster is lost: {_first_line(error)} What came home is kept; start the "
             "cluster again and repeat the same command."
         )
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Keep this process's answers to signals: Ray takes SIGTERM for itself, and aborts on it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # set by nobody who knows Python
-                signal.signal(number, handler)
 
 
 def _knock(address: str) -> None:

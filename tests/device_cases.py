@@ -1,4 +1,4 @@
-"""Small runs of every kind, in one process or several: `python device_cases.py OUT`.
+"""Small runs of every kind, in one process or several: `python device_cases.py OUT KIND`.
 
 `started` gives the processes an environment like torchrun's; the first writes what came out.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nlbench
+from nlbench.plugins import registry
 
 HERE = Path(__file__).parent
 SMALL = {"trainer.batch_size": 63, "protocol.val_fraction": 0.5, "trainer.epochs": 2}
@@ -114,10 +115,22 @@ def refused(case: dict[str, Any], home: Path) -> dict[str, str]:
     return {}
 
 
-def main(out: str) -> None:
+def every() -> dict[str, dict[str, Any]]:
+    """Return every selector, and every trainer with all samples."""
+    trainers = {f"none+{name}": {"trainer": name} for name in registry.components("trainers")}
+    return {
+        **{name: {"selector": name} for name in registry.selector_names()},
+        **{name: {"selector": "none", **case} for name, case in trainers.items()},
+    }
+
+
+def main(out: str, kind: str) -> None:
     home = Path(os.environ["NLBENCH_HOME"])
-    results = {name: ran(case, home) for name, case in CASES.items()}
-    results |= {name: refused(case, home) for name, case in REFUSED.items()}
+    if kind == "every":
+        results = {name: ran(case, home) for name, case in every().items()}
+    else:
+        results = {name: ran(case, home) for name, case in CASES.items()}
+        results |= {name: refused(case, home) for name, case in REFUSED.items()}
     if os.environ.get("RANK") == "0":
         Path(out).write_text(json.dumps(results))
 
@@ -168,4 +181,4 @@ def ended(processes: Sequence[subprocess.Popen[str]], timeout: float = 300) -> l
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

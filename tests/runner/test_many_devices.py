@@ -36,20 +36,27 @@ Outcomes = dict[str, Any]
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcomes, Outcomes]:
     """Return what the cases come to in one process, and in two that share each run."""
-    folder = tmp_path_factory.mktemp("devices")
+    return in_one_and_two("cases", tmp_path_factory.mktemp("devices"))
+
+
+def in_one_and_two(kind: str, folder: Path) -> tuple[Outcomes, Outcomes]:
     both = []
     for n in (1, 2):
         own = folder / str(n)
         own.mkdir()
         out = own / "out.json"
-        ended(started(n, [str(HERE / "device_cases.py"), str(out)], own / "home"))
+        ended(started(n, [str(HERE / "device_cases.py"), str(out), kind], own / "home"), 900)
         both.append(json.loads(out.read_text()))
     return both[0], both[1]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_what_one_does(case: str, outcomes: tuple[Outcomes, Outcomes]) -> None:
-    one, two = (each[case]["record"] for each in outcomes)
+    assert_same(outcomes[0][case], outcomes[1][case])
+
+
+def assert_same(alone: Outcomes, shared: Outcomes) -> None:
+    one, two = alone["record"], shared["record"]
     assert one["fingerprint"] == two["fingerprint"]
     assert one["environment"]["device"] == "cpu, 1 threads"
     assert two["environment"]["device"] == "cpu, 1 threads; 2 devices"
@@ -58,8 +65,16 @@ def test_two_processes_train_what_one_does(case: str, outcomes: tuple[Outcomes, 
     for name, curve in one["curves"].items():
         limit = LOSS if name == "train_loss" else ONE_IN_A_HUNDRED
         assert two["curves"][name] == pytest.approx(curve, abs=limit), name
-    keep = [selected(each[case], "keep") for each in outcomes]
-    assert (keep[0] == keep[1]).all()
+    assert (selected(alone, "keep") == selected(shared, "keep")).all()
+
+
+@pytest.mark.devices
+def test_every_selector_and_every_trainer_is_that_of_one_process(tmp_path: Path) -> None:
+    alone, shared = in_one_and_two("every", tmp_path)
+    assert alone.keys() == shared.keys() and len(alone) > 30
+    for name, outcome in alone.items():
+        print(name)
+        assert_same(outcome, shared[name])
 
 
 def selected(outcome: dict[str, Any], column: str) -> np.ndarray[Any, Any]:

@@ -19,7 +19,6 @@ import pytest
 FLOORS = (
     "errors",
     "seeds",
-    "signals",
     "files",
     "machine",
     "surroundings",

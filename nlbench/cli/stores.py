@@ -10,7 +10,7 @@ import typer
 
 from nlbench.cli.console import complain, counted, guarded, printable
 from nlbench.errors import RunError
-from nlbench.signals import handlers_kept
+from nlbench.runner.signals import handlers_kept
 
 if TYPE_CHECKING:
     import subprocess

@@ -118,7 +118,8 @@ def merge_small(entry: Path, metadata: Mapping[str, str]) -> None:
     The new ones are written before the old ones are removed: a process that is killed between
     leaves embeddings twice, which does no harm and ends with the next merge.
     """
-    paths = [path for path in shard_files(entry) if _is_small(path)]
+    # By what they hold, not by their age: of several processes any may have been the first.
+    paths = sorted(filter(_is_small, shard_files(entry)), key=lambda path: path.stem.split("-")[1:])
     if len(paths) < 2:
         return
     small = [shard for path in paths if (shard := whole_or_dropped(path)) is not None]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from nlbench.signals import handlers_kept
+from nlbench.runner.signals import handlers_kept
 
 # What Slurm sends before it takes the machine away (`--signal`, preemption), and `kill`.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

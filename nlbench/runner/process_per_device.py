@@ -23,7 +23,7 @@ from types import FrameType
 
 from nlbench.errors import RunError
 from nlbench.runner.ends_of_ranks import ERROR_FILE, NOTICED, note_end
-from nlbench.signals import handlers_kept
+from nlbench.runner.signals import handlers_kept
 
 _LOOK_EVERY_S = 0.05
 # Within which the first process notices in an exchange that another one has ended.

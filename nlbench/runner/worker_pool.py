@@ -27,8 +27,8 @@ from nlbench.runner.cell import Cell
 from nlbench.runner.library_warnings import logs_warnings
 from nlbench.runner.pausing import asked_by_signal, pausable
 from nlbench.runner.shares import Share, share_of
+from nlbench.runner.signals import handlers_kept
 from nlbench.runner.worker import WorkerSetup, serve
-from nlbench.signals import handlers_kept
 from nlbench.surroundings import start_method
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from embedding_plugins import BATCH, N_TEST, N_TRAIN, EmbeddingPlugins, N
@@ -404,6 +406,28 @@ def test_the_cache_says_what_is_complete_and_whether_shards_were_merged_since() 
     assert "shards were merged since" in invoke("cache", "info").stdout
     invoke("embed", "--encoder", "bundled-glyphs")
     assert "complete: 1797 images in 2 shards\n" in invoke("cache", "info").stdout
+
+
+def test_merged_shards_do_not_depend_on_which_process_was_first(tmp_path: Path) -> None:
+    rows = torch.arange(12.0).reshape(6, 2)
+    images = np.array([bytes([i]) * 32 for i in range(6)], dtype="S32")
+    parts = [
+        Shard(images[:2], rows[:2]),
+        Shard(images[2:3], rows[2:3]),
+        Shard(images[3:], rows[3:]),
+    ]
+    merged = set()
+    for order in itertools.permutations(parts):
+        entry = tmp_path / str(len(list(tmp_path.iterdir())))
+        entry.mkdir()
+        for part in order:
+            write_shard(entry, part, {})
+        merge_small(entry, {})
+        (path,) = shard_files(entry)
+        shard = read_shard(path)
+        assert shard is not None
+        merged.add((path.stem.partition("-")[2], bytes(shard.embeddings.numpy())))
+    assert len(merged) == 1
 
 
 @pytest.mark.slow

@@ -30,8 +30,8 @@ from nlbench.runner.on_ray.post import News, Post
 from nlbench.runner.on_ray.shipping import Parcel
 from nlbench.runner.on_ray.task import NodeOrder, read_data, run_on_node
 from nlbench.runner.pausing import SIGNALS
+from nlbench.runner.signals import handlers_kept
 from nlbench.runner.work import Work
-from nlbench.signals import handlers_kept
 
 log = logging.getLogger("nlbench")
 

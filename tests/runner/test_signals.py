@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nlbench.signals import handlers_kept
+from nlbench.runner.signals import handlers_kept
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -80,5 +80,7 @@ def _asked(words: list[str]) -> str:
     except subprocess.TimeoutExpired:
         raise RunError(f"Slurm does not answer: {words[0]} took {_PATIENCE_S:g} s.") from None
     if done.returncode:
-        raise RunError(f"Slurm: {words[0]}: {done.stderr.strip() or done.stdout.strip()}")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        text = "; ".join(line.removeprefix(f"{words[0]}: ") for line in said)
+        raise RunError(f"{words[0]} failed: {text}. Look whether `sinfo` answers here.")
     return done.stdout
